@@ -1,0 +1,14 @@
+"""Hypothesis profiles: `dev` (the default, few examples), `ci` (more, the same in every run).
+
+The environment variable HYPOTHESIS_PROFILE chooses. Neither has a deadline or the health check for
+slow data: a verdict must not depend on how busy the machine is.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+any_speed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", any_speed, max_examples=25, print_blob=True)
+settings.register_profile("ci", any_speed, max_examples=100, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

@@ -1,0 +1,112 @@
+"""The project's own files agree with one another: packages, versions, commands."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import proxquant_np
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+MAIN_JOB = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/proxquant-np reproduce"
+TESTS = (
+    "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/python -m pytest"
+)
+
+
+def packages(requirements):
+    """The requirements as a set, with proxquant-np[a,b] replaced by the extras a and b."""
+    found = set(requirements)
+    for requirement in requirements:
+        if own := re.fullmatch(rf"{PROJECT['name']}\[(.*)\]", requirement):
+            found.remove(requirement)
+            found.update(*(packages(EXTRAS[extra]) for extra in own[1].split(",")))
+    return found
+
+
+def conda_packages(text):
+    """The entries of the `dependencies:` list; of YAML, just what that file uses."""
+    _, _, listed = text.partition("\ndependencies:\n")
+    return re.findall(r"^  - ([^\s:]+)$", listed, re.MULTILINE)
+
+
+def test_conda_environment_equals_pyproject():
+    listed = conda_packages((ROOT / "environment.yml").read_text("utf-8"))
+    ours = packages(PROJECT["dependencies"]) | packages(EXTRAS["dev"])
+    assert len(listed) == len(set(listed))
+    assert set(listed) == ours | {f"python{PROJECT['requires-python']}", "pip"}
+
+
+def test_extras():
+    assert set(EXTRAS) == {"test", "notebooks", "dev", "bench"}
+    assert packages(EXTRAS["test"]) | packages(EXTRAS["notebooks"]) < packages(EXTRAS["dev"])
+
+
+def test_version():
+    assert proxquant_np.__version__ == PROJECT["version"]
+    try:
+        installed = metadata.version(PROJECT["name"])
+    except metadata.PackageNotFoundError:
+        return  # run from the checkout alone
+    assert installed == PROJECT["version"]
+
+
+def test_console_script_exists():
+    module, _, function = PROJECT["scripts"]["proxquant-np"].partition(":")
+    assert callable(getattr(__import__(module, fromlist=[function]), function))
+
+
+def test_import_is_light():
+    heavy = "{'matplotlib', 'scipy'} & {name.partition('.')[0] for name in sys.modules}"
+    code = f"import sys, proxquant_np; print(sorted({heavy}))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (out.stdout, out.stderr) == ("[]\n", "")
+
+
+def test_readme_shows_the_two_commands():
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert [line for line in lines if line.startswith("python3 ")] == [MAIN_JOB, TESTS]
+
+
+@pytest.mark.parametrize("ruff_succeeds", [True, False])
+def test_ci_lints_then_runs_the_command_of_the_readme(tmp_path, ruff_succeeds):
+    """Runs the real .ci/run in a folder whose python3, pip and ruff only write down their call."""
+    readme = f"Text.\n```bash\n{MAIN_JOB}\n```\n```bash\n{TESTS}\n```\nThen python3 -m pytest\n"
+    (tmp_path / "README.md").write_text(readme)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci/run").write_bytes((ROOT / ".ci/run").read_bytes())
+    log = tmp_path / "log"
+    for name in ("bin/python3", ".venv/bin/python", ".venv/bin/pip", ".venv/bin/ruff"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        result = 0 if ruff_succeeds or file.name != "ruff" else 1
+        call = f'echo $HYPOTHESIS_PROFILE {file.name} "$@"'
+        file.write_text(f'#!/bin/sh\n{call} >> "{log}"\nexit {result}\n')
+        file.chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "HYPOTHESIS_PROFILE": ""}
+    run = subprocess.run(["bash", tmp_path / ".ci/run"], env=env, capture_output=True)
+    calls = [
+        "python3 -m venv .venv",
+        "pip install -q -e .[dev]",
+        "ruff check",
+        "ruff format --check",
+        "ci python3 -m venv .venv",
+        "ci pip install -q -e .[test]",
+        "ci python -m pytest",
+    ]
+    assert log.read_text().splitlines() == (calls if ruff_succeeds else calls[:3])
+    assert (run.returncode == 0) == ruff_succeeds
+
+
+def test_ci_is_executable():
+    assert (ROOT / ".ci/run").stat().st_mode & stat.S_IXUSR

@@ -1,0 +1,218 @@
+"""The house rules that a linter does not know, read from the syntax tree of every file.
+
+A rule is a generator: from the tree of a file to the offending nodes. Each has planted offences.
+"""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "proxquant_np"
+
+
+@cache
+def trees():
+    """{path within the package: syntax tree}, for every file."""
+    return {
+        file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text("utf-8"))
+        for file in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def names(tree):
+    """(node, dotted name) of all names, attributes and imports, with `numpy` written as `np`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield node, ast.unparse(node).replace("numpy.", "np.")
+        elif isinstance(node, ast.Import):
+            yield from ((node, alias.name.replace("numpy.", "np.")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            dotted = ((node, f"{node.module}.{alias.name}") for alias in node.names)
+            yield from ((node, name.replace("numpy.", "np.")) for node, name in dotted)
+
+
+def classes(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def functions(tree):
+    """(function, class around it or None), public: of modules and of public classes, by name."""
+    for scope in (tree, *(c for c in classes(tree) if not c.name.startswith("_"))):
+        for node in scope.body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                yield node, scope if scope is not tree else None
+
+
+def inherits(cls, name, known):
+    """Whether a base of `cls`, at any distance, defines the method `name`."""
+    bases = [known[base] for base in map(ast.unparse, cls.bases) if base in known]
+    return any(
+        any(isinstance(node, ast.FunctionDef) and node.name == name for node in base.body)
+        or inherits(base, name, known)
+        for base in bases
+    )
+
+
+def np_sign(tree):
+    """sign(0) = 0 leaks a third level into binary weights: use sign_pm, or compare with 0."""
+    return [node for node, name in names(tree) if name == "np.sign"]
+
+
+def global_random_state(tree):
+    """Randomness comes from an explicit Generator or seed."""
+    explicit = {"default_rng", "Generator", "BitGenerator", "PCG64", "SeedSequence"}
+    for node, name in names(tree):
+        importing = isinstance(node, ast.Import | ast.ImportFrom)
+        if importing and (name in {"random", "np.random"} or name.startswith("random.")):
+            yield node
+        elif (used := re.match(r"np\.random\.(\w+)", name)) and used[1] not in explicit:
+            yield node
+
+
+def pickles(tree):
+    """Loading a file must not run code."""
+    for node, name in names(tree):
+        if name.split(".")[0] in {"pickle", "shelve", "marshal"}:
+            yield node
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            if ast.unparse(node.value) != "False":
+                yield node.value
+
+
+def another_name_for_strength(tree):
+    """Only `strength` is lr * lambda_t: no argument or field by the names it has elsewhere."""
+    for node in ast.walk(tree):
+        name = node.arg if isinstance(node, ast.arg) else None
+        if isinstance(node, ast.AnnAssign):
+            name = ast.unparse(node.target).removeprefix("self.")
+        if name in {"tau", "gamma", "sigma", "scaling"}:
+            yield node
+
+
+def missing_docstrings(tree):
+    """Modules, public classes and functions have one; a method may inherit its base's."""
+    if not ast.get_docstring(tree):
+        yield tree
+    yield from (c for c in classes(tree) if not c.name.startswith("_") and not ast.get_docstring(c))
+    known = {c.name: c for t in (*trees().values(), tree) for c in classes(t)}
+    for function, cls in functions(tree):
+        setter = any(ast.unparse(d).endswith(".setter") for d in function.decorator_list)
+        inherited = setter or (cls and inherits(cls, function.name, known))
+        if not inherited and not ast.get_docstring(function):
+            yield function
+
+
+def missing_type_hints(tree):
+    """Public functions and methods annotate every argument and what they return."""
+    for function, cls in functions(tree):
+        static = any(ast.unparse(d) == "staticmethod" for d in function.decorator_list)
+        a = function.args
+        positional = (a.posonlyargs + a.args)[bool(cls) and not static :]
+        arguments = [*positional, *a.kwonlyargs, *filter(None, [a.vararg, a.kwarg])]
+        if not function.returns or not all(argument.annotation for argument in arguments):
+            yield function
+
+
+RULES = {  # rule: where it holds
+    np_sign: "",
+    global_random_state: "",
+    pickles: "",
+    another_name_for_strength: ("prox/", "optim/"),
+    missing_docstrings: "",
+    missing_type_hints: "",
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_package_follows(rule):
+    offences = [
+        f"{path}:{getattr(node, 'lineno', 1)}: {getattr(node, 'name', '')}"
+        for path, tree in trees().items()
+        if path.startswith(RULES[rule])
+        for node in rule(tree)
+    ]
+    assert not offences, f"{rule.__doc__}\n" + "\n".join(offences)
+
+
+def test_no_catch_all_modules():
+    catch_all = {"utils", "util", "helpers", "common", "misc"}
+    assert not [path for path in trees() if catch_all & set(Path(path).with_suffix("").parts)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "offence"),
+    [
+        (np_sign, "w = np.sign(w)"),
+        (np_sign, "f = numpy.sign"),
+        (np_sign, "from numpy import abs, sign"),
+        (global_random_state, "np.random.seed(0)"),
+        (global_random_state, "def f(): return numpy.random.rand(3)"),
+        (global_random_state, "from numpy.random import randn"),
+        (global_random_state, "from numpy import random"),
+        (global_random_state, "import random"),
+        (global_random_state, "from random import shuffle"),
+        (pickles, "import pickle"),
+        (pickles, "from pickle import loads"),
+        (pickles, "np.load(file, allow_pickle=True)"),
+        (pickles, "np.load(file, allow_pickle=trusted)"),
+        (another_name_for_strength, "def prox(w, tau): ..."),
+        (another_name_for_strength, "def prox(w, *, gamma=1): ..."),
+        (another_name_for_strength, "f = lambda w, sigma: w"),
+        (another_name_for_strength, "class Prox:\n    scaling: float"),
+        (missing_docstrings, ""),
+        (missing_docstrings, "x = 1"),
+        (missing_docstrings, '"""Doc."""\nclass C: ...'),
+        (missing_docstrings, '"""Doc."""\ndef f(): ...'),
+        (missing_docstrings, '"""Doc."""\nclass C:\n    """Doc."""\n    def f(self): ...'),
+        (missing_docstrings, '"""Doc."""\nclass C(B):\n    """Doc."""\n    def f(self): ...'),
+        (missing_type_hints, "def f(x) -> int: ..."),
+        (missing_type_hints, "def f(x: int): ..."),
+        (missing_type_hints, "def f(*args) -> None: ..."),
+        (missing_type_hints, "def f(*, x) -> None: ..."),
+        (missing_type_hints, "class C:\n    def f(self, x) -> int: ..."),
+        (missing_type_hints, "class C:\n    @staticmethod\n    def f(x) -> int: ..."),
+    ],
+)
+def test_planted_offences_are_caught(rule, offence):
+    assert list(rule(ast.parse(offence)))
+
+
+def test_well_behaved_source_passes():
+    source = '''
+        """A module."""
+        import numpy as np
+        from numpy.random import Generator, default_rng
+
+        class Base:
+            """A class."""
+            def f(self, x: int, *rest: int) -> int:
+                """A method."""
+            def _g(self, x): ...
+            @property
+            def p(self) -> int:
+                """A property."""
+            @p.setter
+            def p(self, value: int) -> None: ...
+            @staticmethod
+            def h(seed: int) -> Generator:
+                """np.sign and pickle are only spoken of."""
+                return np.random.default_rng(seed).spawn(1)[0]
+
+        class Derived(Base):
+            """Another."""
+            def __init__(self, x): ...
+            def f(self, x: int, *rest: int) -> int:
+                return np.load(x, allow_pickle=False)
+
+        class Further(Derived):
+            """Inherits what its base's base says."""
+            def h(seed: int) -> Generator: ...
+
+        def _private(x): ...
+    '''
+    tree = ast.parse("\n".join(line[8:] for line in source.splitlines()[1:]))
+    assert not [rule.__name__ for rule in RULES if list(rule(tree))]
