@@ -1,0 +1,45 @@
+"""The UCI handwritten digits, kept inside the package: 1,797 images of 8x8 pixels, values 0..16.
+
+Source: E. Alpaydin and C. Kaynak (1998), *Optical Recognition of Handwritten Digits*, UCI Machine
+Learning Repository, doi:10.24432/C50P49; its test set, in scikit-learn's copy. Licence: CC BY 4.0.
+Changes: the pixels are stored as uint8, and a split is added. `make_digits.py` made the file.
+
+`digits.npz` holds three uint8 arrays, in the source's order: `images` (1797, 8, 8), `labels`
+(1797,), and `split` (1797,), which says 0 train, 1 validation, 2 test. The split is stored, so it
+depends on no random generator. It divides images, not writers: one person's digits may stand in
+all three parts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from proxquant_np.data.splits import Split, Splits
+
+FILE = Path(__file__).with_name("digits.npz")
+
+
+def load_digits(dtype: DTypeLike = np.float32, flat: bool = True) -> Splits:
+    """x = (pixels - m) / s, with m and s the mean and standard deviation of all training pixels.
+
+    One m and one s for the whole image, so border pixels that are always empty do no harm: x lies
+    in [-0.82, 1.85], and over the training split it has mean 0 and standard deviation 1.
+
+    Shapes: 1,077 training, 360 validation and 360 test examples; x is (n, 64), or (n, 1, 8, 8)
+    (NCHW) if not `flat`; y is (n,), classes 0..9, each divided 3:1:1 among the splits.
+    Dtypes: x is `dtype`, float32 or float64; y is int64. The arrays are fresh: the caller's own.
+
+    Raises TypeError for any other `dtype`.
+    """
+    if dtype not in (np.float32, np.float64, "float32", "float64"):
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
+    with np.load(FILE, allow_pickle=False) as file:
+        images, labels, split = file["images"], file["labels"], file["split"]
+    train = images[split == 0]
+    x = ((images - train.mean()) / train.std()).astype(dtype)
+    x = x.reshape((-1, 64) if flat else (-1, 1, 8, 8))
+    y = labels.astype(np.int64)
+    return Splits(*(Split(x[split == part], y[split == part]) for part in range(3)))
