@@ -1,0 +1,89 @@
+"""Slow references that know no formula, and a fault finder built on them. Layer 2; for tests.
+
+Proxes are compared by *objective values*, 1/2 ||u - x||^2 + s R(u), never by minimisers: so neither
+ties nor nonconvex regularizers need an exemption.
+
+    search_prox    one weight at a time, using only `value`: for regularizers with fixed levels
+    prox_fault     what is wrong with a given prox map, in words, or None
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from .regularizer import Floats, Regularizer
+
+Prox = Callable[[Floats, float], Floats]
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def objective(regularizer: Regularizer, u: Floats, x: Floats, strength: float) -> float:
+    """1/2 ||u - x||^2 + strength * R(u), in float64."""
+    move = np.subtract(u, x, dtype=np.float64)
+    return 0.5 * np.square(move).sum() + strength * regularizer.value(u)
+
+
+def search_prox(regularizer: Regularizer, x: Floats, strength: float) -> Floats:
+    """A minimiser of 1/2 ||u - x||^2 + strength * R(u), strength < inf, for a sum R over weights.
+
+    For each weight, every level, x itself and a grid over them are tried; then the two cells around
+    the best of these are searched by golden section. All candidates have the dtype of `x`.
+    """
+    levels = regularizer.levels(x)
+    u = np.array([_search(regularizer, v, levels, strength) for v in x.flat], x.dtype)
+    return u.reshape(x.shape)
+
+
+def _search(regularizer, x, levels, strength):
+    def cost(u):
+        return objective(regularizer, np.array([u], x.dtype), x, strength)
+
+    low, high = min(x, levels[0]), max(x, levels[-1])  # beyond them both terms grow
+    grid = np.linspace(low, high, 65, dtype=x.dtype)
+    candidates = sorted({*grid.tolist(), *levels.tolist(), float(x)})
+    best = int(np.argmin([cost(u) for u in candidates]))
+    found = [candidates[best]]
+    for a, b in pairwise(candidates[max(best - 1, 0) : best + 2]):
+        for _ in range(60):
+            left, right = b - GOLDEN * (b - a), a + GOLDEN * (b - a)
+            a, b = (a, right) if cost(left) <= cost(right) else (left, b)
+        found.append((a + b) / 2)
+    return min(found, key=cost)
+
+
+def prox_fault(prox: Prox, regularizer: Regularizer, x: Floats, strength: float) -> str | None:
+    """What is wrong with `prox(x, strength)`, strength < inf, for a sum R over weights; or None.
+
+    Checked: `x` is left alone; shape and dtype are kept; all is finite; strength 0 is the identity;
+    the objective of each weight is within rounding of that of `search_prox`; and a weight halfway
+    between two levels does not go down.
+    """
+    before = x.copy()
+    u = prox(x, strength)
+    if x.tobytes() != before.tobytes():
+        return "the input was modified"
+    if not isinstance(u, np.ndarray) or u.shape != x.shape:
+        return f"the result has shape {np.shape(u)}, the weights have {x.shape}"
+    if u.dtype != x.dtype:
+        return f"the result has dtype {u.dtype}, the weights have {x.dtype}"
+    if not np.isfinite(u).all():
+        return "the result holds NaN or infinity"
+    if strength == 0:
+        return None if u.tobytes() == x.tobytes() else "strength 0 changed the weights"
+
+    levels = regularizer.levels(x)
+    ties = (levels[:-1] + levels[1:]) / 2
+    reference = search_prox(regularizer, x, strength)
+    for got, best, v in zip(u.flat, reference.flat, x.flat, strict=True):
+        cost, least = (objective(regularizer, np.array([c]), v, strength) for c in (got, best))
+        scale = float(max(1, abs(v), abs(levels[0]), abs(levels[-1])))
+        if cost > least + 32 * float(np.finfo(x.dtype).eps) * scale**2:
+            return f"not optimal: {v} went to {got} (objective {cost}), but {best} has {least}"
+        if v in ties and got < v:
+            return f"wrong tie: {v}, halfway between two levels, went down to {got}"
+    return None

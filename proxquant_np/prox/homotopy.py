@@ -1,0 +1,83 @@
+"""Homotopies: how the weight lambda_t of the regularizer grows in training. Layer 2.
+
+A homotopy is a pure function of t, the number of steps already taken: the first step uses lambda_0.
+It keeps no count; whoever trains does. The strength of a prox step is lr * lambda_t.
+
+    Linear(rate)                 rate * t               the paper's
+    Linear.to(end, steps)        end * t / steps        is `end` after `steps` steps, and grows on
+    Constant(lam)                lam
+    Geometric(initial, ratio)    initial * ratio**t
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from numbers import Real
+
+from .regularizer import check_integer
+
+
+def _check_number(name, number):
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise TypeError(f"{name} is {number!r}; a real number is accepted")
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{name} is {number}; a finite number >= 0 is accepted")
+
+
+@dataclass(frozen=True)
+class Homotopy(ABC):
+    """Callable: t, an integer >= 0, to the float lambda_t >= 0. Parameters are finite and >= 0."""
+
+    def __post_init__(self):
+        for field in fields(self):
+            _check_number(field.name, getattr(self, field.name))
+
+    def __call__(self, t: int) -> float:
+        check_integer("t", t, least=0)
+        return float(self._at(t))
+
+    @abstractmethod
+    def _at(self, t): ...
+
+
+@dataclass(frozen=True)
+class Linear(Homotopy):
+    """lambda_t = rate * t. Source: Bai, Wang, Liberty 2019, the homotopy method."""
+
+    rate: float
+
+    @classmethod
+    def to(cls, end: float, steps: int) -> Linear:
+        """The line through 0 at t = 0 and `end` at t = `steps` >= 1."""
+        _check_number("end", end)
+        check_integer("steps", steps, least=1)
+        return cls(end / steps)
+
+    def _at(self, t):
+        return self.rate * t
+
+
+@dataclass(frozen=True)
+class Constant(Homotopy):
+    """lambda_t = lam."""
+
+    lam: float
+
+    def _at(self, t):
+        return self.lam
+
+
+@dataclass(frozen=True)
+class Geometric(Homotopy):
+    """lambda_t = initial * ratio**t, infinity once that passes the largest float."""
+
+    initial: float
+    ratio: float
+
+    def _at(self, t):
+        try:
+            return self.initial * float(self.ratio) ** t
+        except OverflowError:  # of the power alone; a product that overflows is inf already
+            return math.inf if self.initial else 0.0

@@ -1,0 +1,113 @@
+"""Regularizers for any finite set of levels l_1 < ... < l_n, Q = {l_1, ..., l_n}^d. Layer 2.
+
+    LevelsL1    R(w) = sum_i min_j |w_i - l_j|            prox = w - clip(w - q(w), -s, s)
+    LevelsL2    R(w) = 1/2 sum_i min_j (w_i - l_j)^2      prox = (w + s q(w)) / (1 + s)
+
+with q(x) the level nearest to x, the upper one at a tie. Both are exact: of all points at a given
+distance from x, the one towards q(x) is nearest to a level. BinaryL1 is LevelsL1([-1, 1]), faster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from .regularizer import Floats, L1Distance, L2Distance
+
+
+def thresholds(levels: Floats) -> Floats:
+    """For each level but the first, the smallest number of its dtype that is not nearer to another.
+
+    Levels ascend along the last axis; a number halfway between two belongs to the upper one.
+    """
+    exact = levels.astype(np.float64)
+    middle = exact[..., :-1] / 2 + exact[..., 1:] / 2
+    first = middle.astype(levels.dtype)
+    up = levels.dtype.type(np.inf)
+    return np.where(first < middle, np.nextafter(first, up), first)
+
+
+def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
+    """Fill `out` with the last of levels[i] whose first[i] each weight of rows[i] reaches.
+
+    levels[i, 0] has no threshold; thresholds(levels) makes this the nearest level. Up to 64 levels
+    are compared with in turn, which vectorises best; more need bisection.
+    """
+    n_rows, n_levels = levels.shape
+    if n_levels <= 64:
+        index = np.zeros(rows.shape, np.uint8)
+        for j in range(n_levels - 1):
+            index += rows >= first[:, j : j + 1]
+        index = index.astype(np.intp)
+    else:
+        index = np.zeros(rows.shape, np.intp)
+        step = 1 << (n_levels - 1).bit_length() - 1
+        padded = np.full((n_rows, 2 * step), np.inf, rows.dtype)
+        padded[:, : n_levels - 1] = first
+        base = np.arange(n_rows)[:, None] * (2 * step) - 1
+        while step:
+            index += step * (rows >= np.take(padded, index + (base + step)))
+            step //= 2
+    index += np.arange(n_rows)[:, None] * n_levels
+    np.take(levels, index, out=out, mode="clip")
+
+
+@lru_cache
+def _grid(values: tuple[float, ...], dtype: np.dtype) -> tuple[Floats, Floats]:
+    """The levels in `dtype`, and their thresholds."""
+    with np.errstate(over="ignore", under="ignore"):
+        levels = np.array(values, dtype)
+    if not (np.isfinite(levels).all() and (np.diff(levels) > 0).all()):
+        raise ValueError(
+            f"values is {values}, not finite and distinct in {dtype}, the dtype of the weights; "
+            "levels that stay apart in it are accepted"
+        )
+    return levels, thresholds(levels)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Q = {l_1, ..., l_n}^d."""
+
+    values: tuple[float, ...]  # any sequence of real numbers is accepted
+
+    def __post_init__(self):
+        values = np.asarray(self.values)
+        if values.ndim != 1 or (values.size and values.dtype.kind not in "iuf"):
+            raise TypeError(f"values is {self.values!r}; a sequence of real numbers is accepted")
+        values = values.astype(np.float64) + 0.0  # which makes 0.0 of -0.0
+        if not (values.size and np.isfinite(values).all() and (np.diff(values) > 0).all()):
+            raise ValueError(
+                f"values is {self.values!r}; finite, strictly increasing levels are accepted"
+            )
+        object.__setattr__(self, "values", tuple(values.tolist()))
+
+    def _project(self, x, out):
+        levels, first = _grid(self.values, x.dtype)
+        pick(x.reshape(1, -1), levels[None], first[None], out.reshape(1, -1))
+
+    def _levels(self, x):
+        return _grid(self.values, x.dtype)[0].copy()
+
+
+@dataclass(frozen=True)
+class LevelsL1(_Levels, L1Distance):
+    """R(w) = sum_i min_j |w_i - l_j|.
+
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - q(w), -s, s). Repeated, it reaches
+    the levels, exactly. Any shape, float32 or float64; the cost grows with log(number of levels).
+
+    values: the levels, one or more real numbers, finite and strictly increasing, else ValueError.
+    They are rounded to the dtype of the weights; if they then overflow or meet: ValueError.
+    Source: the W-shaped regularizer of Bai, Wang, Liberty 2019; any set of levels is ours.
+    """
+
+
+@dataclass(frozen=True)
+class LevelsL2(_Levels, L2Distance):
+    """R(w) = 1/2 sum_i min_j (w_i - l_j)^2.
+
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s q(w)) / (1 + s). The rest as `LevelsL1`.
+    """

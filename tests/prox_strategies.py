@@ -1,0 +1,46 @@
+"""Hypothesis strategies of the prox tests: weights, strengths, regularizers; awkward ones often."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2
+
+dtypes = st.sampled_from([np.float32, np.float64])
+AWKWARD = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 1e-30, -1e-30]
+
+
+def level_sets(max_size: int = 6):
+    """Strictly increasing tuples of numbers that stay distinct in float32."""
+    grid = st.integers(-64, 64).map(lambda i: i / 16)
+    return st.lists(grid, min_size=1, max_size=max_size, unique=True).map(
+        lambda v: tuple(sorted(v))
+    )
+
+
+def fixed_regularizers():
+    """Every regularizer whose levels do not depend on the weights."""
+    return st.one_of(
+        st.just(BinaryL1()),
+        st.just(BinaryL2()),
+        level_sets().map(LevelsL1),
+        level_sets().map(LevelsL2),
+    )
+
+
+def strengths():
+    return st.one_of(st.sampled_from([0.0, 1e-3, 0.5, 1.0, 2.0, 1e6]), st.floats(0, 4))
+
+
+@st.composite
+def weights(draw, shapes=None, bound: float = 4.0, dtype=None):
+    """An array of either dtype, with many entries on levels, between them, and at both zeros."""
+    dtype = dtype or draw(dtypes)
+    shape = draw(shapes or array_shapes(min_dims=0, max_dims=3, max_side=3))
+    floats = st.floats(-bound, bound, width=np.dtype(dtype).itemsize * 8)
+    sixteenths = st.integers(-80, 80).map(lambda i: i / 16)
+    return draw(
+        arrays(dtype, shape, elements=st.one_of(st.sampled_from(AWKWARD), sixteenths, floats))
+    )

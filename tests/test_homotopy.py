@@ -1,0 +1,65 @@
+"""Homotopies: the values of lambda_t and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from proxquant_np.prox import Constant, Geometric, Homotopy, Linear
+
+
+def test_values():
+    assert [Linear(0.5)(t) for t in (0, 1, 4)] == [0, 0.5, 2]
+    assert [Constant(0.5)(t) for t in (0, 1, 4)] == [0.5, 0.5, 0.5]
+    assert [Geometric(0.5, 2)(t) for t in (0, 1, 4)] == [0.5, 1, 8]
+    assert Linear.to(8, steps=4) == Linear(2)
+    assert math.isclose(Linear.to(0.3, steps=1000)(1000), 0.3)
+
+
+@pytest.mark.parametrize("h", [Linear(1), Constant(1), Geometric(1, 1)], ids=repr)
+def test_a_homotopy_is_a_value_and_returns_a_float(h):
+    assert isinstance(h, Homotopy)
+    assert type(h(0)) is type(h(np.int64(3))) is float
+    assert h == dataclasses.replace(h)
+    assert hash(h) == hash(dataclasses.replace(h))
+    assert eval(repr(h)) == h
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(h, dataclasses.fields(h)[0].name, 2)
+
+
+def test_geometric_overflows_to_infinity_and_underflows_to_zero():
+    assert Geometric(1, 2)(5000) == Geometric(1e300, 1e10)(1) == math.inf
+    assert Geometric(1, 0.5)(5000) == 0
+    assert Geometric(0, 2)(5000) == 0
+    assert Geometric(3, 0)(0) == 3
+
+
+@pytest.mark.parametrize("bad", [-1, math.nan, math.inf, -math.inf])
+def test_bad_parameters_are_refused(bad):
+    for make, name in [
+        (Linear, "rate"),
+        (Constant, "lam"),
+        (lambda v: Geometric(v, 2), "initial"),
+        (lambda v: Geometric(1, v), "ratio"),
+        (lambda v: Linear.to(v, 10), "end"),
+    ]:
+        with pytest.raises(ValueError, match=name):
+            make(bad)
+    for bad_type in ("1", None, 1j, True):
+        with pytest.raises(TypeError, match="rate"):
+            Linear(bad_type)
+
+
+def test_bad_steps_are_refused():
+    for h in (Linear(1), Constant(1), Geometric(1, 2)):
+        with pytest.raises(ValueError, match="t is -1"):
+            h(-1)
+        with pytest.raises(TypeError, match="integer"):
+            h(1.5)
+    with pytest.raises(ValueError, match="steps"):
+        Linear.to(1, steps=0)
+    with pytest.raises(TypeError, match="steps"):
+        Linear.to(1, steps=2.5)
