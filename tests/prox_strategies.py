@@ -35,11 +35,10 @@ def strengths():
 
 
 @st.composite
-def weights(draw, shapes=None, bound: float = 4.0, dtype=None):
+def weights(draw, shapes=array_shapes(min_dims=0, max_dims=3, max_side=3)):  # noqa: B008
     """An array of either dtype, with many entries on levels, between them, and at both zeros."""
-    dtype = dtype or draw(dtypes)
-    shape = draw(shapes or array_shapes(min_dims=0, max_dims=3, max_side=3))
-    floats = st.floats(-bound, bound, width=np.dtype(dtype).itemsize * 8)
+    dtype, shape = draw(dtypes), draw(shapes)
+    floats = st.floats(-4, 4, width=np.dtype(dtype).itemsize * 8)
     sixteenths = st.integers(-80, 80).map(lambda i: i / 16)
     return draw(
         arrays(dtype, shape, elements=st.one_of(st.sampled_from(AWKWARD), sixteenths, floats))

@@ -104,8 +104,8 @@ def test_the_formulas_of_the_paper(w, s):
 
 @given(weights(), strengths())
 def test_binary_l1_is_its_readable_twin_bit_for_bit(w, s):
-    assume(s > 0)
     s = w.dtype.type(s)
+    assume(s > 0)
     twin = np.clip(np.where(w >= 0, 1, -1).astype(w.dtype), w - s, w + s)
     assert (bits(BinaryL1().prox(w, s)) == bits(twin)).all()
 

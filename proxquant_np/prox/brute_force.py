@@ -3,15 +3,17 @@
 Proxes are compared by *objective values*, 1/2 ||u - x||^2 + s R(u), never by minimisers: so neither
 ties nor nonconvex regularizers need an exemption.
 
-    search_prox    one weight at a time, using only `value`: for regularizers with fixed levels
-    prox_fault     what is wrong with a given prox map, in words, or None
+    search_prox        one weight at a time, using only `value`: for fixed levels
+    prox_fault         what is wrong with a given prox map, in words, or None
+    exhaustive_prox    all codes of a tiny tensor: for levels fitted to the tensor
+    excess_error       how much worse than another projection one is: the gap of a heuristic
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterable
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -87,3 +89,56 @@ def prox_fault(prox: Prox, regularizer: Regularizer, x: Floats, strength: float)
         if v in ties and got < v:
             return f"wrong tie: {v}, halfway between two levels, went down to {got}"
     return None
+
+
+def ternary_codes(n: int, symmetric: bool) -> Iterable[Floats]:
+    """Every way to give n weights one of the levels -a, 0, a (or neg, 0, pos), as matrices B.
+
+    The quantized weights are B @ a with coefficients a >= 0: a, or (-neg, pos).
+    """
+    for code in product([-1.0, 0.0, 1.0], repeat=n):
+        c = np.array(code)[:, None]
+        yield c if symmetric else np.hstack([np.minimum(c, 0), np.maximum(c, 0)])
+
+
+def multibit_codes(n: int, n_bits: int) -> Iterable[Floats]:
+    """Every n x n_bits matrix B of signs. The quantized weights are B @ a; a >= 0 is no loss."""
+    for code in product([-1.0, 1.0], repeat=n * n_bits):
+        yield np.array(code).reshape(n, n_bits)
+
+
+def exhaustive_prox(x: Floats, strength: float, codes: Iterable[Floats]) -> tuple[float, Floats]:
+    """The minimum of 1/2 ||u - x||^2 + strength/2 ||u - B a||^2 over u, a >= 0 and B in codes.
+
+    And its u. Infinite strength projects: u = B a. One least squares problem in (u, a) for each B;
+    an a that is not >= 0 may be left out, as a code with zeros in its place does better.
+    """
+    x = np.asarray(x, np.float64).reshape(-1)
+    n, best = x.size, (math.inf, x)
+    for b in codes:
+        if math.isinf(strength):
+            a = np.linalg.lstsq(b, x)[0]
+            u, cost = b @ a, 0.5 * np.square(b @ a - x).sum()
+        else:
+            root = math.sqrt(strength)
+            matrix = np.block([[np.eye(n), np.zeros_like(b)], [root * np.eye(n), -root * b]])
+            solution = np.linalg.lstsq(matrix, np.append(x, np.zeros(n)))[0]
+            u, a = solution[:n], solution[n:]
+            cost = 0.5 * np.square(u - x).sum() + 0.5 * strength * np.square(u - b @ a).sum()
+        if cost < best[0] and (a >= -1e-9 * np.abs(x).max()).all():
+            best = cost, u
+    return best
+
+
+def excess_error(regularizer: Regularizer, exact: Regularizer, w: Floats) -> float:
+    """||w - P(w)||^2 / ||w - P*(w)||^2 - 1, P* the projection of `exact`: 0 if P is as good.
+
+    0 too if both errors are 0, and infinity if only that of `exact` is.
+    """
+    error, least = (
+        np.square(np.subtract(w, r.project(w), dtype=np.float64)).sum()
+        for r in (regularizer, exact)
+    )
+    if least == 0:
+        return 0.0 if error == 0 else math.inf
+    return float(error / least - 1)

@@ -50,7 +50,8 @@ def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
         while step:
             index += step * (rows >= np.take(padded, index + (base + step)))
             step //= 2
-    index += np.arange(n_rows)[:, None] * n_levels
+    if n_rows > 1:
+        index += np.arange(n_rows)[:, None] * n_levels
     np.take(levels, index, out=out, mode="clip")
 
 

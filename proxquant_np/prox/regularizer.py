@@ -143,7 +143,7 @@ class Regularizer(ABC):
     def _fill(self, kernel, x, out):
         """Run kernel(x, out, tmp), in blocks if it treats each entry alone, and return `out`.
 
-        A kernel reads `x`, fills `out` and may use `tmp`: C-contiguous, of one shape, not overlapping.
+        A kernel reads `x`, fills `out` and may use `tmp`: C-contiguous, one shape, no overlap.
         """
         if not out.flags.c_contiguous:
             out[...] = self._fill(kernel, x, np.empty(x.shape, x.dtype))

@@ -1,0 +1,111 @@
+"""k-bit weights with fitted levels, {a_1 b_1 + ... + a_k b_k, each b_j in {-1, +1}}. Layer 2.
+
+The levels come in pairs +-, so the sign of a weight is the sign of its level, and what remains is
+to fit the 2^(k-1) magnitudes |w| can have. For k = 1 it is their mean. For k = 2 the magnitudes
+|a_1 - a_2| <= a_1 + a_2 can be any two, and the best two are the means of the lower and the upper
+part of sorted |w|: two-means on a line, exact by prefix sums. From k = 3 on magnitudes are tied to
+one another, and a greedy start is refined by turns: nearest levels, then least squares for a.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import ClassVar
+
+import numpy as np
+
+from .fitted import FittedL2, best_split, mean, sums_from
+from .levels import thresholds
+from .regularizer import check_integer
+
+
+@dataclass(frozen=True, repr=False)
+class MultiBitL2(FittedL2):
+    """R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {sum_j a_j b_j, b_j = +-1}^d, a fitted to w.
+
+    n_bits: 1 to 8. projection: "greedy", a_j = mean|r| where r is what the terms before leave of w;
+    "alternating", from there `rounds` times nearest levels, then least squares for a, which never
+    raises the error; or "exact", for 1 and 2 bits only. Weights go to their nearest level always.
+
+    One bit with `axis=0` is the exact form of binary weights with a scale for each channel (BWN,
+    XNOR-Net). prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P
+    is. The rest as `FittedL2`. Sources: Guo et al. 2017, network sketching, for greedy; Xu et al.
+    2018, alternating multi-bit quantization; Rastegari et al. 2016 for one bit; exact 2 bits, ours.
+    """
+
+    n_bits: int
+    projection: str = "alternating"
+    rounds: int = 2
+
+    projections: ClassVar = ("greedy", "alternating", "exact")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("n_bits", self.n_bits, least=1, most=8)
+        check_integer("rounds", self.rounds, least=0)
+        if self.projection == "exact" and self.n_bits > 2:
+            raise ValueError(f"projection is 'exact' for n_bits {self.n_bits}; 1 or 2 is accepted")
+
+    def _fit(self, rows):
+        if self.projection == "exact" and self.n_bits == 2:
+            magnitudes = _two_means(np.sort(np.abs(rows), axis=1))
+        else:
+            a = _greedy(rows, self.n_bits)
+            if self.projection == "alternating" and self.n_bits > 1:  # one bit is exact already
+                for _ in range(self.rounds):
+                    a = _least_squares(rows, a)
+            magnitudes = _codes(a)[0]
+        return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
+
+
+def _codes(a):
+    """The non-negative levels of each row of coefficients, ascending, and the codes b they have."""
+    signs = np.array(list(product([-1.0, 1.0], repeat=a.shape[1])))
+    levels = a @ signs.T
+    order = np.argsort(levels, axis=1, kind="stable")[:, len(signs) // 2 :]
+    return np.maximum(np.take_along_axis(levels, order, axis=1), 0), signs[order]
+
+
+def _greedy(rows, n_bits):
+    """a_j = mean|r|, r being what the terms before leave of the weights; its sign is code b_j."""
+    a = np.empty((len(rows), n_bits))
+    left = np.abs(rows)
+    for j in range(n_bits):
+        a[:, j] = mean(left)
+        left -= a[:, j : j + 1].astype(left.dtype)
+        np.abs(left, out=left)
+    return a
+
+
+def _least_squares(rows, a):
+    """The coefficients that fit best when each weight keeps the code of its nearest level."""
+    levels, codes = _codes(a)
+    first = thresholds(levels.astype(rows.dtype))
+    counts, sums = sums_from(rows, np.insert(first, 0, 0, axis=1), [np.abs] * levels.shape[1])
+    # From "at least this level" to "this level": what the next one does not have.
+    counts[:, :-1] -= counts[:, 1:].copy()
+    sums[:, :-1] -= sums[:, 1:].copy()
+    gram = np.einsum("rm,rmj,rmk->rjk", counts, codes, codes)
+    right = np.einsum("rm,rmj->rj", sums, codes)
+    return np.abs(np.linalg.pinv(gram, rcond=1e-12, hermitian=True) @ right[..., None])[..., 0]
+
+
+def _two_means(ascending):
+    """For each row, the means of its lower and upper part, split where the squared error is least.
+
+    That is where the variance between the parts, m (n - m) (upper - lower)^2 / n^2, is greatest.
+    """
+    n = ascending.shape[1]
+    total = ascending.sum(axis=1, dtype=np.float64, keepdims=True)
+
+    def deviation(i, sums, m):
+        upper = (total[i] - sums) / np.maximum(n - m, 1)
+        return np.sqrt(m * (n - m)) * (upper - sums / m)
+
+    m, sums = best_split(ascending, deviation)
+    upper = (total - sums) / np.maximum(n - m, 1)
+    # Each between the ends of its part, so that equal weights have exactly their mean.
+    ends = [np.take_along_axis(ascending, k, axis=1) for k in (m - 1, np.minimum(m, n - 1))]
+    lower = np.clip(sums / m, ascending[:, :1], ends[0])
+    return np.concatenate([lower, np.clip(upper, ends[1], ascending[:, -1:])], axis=1)

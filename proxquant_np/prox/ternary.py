@@ -1,0 +1,73 @@
+"""Ternary weights with fitted levels: {-a, 0, a}, or {neg, 0, pos} with neg <= 0 <= pos. Layer 2.
+
+For given codes the best level is the mean of the weights that have it. If the m largest of some
+numbers are given their mean as level, and the others 0, this lowers the sum of squares that is left
+by
+
+    gain(m) = (sum of the m largest)^2 / m,
+
+so that the projection is a search over m: exact after one sort. For {-a, 0, a} the numbers are |w|;
+for {neg, 0, pos} the two signs do not interact, and w and -w are each searched for itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .fitted import FittedL2, best_split, mean, sums_from
+from .regularizer import check_integer
+
+
+@dataclass(frozen=True, repr=False)
+class TernaryL2(FittedL2):
+    """R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {neg, 0, pos}^d, neg <= 0 <= pos, fitted to w.
+
+    symmetric: neg = -pos. projection: "exact", by sorted prefix sums in O(n log n); or "threshold",
+    the heuristic of Ternary Weight Networks: levels are the means of the weights beyond
+    0.7 * mean|w|, then `rounds` times nearest levels and their new means, in O(n).
+
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. The rest
+    as `FittedL2`. Sources: Li, Zhang, Liu 2016, ternary weight networks, for the threshold; Bai,
+    Wang, Liberty 2019, ternary quantization, for the family and the rounds; the exact search: ours.
+    """
+
+    symmetric: bool = False
+    projection: str = "exact"
+    rounds: int = 2
+
+    projections: ClassVar = ("exact", "threshold")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("rounds", self.rounds, least=0)
+
+    def _fit(self, rows):
+        sides = self._exact(rows) if self.projection == "exact" else self._threshold(rows)
+        neg, pos = sides[0], sides[-1]  # the same one if symmetric
+        return np.stack([-neg, np.zeros_like(pos), pos], axis=1)
+
+    def _exact(self, rows):
+        if self.symmetric:
+            return [_best_mean(np.sort(np.abs(rows), axis=1)[:, ::-1])]
+        ascending = np.sort(rows, axis=1)
+        return [_best_mean(-ascending), _best_mean(ascending[:, ::-1])]
+
+    def _threshold(self, rows):
+        sides = [np.abs] if self.symmetric else [np.negative, np.asarray]
+        first = np.repeat(0.7 * mean(rows)[:, None], len(sides), axis=1)
+        for _ in range(1 + self.rounds):
+            counts, sums = sums_from(rows, first.astype(rows.dtype), sides)
+            levels = sums / np.maximum(counts, 1)
+            first = levels / 2
+        return levels.T
+
+
+def _best_mean(descending):
+    """For each row, the mean of its m largest entries where gain(m) is greatest; 0 if negative."""
+    m, sums = best_split(descending, lambda i, sums, m: sums / np.sqrt(m))  # the root, signed
+    # Between the least and the greatest of them, so that equal ones have exactly their mean.
+    least = np.take_along_axis(descending, m - 1, axis=1)
+    return np.clip(sums / m, np.maximum(least, 0), np.maximum(descending[:, :1], 0))[:, 0]

@@ -1,0 +1,67 @@
+"""Evenly spaced levels, z + a c for consecutive integers c, with a and z fitted. Layer 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .fitted import FittedL2, tiles
+from .regularizer import check_integer
+
+
+@dataclass(frozen=True, repr=False)
+class UniformL2(FittedL2):
+    """R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {z + a c}^d, a >= 0, fitted to w.
+
+    n_bits: 1 to 8, at least 2 if symmetric. symmetric: z = 0 and c from -(2^(n_bits-1) - 1) to
+    2^(n_bits-1) - 1; else, affine, c from 0 to 2^n_bits - 1. projection, both heuristics: "max",
+    the grid spans the weights, so that none is clipped; "least_squares", from there `rounds` times
+    nearest levels, then least squares for a (and z), which never raises the error.
+
+    prox(w, s) = (w + s P(w)) / (1 + s). The rest as `FittedL2`. Source: common practice.
+    """
+
+    n_bits: int
+    symmetric: bool = True
+    projection: str = "max"
+    rounds: int = 10
+
+    projections: ClassVar = ("max", "least_squares")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("n_bits", self.n_bits, least=2 if self.symmetric else 1, most=8)
+        check_integer("rounds", self.rounds, least=0)
+
+    def _fit(self, rows):
+        low, high = (f(axis=1, keepdims=True).astype(np.float64) for f in (rows.min, rows.max))
+        if self.symmetric:
+            end = 2 ** (self.n_bits - 1) - 1
+            c = np.arange(-end, end + 1.0)
+            z, a = np.zeros_like(low), np.maximum(-low, high) / end
+        else:
+            c = np.arange(2.0**self.n_bits)
+            z, a = low, (high - low) / c[-1]
+        if self.projection == "least_squares":
+            for _ in range(self.rounds):
+                z, a = self._least_squares(rows, c, z, a)
+        return z + a * c
+
+    def _least_squares(self, rows, c, z, a):
+        """z and a that fit best when each weight keeps the code of its level nearest now."""
+        # The sums of 1, c, x, c^2 and c x over each row, c counted from the middle of the grid.
+        middle = (c[0] + c[-1]) / 2
+        moments = np.zeros((5, len(rows)))
+        for i, j in tiles(rows):
+            x = rows[i, j].astype(np.float64)
+            code = np.floor((x - z[i]) / np.where(a[i] > 0, a[i], 1) + 0.5)
+            code = np.clip(code, c[0], c[-1]) - middle
+            parts = np.ones_like(x), code, x, code * code, code * x
+            moments[:, i] += [part.sum(axis=1) for part in parts]
+        n, sc, sx, scc, scx = moments[..., None]
+        if not self.symmetric:
+            scc, scx = scc - sc**2 / n, scx - sc * sx / n
+        a = np.divide(scx, scc, out=a.copy(), where=scc > 0)
+        return (z if self.symmetric else sx / n - a * (sc / n + middle)), a

@@ -1,0 +1,351 @@
+"""Quantizers with fitted levels: exact ones against all codes, heuristics against exact ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from prox_strategies import strengths, weights
+
+from proxquant_np.prox import LevelsL2, MultiBitL2, TernaryL2, UniformL2, fitted
+from proxquant_np.prox.brute_force import (
+    excess_error,
+    exhaustive_prox,
+    multibit_codes,
+    objective,
+    ternary_codes,
+)
+
+EXACT = {
+    TernaryL2(): lambda n: ternary_codes(n, symmetric=False),
+    TernaryL2(symmetric=True): lambda n: ternary_codes(n, symmetric=True),
+    MultiBitL2(1, "exact"): lambda n: multibit_codes(n, 1),
+    MultiBitL2(2, "exact"): lambda n: multibit_codes(n, 2),
+}
+HEURISTIC = {  # and the exact projection on the same set, or on a larger one
+    TernaryL2(projection="threshold"): TernaryL2(),
+    TernaryL2(projection="threshold", rounds=0): TernaryL2(),
+    TernaryL2(symmetric=True, projection="threshold"): TernaryL2(symmetric=True),
+    TernaryL2(symmetric=True): TernaryL2(),
+    UniformL2(2): TernaryL2(symmetric=True),
+    UniformL2(2, projection="least_squares"): TernaryL2(symmetric=True),
+    MultiBitL2(1, "greedy"): MultiBitL2(1, "exact"),
+    MultiBitL2(1, "alternating"): MultiBitL2(1, "exact"),
+    MultiBitL2(2, "greedy"): MultiBitL2(2, "exact"),
+    MultiBitL2(2, "alternating"): MultiBitL2(2, "exact"),
+    MultiBitL2(1, "exact"): MultiBitL2(2, "exact"),
+}
+ALL = [
+    *EXACT,
+    *HEURISTIC,
+    MultiBitL2(3),
+    MultiBitL2(8, "greedy"),
+    UniformL2(4),
+    UniformL2(3, False),
+]
+ALL += [UniformL2(8, False, "least_squares")]
+exact = pytest.mark.parametrize("r", EXACT, ids=repr)
+every = pytest.mark.parametrize("r", dict.fromkeys(ALL), ids=repr)
+
+ADVERSARIAL = {
+    "one": [0.7],
+    "one negative": [-0.7],
+    "zero": [0.0],
+    "negative zeros": [-0.0, -0.0, 0.0],
+    "constant": [0.3] * 5,
+    "constant negative": [-0.3] * 5,
+    "ties": [1.0, -1.0, 0.5, -0.5, 0.5],
+    "tie between two answers": [1.0, 3.0, 5.0],
+    "a tie at the threshold": [2.0, 1.0, 1.0, -1.0],
+    "one outlier": [1e6, 1.0, 1.0, -1.0, 0.5],
+    "lopsided": [10.0, 9.0, -0.1, -0.2, 0.05],
+    "all positive": [0.1, 0.2, 0.4, 3.0],
+    "all negative": [-0.1, -0.2, -0.4, -3.0],
+    "two magnitudes": [1.0, -1.0, 1.0, -0.25, 0.25],
+    "geometric": [1.0, -0.5, 0.25, -0.125, 0.0625, 1e-3],
+}
+
+
+def error(r, w):
+    return 0.5 * np.square(np.subtract(w, r.project(w), dtype=np.float64)).sum()
+
+
+# Exactness
+
+
+@exact
+@pytest.mark.parametrize("scale", [1, 1e-30, 1e30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", ADVERSARIAL)
+def test_exact_projections_reach_the_optimum_of_all_codes(r, case, dtype, scale):
+    unit = np.array(ADVERSARIAL[case], dtype)
+    least, _ = exhaustive_prox(unit, np.inf, EXACT[r](unit.size))
+    rounding = 16 * np.finfo(dtype).eps * np.abs(unit).max() ** 2
+    w = unit * dtype(scale)
+    assert error(r, w) / float(scale) ** 2 <= least + rounding
+
+
+@exact
+@settings(max_examples=10)
+@given(w=weights(shapes=array_shapes(min_dims=1, max_dims=2, max_side=2)), s=strengths())
+def test_exact_proxes_reach_the_optimum_over_weights_levels_and_codes(r, w, s):
+    """The identity (w + s P(w)) / (1 + s), against minimising over u and the levels together."""
+    least, _ = exhaustive_prox(w, s, EXACT[r](w.size))
+    u = r.prox(w, s)
+    scale = max(1, float(np.abs(w).max())) ** 2
+    assert objective(r, u, w, s) <= least + 64 * np.finfo(w.dtype).eps * scale
+    least, _ = exhaustive_prox(w, np.inf, EXACT[r](w.size))
+    assert r.value(w) == pytest.approx(
+        least, rel=1e-5, abs=64 * float(np.finfo(w.dtype).eps) * scale
+    )
+
+
+@pytest.mark.parametrize("r", [*EXACT][:3], ids=repr)
+def test_eight_weights(r):
+    w = np.array([0.9, -1.4, 0.2, 0.5, -0.05, -0.6, 2.2, 0.31])
+    least, _ = exhaustive_prox(w, np.inf, EXACT[r](8))
+    assert error(r, w) == pytest.approx(least, rel=1e-12)
+
+
+def test_two_bits_are_two_means_of_the_magnitudes():
+    """Eight weights: all splits of the magnitudes in two, which is what all codes come down to."""
+    w = np.array([0.9, -1.4, 0.2, 0.5, -0.05, -0.6, 2.2, 0.31])
+    m = np.abs(w)
+    least = min(
+        0.5 * sum(((m[part] - m[part].mean()) ** 2).sum() for part in (side, ~side) if part.any())
+        for code in range(256)
+        for side in [np.array([code >> i & 1 for i in range(8)], bool)]
+    )
+    assert error(MultiBitL2(2, "exact"), w) == pytest.approx(least, rel=1e-12)
+
+
+@exact
+@given(w=weights(shapes=array_shapes(min_dims=1, max_dims=2, max_side=6)), s=strengths())
+def test_exact_quantizers_fix_their_own_points(r, w, s):
+    q = r.project(w)
+    assert r.value(q) == 0
+    assert (r.project(q) == q).all()
+    assert (r.prox(q, s) == q).all()
+
+
+@pytest.mark.parametrize("r", HEURISTIC, ids=repr)
+@settings(max_examples=50)
+@given(w=weights(shapes=array_shapes(min_dims=1, max_dims=2, max_side=9)))
+def test_no_heuristic_beats_the_exact_projection(r, w):
+    slack = 64 * np.finfo(w.dtype).eps * float(np.square(w, dtype=np.float64).sum())
+    assert error(HEURISTIC[r], w) <= error(r, w) + slack
+
+
+@pytest.mark.parametrize("r", HEURISTIC, ids=repr)
+def test_no_heuristic_beats_the_exact_projection_on_large_tensors(r):
+    rng = np.random.default_rng(1)
+    for w in (rng.normal(size=70_000), rng.laplace(size=70_000) - 0.5, rng.standard_cauchy(999)):
+        assert excess_error(r, HEURISTIC[r], w) >= -1e-9
+        assert excess_error(r, HEURISTIC[r], w.astype(np.float32)) >= -1e-6
+
+
+def test_excess_error():
+    q = np.array([1.0, 0, -1])
+    assert excess_error(TernaryL2(), TernaryL2(), q) == 0
+    assert excess_error(MultiBitL2(1), TernaryL2(), q) == np.inf
+    assert excess_error(LevelsL2([0]), LevelsL2([0.5]), np.array([1.5])) == 1.25
+
+
+@given(w=weights(shapes=array_shapes(min_dims=1, max_dims=2, max_side=9)), k=st.integers(2, 5))
+def test_no_round_raises_the_error(w, k):
+    slack = 64 * np.finfo(w.dtype).eps * float(np.square(w, dtype=np.float64).sum())
+    for family in (
+        lambda n: MultiBitL2(k, rounds=n),
+        lambda n: TernaryL2(projection="threshold", rounds=n),
+        lambda n: TernaryL2(symmetric=True, projection="threshold", rounds=n),
+        lambda n: UniformL2(k, projection="least_squares", rounds=n),
+        lambda n: UniformL2(k, False, "least_squares", rounds=n),
+    ):
+        errors = [error(family(n), w) for n in range(4)]
+        assert (np.diff(errors) <= slack).all()
+    assert error(MultiBitL2(k, rounds=0), w) == error(MultiBitL2(k, "greedy"), w)
+
+
+# Levels
+
+
+@every
+@given(w=weights(shapes=array_shapes(min_dims=1, max_dims=3, max_side=5)))
+def test_every_weight_goes_to_its_nearest_level_the_upper_at_a_tie(r, w):
+    w[np.abs(w) < 1e-6] = 0  # so that distances are exact below
+    levels, q = r.levels(w), r.project(w)
+    assert levels.dtype == w.dtype
+    assert (np.diff(levels) >= 0).all()
+    distance = np.abs(
+        np.subtract.outer(w.astype(np.longdouble), levels[::-1].astype(np.longdouble))
+    )
+    assert (q == levels[::-1][distance.argmin(axis=-1)]).all()
+
+
+def test_levels_of_known_weights():
+    w = np.array([2.0, 4.0, 0.1, -1.0, -0.1])
+    assert TernaryL2().levels(w).tolist() == [-1, 0, 3]
+    assert MultiBitL2(1).levels(w).tolist() == [-1.44, 1.44]
+    assert np.allclose(MultiBitL2(2, "exact").levels(w), [-4, -0.8, 0.8, 4])
+    assert UniformL2(2).levels(w).tolist() == [-4, 0, 4]
+    assert np.allclose(UniformL2(2, False).levels(w), [-1, 2 / 3, 7 / 3, 4])
+    assert TernaryL2().levels(np.zeros(3)).tolist() == [0, 0, 0]
+    assert not np.signbit(TernaryL2().levels(np.zeros(3))).any()
+
+
+def test_one_bit_per_channel_is_binary_weights_with_a_scale():
+    """Rastegari et al. 2016: sign(w) times mean|w| of the channel, the least squares answer."""
+    w = np.random.default_rng(2).normal(size=(4, 3, 3, 3))
+    scale = np.abs(w).mean(axis=(1, 2, 3), keepdims=True)
+    assert np.allclose(MultiBitL2(1, axis=0).project(w), np.where(w >= 0, scale, -scale))
+
+
+def test_the_threshold_heuristic_step_by_step():
+    w = np.random.default_rng(3).normal(0.1, 1, 1000)
+    cut = 0.7 * np.abs(w).mean()
+    pos, neg = w[w >= cut].mean(), w[w <= -cut].mean()
+    for rounds in range(3):
+        r = TernaryL2(projection="threshold", rounds=rounds)
+        assert np.allclose(r.levels(w), [neg, 0, pos])
+        pos, neg = w[w >= pos / 2].mean(), w[w <= neg / 2].mean()
+
+
+def test_alternating_step_by_step():
+    """Least squares on the codes of the nearest levels, with the codes written out."""
+    w = np.random.default_rng(4).normal(size=200)
+    signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
+    a, left = [], w
+    for _ in range(3):
+        a.append(np.abs(left).mean())
+        left = left - np.where(left >= 0, a[-1], -a[-1])
+    for rounds in range(3):
+        r = MultiBitL2(3, rounds=rounds)
+        assert np.allclose(r.levels(w), np.sort(signs @ a))
+        codes = signs[np.abs(np.subtract.outer(w, signs @ a)).argmin(axis=1)]
+        a = np.linalg.lstsq(codes, w)[0]
+
+
+# Layouts
+
+
+@every
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_channels_and_blocks_are_tensors_of_their_own(r, dtype, monkeypatch):
+    """Any rank and layout; tiles of 64 bytes, so that rows are cut and grouped in many ways."""
+    w = np.random.default_rng(5).normal(size=(3, 4, 5, 2)).astype(dtype)
+    w[0] *= 1e30
+    w[1] *= 1e-30
+    for tile in (64, 1 << 18):
+        monkeypatch.setattr(fitted, "BLOCK_BYTES", tile)
+        for axis in (0, 2, -1):
+            per_channel = replace(r, axis=axis)
+            q, levels = per_channel.project(w), per_channel.levels(w)
+            assert len(levels) == w.shape[axis]
+            for i in range(w.shape[axis]):
+                part = w.take(i, axis)
+                close = {"rtol": 1e-5, "atol": 1e-5 * np.abs(part).max()}
+                assert np.allclose(q.take(i, axis), r.project(part), **close)
+                assert np.allclose(levels[i], r.levels(part), **close)
+            for layout in (
+                np.asfortranarray(w),
+                w[::-1][::-1],
+                w.swapaxes(1, 3).copy().swapaxes(1, 3),
+            ):
+                assert (per_channel.project(layout) == q).all()
+            in_place = w.copy()
+            per_channel.project(in_place, out=in_place)
+            assert (in_place == q).all()
+            out = np.zeros((3, 4, 5, 4), dtype)[..., ::2]
+            per_channel.project(w, out=out)
+            assert (out == q).all()
+            assert np.isfinite(per_channel.prox(w, 0.5)).all()
+        per_block = replace(r, block=8)
+        q, levels = per_block.project(w), per_block.levels(w)
+        assert len(levels) == 15
+        for part, got in zip(w.reshape(15, 8), q.reshape(15, 8), strict=True):
+            assert np.allclose(got, r.project(part), rtol=1e-5, atol=1e-5 * np.abs(part).max())
+
+
+@every
+@given(w=weights(shapes=array_shapes(min_dims=0, max_dims=3, max_side=3)), s=strengths())
+def test_shape_dtype_and_input_are_kept(r, w, s):
+    before = w.copy()
+    w.flags.writeable = False
+    for u in (r.prox(w, s), r.project(w)):
+        assert (u.dtype, u.shape) == (w.dtype, w.shape)
+        assert np.isfinite(u).all()
+    assert w.tobytes() == before.tobytes()
+    assert (r.prox(w, np.inf) == r.project(w)).all()
+    assert r.prox(w, 0).tobytes() == w.tobytes()
+
+
+@every
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", ["smallest_subnormal", "tiny", "max"])
+def test_the_ends_of_the_floating_point_range(r, dtype, scale):
+    w = np.array([1, -1, 0.5, 0.25, 0]) * (getattr(np.finfo(dtype), scale) / 2 ** (scale == "max"))
+    w = w.astype(dtype)
+    q = r.project(w)
+    assert np.isfinite(q).all()
+    assert np.abs(q - w).max() <= np.abs(w).max()
+
+
+@given(
+    w=weights(shapes=array_shapes(min_dims=1, max_dims=2, max_side=6)), power=st.integers(-90, 90)
+)
+def test_scaling_by_a_power_of_two_scales_the_projection(w, power):
+    """From every range to the safe one and back: exact wherever nothing becomes subnormal."""
+    w[np.abs(w) < 1e-6] = 0
+    scale = w.dtype.type(2.0**power)
+    for r in (
+        TernaryL2(),
+        MultiBitL2(2, "exact"),
+        TernaryL2(projection="threshold"),
+        MultiBitL2(3),
+    ):
+        assert np.allclose(r.project(w * scale), r.project(w) * scale, rtol=1e-5, atol=0)
+
+
+# Refusals
+
+
+def test_bad_parameters_are_refused():
+    for make, kind, name in [
+        (lambda: TernaryL2(projection="greedy"), ValueError, "projection"),
+        (lambda: TernaryL2(rounds=-1), ValueError, "rounds"),
+        (lambda: TernaryL2(axis=0, block=2), ValueError, "axis is 0 and block is 2"),
+        (lambda: TernaryL2(axis=0.0), TypeError, "axis"),
+        (lambda: TernaryL2(block=0), ValueError, "block"),
+        (lambda: MultiBitL2(0), ValueError, "n_bits"),
+        (lambda: MultiBitL2(9), ValueError, "n_bits"),
+        (lambda: MultiBitL2(2.0), TypeError, "n_bits"),
+        (lambda: MultiBitL2(True), TypeError, "n_bits"),
+        (lambda: MultiBitL2(3, "exact"), ValueError, "projection is 'exact' for n_bits 3"),
+        (lambda: MultiBitL2(2, "threshold"), ValueError, "projection"),
+        (lambda: UniformL2(1), ValueError, "n_bits"),
+        (lambda: UniformL2(9, False), ValueError, "n_bits"),
+        (lambda: UniformL2(2, projection="exact"), ValueError, "projection"),
+    ]:
+        with pytest.raises(kind, match=name):
+            make()
+
+
+def test_weights_that_do_not_fit_are_refused():
+    w = np.ones((2, 3))
+    with pytest.raises(ValueError, match="axis 2"):
+        TernaryL2(axis=2).project(w)
+    with pytest.raises(ValueError, match=r"block is 4; a divisor of 6, as in \(2, 3\)"):
+        TernaryL2(block=4).project(w)
+    for bad in (np.full(2, np.nan), np.ones((2, 0))):
+        with pytest.raises(ValueError, match="w "):
+            TernaryL2().prox(bad, 1.0)
+
+
+def test_repr_shows_what_is_not_default():
+    assert repr(TernaryL2()) == "TernaryL2()"
+    assert repr(MultiBitL2(2, axis=0)) == "MultiBitL2(axis=0, n_bits=2)"
+    assert eval(repr(UniformL2(4, False))) == UniformL2(4, False)

@@ -1,0 +1,101 @@
+"""BinaryRelax and Parq: their published maps, their R, and their place under a homotopy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prox_strategies import level_sets, strengths, weights
+
+from proxquant_np.prox import (
+    BinaryL1,
+    BinaryL2,
+    BinaryRelax,
+    Geometric,
+    LevelsL1,
+    Linear,
+    MultiBitL2,
+    Parq,
+    TernaryL2,
+)
+from proxquant_np.prox.brute_force import prox_fault
+
+INNER = [BinaryL1(), LevelsL1([-1, 0, 0.5]), TernaryL2(), MultiBitL2(2, axis=0), MultiBitL2(1)]
+every = pytest.mark.parametrize("inner", INNER, ids=repr)
+
+
+@given(level_sets(), weights(), strengths())
+def test_parq_minimises_its_objective(levels, w, s):
+    assert prox_fault(Parq(LevelsL1(levels)).prox, Parq(LevelsL1(levels)), w, s) is None
+
+
+@given(level_sets(), weights(), strengths())
+def test_binary_relax_minimises_its_objective(levels, w, s):
+    r = BinaryRelax(LevelsL1(levels))
+    assert prox_fault(r.prox, r, w, s) is None
+
+
+@given(weights(), strengths())
+def test_binary_relax_of_a_binary_set_is_binary_l2(w, s):
+    assert (BinaryRelax(BinaryL1()).prox(w, s) == BinaryL2().prox(w, s)).all()
+    assert BinaryRelax(BinaryL1()).value(w) == BinaryL2().value(w)
+
+
+@every
+def test_the_published_maps(inner):
+    w = np.random.default_rng(0).normal(size=(4, 25))
+    q, levels = inner.project(w), inner.levels(w)
+    for m in (0.5, 3.0):
+        assert np.allclose(BinaryRelax(inner).prox(w, m), (w + m * q) / (1 + m))
+    for s in (0.1, 0.5, 0.9, 1.0, 5.0):
+        u = Parq(inner).prox(w, s)
+        for i, row in enumerate(w):
+            own = levels[i] if levels.ndim == 2 else levels
+            for x, got in zip(row, u[i], strict=True):
+                j = np.clip(np.searchsorted(own, x, side="right") - 1, 0, len(own) - 2)
+                c, r = (own[j] + own[j + 1]) / 2, max(1 - s, 1e-12)
+                assert np.isclose(got, np.clip(c + (x - c) / r, own[j], own[j + 1]))
+    assert (Parq(inner).prox(w, 1.0) == q).all()
+    assert (Parq(inner).project(w) == q).all()
+    assert (Parq(inner).levels(w) == levels).all()
+
+
+@every
+@given(w=weights(), s=st.floats(0.01, 2))
+def test_points_of_q_have_value_zero_and_stay(inner, w, s):
+    if w.ndim == 0:
+        w = w.reshape(1)
+    q = BinaryRelax(inner).project(w)
+    if inner == MultiBitL2(2, axis=0):  # its levels, of q, need not be those of w
+        return
+    for r in (BinaryRelax(inner), Parq(inner)):
+        assert r.value(q) == 0
+        assert (r.prox(q, s) == q).all()
+
+
+def test_the_value_of_parq():
+    r = Parq(LevelsL1([-1, 0, 2]))
+    assert r.value(np.array([-0.5, 1.0, 0.0])) == 0.5 * (0.25 + 1)
+    assert r.value(np.array([2.5])) == r.value(np.array([-1.5])) == np.inf
+
+
+def test_homotopies_make_the_published_schedules():
+    """Parq's slope 1 / r grows until the map is hard; BinaryRelax's m grows ever on."""
+    lr, w = 0.05, np.array([-0.3, 0.01, 0.2, 0.7])
+    hard = Linear.to(1 / lr, steps=100)
+    assert np.allclose(Parq(BinaryL1()).prox(w, lr * hard(50)), [-0.6, 0.02, 0.4, 1])
+    assert Parq(BinaryL1()).prox(w, lr * hard(100)).tolist() == [-1, 1, 1, 1]
+    grow = Geometric(1 / lr, 1.1)
+    m = lr * grow(10)
+    assert np.isclose(m, 1.1**10)
+    relaxed = BinaryRelax(BinaryL1()).prox(w, m)
+    assert np.allclose(relaxed, (w + m * np.array([-1, 1, 1, 1])) / (1 + m))
+
+
+def test_only_regularizers_are_relaxed():
+    for kind in (Parq, BinaryRelax):
+        with pytest.raises(TypeError, match="regularizer is"):
+            kind(BinaryL1)
+    assert repr(Parq(TernaryL2(axis=0))) == "Parq(regularizer=TernaryL2(axis=0))"
+    assert Parq(BinaryL1()) == Parq(BinaryL1()) != BinaryRelax(BinaryL1())
