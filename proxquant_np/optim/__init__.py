@@ -1,0 +1,16 @@
+"""Layer 4, train: base steps, and the two ways to quantize around them.
+
+optimizer.py       what all share: Optimizer (base steps), QuantizedOptimizer (wrappers)
+sgd.py, adam.py    base steps
+dual_averaging.py  lazy: a latent moves, the weights are its image
+prox_gradient.py   eager: the weights themselves move, then are mapped
+"""
+
+from proxquant_np.optim.adam import Adam as Adam
+from proxquant_np.optim.clipping import clip_grad_norm as clip_grad_norm
+from proxquant_np.optim.dual_averaging import DualAveraging as DualAveraging
+from proxquant_np.optim.optimizer import Optimizer as Optimizer
+from proxquant_np.optim.optimizer import QuantizedOptimizer as QuantizedOptimizer
+from proxquant_np.optim.optimizer import quantize_and_freeze as quantize_and_freeze
+from proxquant_np.optim.prox_gradient import ProxGradient as ProxGradient
+from proxquant_np.optim.sgd import SGD as SGD

@@ -1,0 +1,23 @@
+"""Layer 4, train: eager quantization. Its lazy sibling is dual_averaging.py; diff the two."""
+
+from __future__ import annotations
+
+from proxquant_np.optim.optimizer import QuantizedOptimizer
+
+
+class ProxGradient(QuantizedOptimizer):
+    r"""Eager: w <- prox_{lr lambda_t R}(w - lr * grad L(w)).
+
+    The gradient is taken at the weights, the base moves the weights, and the weights are mapped
+    in place. With a W-shaped R and lambda_t = rate * t this is ProxQuant (Bai, Wang, Liberty 2019,
+    Algorithm 1). With `homotopy=None` the map is the projection: projected gradient, which stalls,
+    since a small step never flips a sign.
+    """
+
+    def step(self) -> None:
+        """Move the weights, then map them."""
+        self.check_gradients()
+        strength = self.strength
+        self.base.step()
+        self.map_([p.data for p in self.params], strength)
+        self.steps += 1

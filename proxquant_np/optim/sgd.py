@@ -1,0 +1,52 @@
+"""Layer 4, train: stochastic gradient descent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from proxquant_np.optim.optimizer import Number, Optimizer, Params
+
+
+class SGD(Optimizer):
+    r"""w <- w - lr * d, with
+
+        g <- grad + weight_decay * w
+        m <- momentum * m + g
+        d  = g + momentum * m  (Nesterov)   or   m.
+
+    As PyTorch's. Sutskever et al. 2013.
+    """
+
+    momentum = Number(below=1.0)
+    weight_decay = Number()
+    hyperparameters = ("lr", "momentum", "weight_decay", "nesterov")
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.nesterov = bool(nesterov)
+        if nesterov and momentum == 0:
+            raise ValueError("nesterov=True needs momentum > 0, got momentum=0")
+        self.slots = ("momentum_buffer",) if momentum else ()
+        super().__init__(params, lr)
+
+    def update(
+        self, w: np.ndarray, g: np.ndarray, state: list[np.ndarray], t: int, scratch: np.ndarray
+    ) -> None:
+        """The formula above."""
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        d = g
+        if self.momentum:
+            (m,) = state
+            m *= self.momentum
+            m += g
+            d = g + self.momentum * m if self.nesterov else m
+        w -= np.multiply(d, self.lr, out=scratch)

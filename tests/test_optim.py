@@ -1,0 +1,349 @@
+"""Base steps, and what all optimizers share: frozen weights, state, refusals."""
+
+import copy
+
+import numpy as np
+import optim_checks as checks
+import pytest
+from optim_checks import ADAM_OPTIONS, SGD_OPTIONS, leaf
+
+import proxquant_np.functional as F
+from proxquant_np import Tensor, quantize_and_freeze
+from proxquant_np.nn import Linear
+from proxquant_np.optim import SGD, Adam, Optimizer, ProxGradient, clip_grad_norm
+from proxquant_np.prox import BinaryL1, Constant
+
+BASES = [(SGD, dict(lr=0.1, momentum=0.9)), (Adam, dict(lr=0.1))]
+both = pytest.mark.parametrize(("optimizer", "options"), BASES, ids=["SGD", "Adam"])
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@dtypes
+@pytest.mark.parametrize("options", SGD_OPTIONS)
+def test_sgd_is_the_plain_formula(options, dtype):
+    checks.check_base(SGD, checks.plain_sgd, SGD_OPTIONS[options], dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("options", ADAM_OPTIONS)
+def test_adam_is_the_plain_formula(options, dtype):
+    checks.check_base(Adam, checks.plain_adam, ADAM_OPTIONS[options], dtype)
+
+
+@pytest.mark.parametrize("options", ADAM_OPTIONS)
+def test_adam_is_the_textbook_formula(options):
+    rng = np.random.default_rng(0)
+    start, grads = rng.normal(size=4), rng.normal(size=(20, 4))
+    p = leaf(start, np.float64)
+    opt = Adam([p], **ADAM_OPTIONS[options])
+    for g in grads:
+        p.grad = g
+        opt.step()
+    expected = checks.textbook_adam(start, grads, **ADAM_OPTIONS[options])
+    np.testing.assert_allclose(p.data, expected, rtol=1e-12, atol=1e-12)
+
+
+@both
+def test_frozen_weights_stay(optimizer, options):
+    checks.check_frozen(optimizer, **options, weight_decay=0.1)
+
+
+@both
+def test_unfrozen_weights_go_on_where_they_were(optimizer, options):
+    """A pause without gradients is no step: neither weights nor moments nor the count of steps."""
+    p, q, rest = leaf([0.5]), leaf([0.5]), leaf([0.0])
+    opt, twin = optimizer([p, rest], **options), optimizer([q], **options)
+    for t in range(9):
+        p.grad = None if 3 <= t < 6 else np.float32([1])
+        rest.grad = np.float32([1])
+        opt.step()
+        if p.grad is not None:
+            q.grad = p.grad
+            twin.step()
+        assert np.array_equal(p.data, q.data)
+
+
+@pytest.mark.parametrize("options", [*SGD_OPTIONS.values()], ids=[*SGD_OPTIONS])
+def test_sgd_round_trip(options):
+    checks.check_round_trip(lambda params: SGD(params, **options))
+
+
+@pytest.mark.parametrize("options", [*ADAM_OPTIONS.values()], ids=[*ADAM_OPTIONS])
+def test_adam_round_trip(options):
+    checks.check_round_trip(lambda params: Adam(params, **options))
+
+
+def test_state_restores_hyperparameters():
+    opt = SGD([leaf([0.0])], 0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
+    other = SGD([leaf([0.0])], 0.2, momentum=0.5)
+    as_saved = {k: np.asarray(v) for k, v in opt.state_dict().items()}  # as in a checkpoint
+    other.load_state_dict(as_saved)
+    assert [other.lr, other.momentum, other.weight_decay, other.nesterov] == [0.1, 0.9, 0.01, True]
+    assert type(other.lr) is float and type(other.nesterov) is bool
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (lambda s: s.pop("exp_avg.0"), KeyError, "missing.*exp_avg.0"),
+        (lambda s: s.update({"exp_avg_sq.9": 0}), KeyError, "did you mean exp_avg_sq"),
+        (lambda s: s.update({"exp_avg.1": np.zeros(3)}), ValueError, r"exp_avg.1.*\(2,\).*\(3,\)"),
+        (lambda s: s.update({"exp_avg.1": np.array([0, np.nan])}), ValueError, "exp_avg.1.*finite"),
+        (lambda s: s.update({"exp_avg.1": np.array(["a", "b"])}), TypeError, "exp_avg.1.*float32"),
+        (lambda s: s.update(steps=np.array([-1, 0])), ValueError, "steps"),
+        (lambda s: s.update(steps=np.array([0.5, 1])), TypeError, "steps.*int64"),
+        (lambda s: s.update(lr=-1.0), ValueError, "lr must lie in"),
+        (lambda s: s.update(beta2=1.0), ValueError, "beta2 must lie in"),
+        (lambda s: s.update(lr=np.nan), ValueError, "lr"),
+    ],
+)
+def test_bad_state_is_refused_and_changes_nothing(change, error, says):
+    p, q = leaf([[0.5]]), leaf([0.5, 1.0])
+    opt = Adam([p, q], 0.5)
+    p.grad, q.grad = np.ones((1, 1), np.float32), np.ones(2, np.float32)
+    state = copy.deepcopy(opt.state_dict())
+    state["lr"] = 0.25
+    opt.step()
+    before = copy.deepcopy(opt.state_dict())
+    change(state)
+    with pytest.raises(error, match=says):
+        opt.load_state_dict(state)
+    assert all(np.array_equal(before[k], v) for k, v in opt.state_dict().items())
+
+
+def test_state_must_be_a_mapping():
+    with pytest.raises(TypeError, match="state must be a mapping"):
+        SGD([leaf([0.0])], 0.1).load_state_dict([1])
+
+
+@both
+def test_lr_may_change_between_steps(optimizer, options):
+    """Also to a NumPy scalar, which must not make the arithmetic double."""
+    p, q = leaf([0.3]), leaf([0.3])
+    opt, other = optimizer([p], **options), optimizer([q], **options)
+    for lr in (0.1, 0.01, 0.7):
+        p.grad = q.grad = np.float32([1.1])
+        opt.lr, other.lr = lr, np.float64(lr)
+        assert type(other.lr) is float
+        before = p.data.copy()
+        opt.step()
+        other.step()
+        assert np.array_equal(p.data, q.data) and not np.array_equal(p.data, before)
+    opt.lr = 0.0
+    before = p.data.copy()
+    opt.step()
+    assert np.array_equal(p.data, before)
+
+
+@both
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("lr", -0.1, ValueError),
+        ("lr", np.nan, ValueError),
+        ("lr", np.inf, ValueError),
+        ("lr", "0.1", TypeError),
+        ("lr", True, TypeError),
+        ("weight_decay", -1, ValueError),
+        ("weight_decay", None, TypeError),
+    ],
+)
+def test_bad_hyperparameters_are_refused(optimizer, options, name, value, error):
+    with pytest.raises(error, match=name):
+        optimizer([leaf([0.0])], **{**options, name: value})
+    opt = optimizer([leaf([0.0])], **options)
+    with pytest.raises(error, match=name):
+        setattr(opt, name, value)
+
+
+def test_bad_momentum_and_betas_are_refused():
+    with pytest.raises(ValueError, match="momentum must lie in"):
+        SGD([leaf([0.0])], 0.1, momentum=1.0)
+    with pytest.raises(ValueError, match="nesterov=True needs momentum"):
+        SGD([leaf([0.0])], 0.1, nesterov=True)
+    with pytest.raises(ValueError, match="beta1"):
+        Adam([leaf([0.0])], betas=(1.0, 0.9))
+    with pytest.raises(ValueError, match="eps"):
+        Adam([leaf([0.0])], eps=-1e-8)
+
+
+same = leaf([0.0])
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "says"),
+    [
+        ([], ValueError, "at least one"),
+        ({}, ValueError, "at least one"),
+        (3, TypeError, "iterable of parameters, got int"),
+        (leaf([0.0]), TypeError, "iterable of parameters, got Tensor"),
+        ([np.zeros(3)], TypeError, "ndarray at position 0"),
+        (Linear(2, 3).named_parameters(), TypeError, "tuple at position 0"),
+        ([{"params": []}], TypeError, "dict at position 0"),
+        ([leaf([0.0]), Tensor([1, 2])], ValueError, "position 1 dtype int64"),
+        ([leaf([0.0]) * 2], ValueError, "leaf = False"),
+        ([Tensor(np.broadcast_to(np.float32(0), 3))], ValueError, "writeable = False"),
+        ([same, same], ValueError, "twice"),
+        ([leaf([0.0]), leaf([0.0], np.float64)], ValueError, "one dtype.*float32.*float64"),
+    ],
+)
+def test_bad_params_are_refused(params, error, says):
+    with pytest.raises(error, match=says):
+        SGD(params, 0.1)
+
+
+def test_params_by_name_or_from_a_generator():
+    layer = Linear(2, 3)
+    assert SGD(dict(layer.named_parameters()), 0.1).params == list(layer.parameters())
+    assert SGD(layer.parameters(), 0.1).params == list(layer.parameters())
+
+
+def test_gradient_of_another_shape_is_refused_before_anything_moves():
+    p, q = leaf([0.5]), leaf([0.5, 0.5])
+    opt = SGD([p, q], 0.1, momentum=0.9)
+    p.grad, q.grad = np.ones(1, np.float32), np.ones(1, np.float32)
+    with pytest.raises(ValueError, match=r"gradient of params\[1\].*\(2,\).*\(1,\)"):
+        opt.step()
+    assert p.data == [0.5] and opt.state_dict()["steps"].tolist() == [0, 0]
+
+
+def test_gradients_may_be_non_contiguous():
+    g = np.arange(12, dtype=np.float32).reshape(3, 4)
+    p, q = leaf(np.ones((4, 3))), leaf(np.ones((4, 3)))
+    for param, grad in ((p, g.T), (q, np.ascontiguousarray(g.T))):
+        param.grad = grad
+        SGD([param], 0.1).step()
+    assert np.array_equal(p.data, q.data)
+
+
+def test_no_gradient_at_all_is_no_step():
+    p = leaf([0.5])
+    opt = Adam([p], 0.1)
+    opt.step()
+    assert p.data == [0.5] and opt.state_dict()["steps"] == [0]
+
+
+def test_zero_grad_forgets():
+    p = leaf([0.5])
+    p.grad = np.ones(1, np.float32)
+    SGD([p], 0.1).zero_grad()
+    assert p.grad is None
+
+
+def test_minimises_through_the_graph():
+    p = leaf([3.0, -4.0])
+    opt = Adam([p], 0.1)
+    for _ in range(300):
+        opt.zero_grad()
+        F.sum((p - 1.0) ** 2).backward()
+        opt.step()
+    np.testing.assert_allclose(p.data, 1, atol=1e-2)
+
+
+def test_a_formula_of_ones_own():
+    """What the base class asks of a subclass: an update on flat blocks."""
+
+    class SignDescent(Optimizer):
+        def update(self, w, g, state, t, scratch):
+            w -= self.lr * np.where(g >= 0, 1, -1)
+
+    p = leaf([[0.5, 0.5]])
+    p.grad = np.float32([[3, -0.1]])
+    SignDescent([p], 0.25).step()
+    assert p.data.tolist() == [[0.25, 0.75]]
+    with pytest.raises(NotImplementedError, match="Optimizer defines no update"):
+        Optimizer([p], 0.25).step()
+
+
+@both
+def test_a_copied_optimizer_trains_the_copy(optimizer, options):
+    """deepcopy of model and optimizer together: the copy's steps leave the original alone."""
+    p = leaf([0.5])
+    opt = optimizer([p], **options)
+    p.grad = np.ones(1, np.float32)
+    opt.step()
+    q, twin = copy.deepcopy((p, opt))
+    frozen = p.data.copy()
+    twin.step()
+    assert twin.params[0] is q and np.array_equal(p.data, frozen)
+    opt.step()
+    assert np.array_equal(p.data, q.data) and not np.array_equal(p.data, frozen)
+
+
+# Projecting and freezing; the wrappers' part is in test_prox_gradient.py, test_dual_averaging.py
+
+
+@both
+def test_quantized_and_frozen_weights_outlast_momentum(optimizer, options):
+    p, q = leaf([0.3, -0.7]), leaf([0.5])
+    opt = optimizer([p, q], **options, weight_decay=0.1)
+    for _ in range(3):
+        p.grad, q.grad = np.float32([5, -5]), np.float32([1])
+        opt.step()
+    p.data[...] = [0.3, -0.7]
+    quantize_and_freeze({"p": p}, BinaryL1())
+    for _ in range(3):
+        opt.step()
+    assert p.data.tolist() == [1, -1] and not p.requires_grad and p.grad is None
+
+
+def test_quantize_and_freeze_is_all_or_nothing():
+    p, bad = leaf([0.3]), leaf([np.nan])
+    with pytest.raises(ValueError, match="NaN"):
+        quantize_and_freeze([p, bad], BinaryL1())
+    assert p.data == np.float32(0.3) and p.requires_grad and bad.requires_grad
+    with pytest.raises(TypeError, match="regularizer must be a Regularizer, got <class"):
+        quantize_and_freeze([p], BinaryL1)
+
+
+def test_quantize_and_freeze_writes_in_place():
+    base = np.float32([[0.3, -0.7], [0.2, 0.0]])
+    p = Tensor(base.T, requires_grad=True)
+    quantize_and_freeze([p], BinaryL1())
+    assert base.tolist() == [[1, -1], [1, 1]]
+
+
+# Clipping the norm of the gradients
+
+
+def test_clip_grad_norm():
+    p, q, rest = leaf([0.0, 0.0]), leaf([0.0]), leaf([0.0])
+    p.grad, q.grad = np.float32([3, 0]), np.float32([4])
+    assert clip_grad_norm([p, q, rest], 10) == 5
+    assert p.grad.tolist() == [3, 0] and q.grad.tolist() == [4] and rest.grad is None
+    assert clip_grad_norm([p, q, rest], 2.5) == 5
+    assert p.grad.tolist() == [1.5, 0] and q.grad.tolist() == [2]
+    assert p.grad.dtype == np.float32
+    q.grad[0] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        clip_grad_norm([p, q], 1)
+    assert p.grad.tolist() == [1.5, 0]
+    with pytest.raises(ValueError, match="max_norm"):
+        clip_grad_norm([p], -1)
+
+
+# What both wrappers refuse
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (dict(base=BinaryL1()), TypeError, "base must be an Optimizer"),
+        (dict(regularizer=BinaryL1), TypeError, "regularizer must be a Regularizer, got <class"),
+        (dict(homotopy=0.1), TypeError, "homotopy must be callable or None, got float"),
+        (dict(params=[leaf([1.0])]), ValueError, "held by base"),
+        (dict(params=[]), ValueError, "at least one"),
+    ],
+)
+def test_bad_wrapper_arguments_are_refused(change, error, says):
+    p = leaf([0.5])
+    arguments = dict(base=SGD([p], 0.1), params=[p], regularizer=BinaryL1(), homotopy=Constant(1))
+    with pytest.raises(error, match=says):
+        ProxGradient(**{**arguments, **change})
+
+
+@pytest.mark.parametrize("data", [[np.nan], [np.inf], np.zeros((0, 3))])
+def test_wrappers_refuse_weights_without_an_image(data):
+    p = leaf(data)
+    with pytest.raises(ValueError, match=r"NaN|empty"):
+        ProxGradient(SGD([p], 0.1), [p], BinaryL1(), Constant(1))
