@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from prox_strategies import dtypes, fixed_regularizers, level_sets, strengths, weights
 
@@ -168,6 +168,21 @@ def test_thresholds_are_exact(levels, dtype):
             a,
             b,
         ]
+
+
+@given(level_sets(), st.integers(-3, 3), dtypes)
+@example([-4, -3], 0, np.float64)  # -0.5 is their sum's half rounded, and beyond it
+def test_nearest_by_rational_arithmetic(levels, ulps, dtype):
+    """Around every midpoint of levels with full mantissas, where a rounded one may be off."""
+    levels = [float(dtype(v / 7)) for v in levels]
+    r = LevelsL1(levels)
+    for a, b in pairwise(levels):
+        w = dtype(a / 2 + b / 2)
+        for _ in range(abs(ulps)):
+            w = np.nextafter(w, dtype(np.inf if ulps > 0 else -np.inf))
+        exact = Fraction(float(w))
+        nearest = b if Fraction(b) - exact <= exact - Fraction(a) else a
+        assert r.project(np.array([w])).item() == nearest
 
 
 def test_a_midpoint_that_float32_cannot_hold():

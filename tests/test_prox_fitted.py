@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from prox_strategies import strengths, weights
@@ -175,6 +175,7 @@ def test_no_round_raises_the_error(w, k):
 
 @every
 @given(w=weights(shapes=array_shapes(min_dims=1, max_dims=3, max_side=5)))
+@example(w=np.array([1.0, -0.5]))  # halfway between -4/7 and -3/7, not between their roundings
 def test_every_weight_goes_to_its_nearest_level_the_upper_at_a_tie(r, w):
     w[np.abs(w) < 1e-6] = 0  # so that distances are exact below
     levels, q = r.levels(w), r.project(w)

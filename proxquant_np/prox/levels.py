@@ -22,11 +22,14 @@ def thresholds(levels: Floats) -> Floats:
 
     Levels ascend along the last axis; a number halfway between two belongs to the upper one.
     """
-    exact = levels.astype(np.float64)
-    middle = exact[..., :-1] / 2 + exact[..., 1:] / 2
+    halves = levels.astype(np.float64) / 2
+    a, b = halves[..., :-1], halves[..., 1:]
+    middle = a + b
+    part = middle - a
+    rest = (a - (middle - part)) + (b - part)  # what rounding took off the sum, exactly (Knuth)
     first = middle.astype(levels.dtype)
-    up = levels.dtype.type(np.inf)
-    return np.where(first < middle, np.nextafter(first, up), first)
+    short = (first < middle) | ((first == middle) & (rest > 0))
+    return np.where(short, np.nextafter(first, levels.dtype.type(np.inf)), first)
 
 
 def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
