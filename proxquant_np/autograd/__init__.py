@@ -1,0 +1,19 @@
+"""Layer 1, differentiate: reverse-mode automatic differentiation over NumPy arrays.
+
+tensor.py    the tensor, recording, the backward pass
+ops.py       elementary operations and the table of subgradients at kinks
+conv.py      convolution and pooling of images
+norm.py      batch normalization
+recurrent.py embedding and the LSTM, fused through time
+losses.py    softmax and the losses
+gradcheck.py gradients against finite differences
+threads.py   how a batch is shared out over threads
+"""
+
+from proxquant_np.autograd.gradcheck import GradcheckError as GradcheckError
+from proxquant_np.autograd.gradcheck import gradcheck as gradcheck
+from proxquant_np.autograd.tensor import Tensor as Tensor
+from proxquant_np.autograd.tensor import differentiable as differentiable
+from proxquant_np.autograd.tensor import no_grad as no_grad
+from proxquant_np.autograd.threads import get_num_threads as get_num_threads
+from proxquant_np.autograd.threads import set_num_threads as set_num_threads

@@ -1,0 +1,114 @@
+"""Layer 1, differentiate: gradients held against numerical differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.autograd.tensor import Array, Tensor, no_grad
+
+_EPS = float(np.finfo(np.float64).eps)
+# Relative tolerance, and the part f of it that applies to the size of the largest entry.
+_TOLERANCE = {"central": (1e-6, 1e-3), "complex": (1e-10, 1e-3), "float32": (1e-3, 1e-2)}
+
+
+class GradcheckError(AssertionError):
+    """A gradient differs from the numerical one; the message says where and by how much."""
+
+
+@np.errstate(all="ignore")  # what is infinite or NaN is reported as such, entry by entry
+def gradcheck(
+    fn: Callable[..., Tensor],
+    inputs: Tensor | Array | Sequence[Any],
+    *,
+    method: str = "central",
+    rtol: float | None = None,
+    seed: int = 0,
+) -> bool:
+    """True if the gradients of fn at the inputs are right, else GradcheckError.
+
+    Checks every entry of every float input of s = sum(v * fn(*inputs)), v random and fixed by
+    `seed` (so that errors which cancel in a plain sum are seen):
+
+    - `method="central"`: (s(x + h) - s(x - h)) / 2h, h = 6e-6 max(1, |x|); default rtol 1e-6.
+    - `method="complex"`: Im s(x + ih) / h, h = 1e-30 |x| (1e-30 at 0), which subtracts nothing and
+      so is exact to rounding, but needs fn analytic and every operation in it defined for complex
+      numbers (no relu, abs, maximum, sigmoid, softplus...); default rtol 1e-10.
+
+    Differences are taken in float64 always. Of float32 inputs the gradient is computed in float32,
+    as in training, and held against them with default rtol 1e-3.
+
+    An entry passes if |gradient - numerical| <= rtol (|numerical| + f max |numerical|) + noise. The
+    maximum is over the same input, f is 1e-3 (float32: 1e-2), and the noise is the rounding of fn
+    that differences amplify.
+
+    Args:
+        fn: takes tensors, returns one tensor. Deterministic.
+        inputs: tensors or arrays; float32 and float64 ones are differentiated by, anything else
+            is passed on as it is.
+
+    Raises:
+        GradcheckError: names the worst entry of the first wrong input (its index, both values).
+        TypeError: fn does not return a tensor.
+        ValueError: an unknown method, or no input to differentiate by.
+    """
+    if method not in ("central", "complex"):
+        raise ValueError(f"method must be 'central' or 'complex', got {method!r}")
+    if isinstance(inputs, Tensor | Array):
+        inputs = (inputs,)
+    arrays = {}
+    for i, x in enumerate(inputs):
+        x = x.data if isinstance(x, Tensor) else x
+        if isinstance(x, Array) and x.dtype in (np.float32, np.float64):
+            arrays[i] = x
+    if not arrays:
+        raise ValueError("inputs must hold a float32 or float64 array, got none")
+
+    leaves = {i: Tensor(x.copy("K"), requires_grad=True) for i, x in arrays.items()}
+    out = fn(*(leaves.get(i, x) for i, x in enumerate(inputs)))
+    if not isinstance(out, Tensor):
+        raise TypeError(f"fn must return a Tensor, got {type(out).__name__}")
+    v = np.random.default_rng(seed).normal(size=out.shape)
+    if out.requires_grad:
+        out.backward(v)
+
+    def value(i: int, moved: Array) -> Array:
+        at = {j: Tensor(moved if j == i else x.astype(np.float64)) for j, x in arrays.items()}
+        with no_grad():
+            return fn(*(at.get(j, x) for j, x in enumerate(inputs))).data
+
+    for i, x in arrays.items():
+        gradient = np.zeros_like(x) if leaves[i].grad is None else leaves[i].grad
+        numerical, noise = np.zeros(x.shape), np.zeros(x.shape)
+        for entry in np.ndindex(x.shape):
+            if method == "complex":
+                h = 1e-30 * (abs(float(x[entry])) or 1)
+                up = x.astype(np.complex128)
+                up[entry] += 1j * h
+                numerical[entry] = np.sum(v * value(i, up).imag) / h
+            else:
+                h = 6e-6 * max(1, abs(float(x[entry])))
+                up, down = x.astype(np.float64), x.astype(np.float64)
+                up[entry] += h
+                down[entry] -= h
+                above, below = value(i, up), value(i, down)
+                moved = above != below  # the others have no part in this, and may be infinite
+                rise = np.sum(v * (above - below), where=moved)
+                numerical[entry] = rise / (up[entry] - down[entry])
+                noise[entry] = 4 * _EPS * np.sum(np.abs(v * above), where=moved) / h
+        kind = "float32" if x.dtype == np.float32 else method
+        relative, floor = _TOLERANCE[kind]
+        size = np.abs(numerical)
+        size += floor * np.max(size, where=np.isfinite(size), initial=0)
+        allowed = (relative if rtol is None else rtol) * size + noise
+        excess = np.nan_to_num(np.abs(gradient - numerical) - allowed, nan=np.inf)
+        if np.any(excess > 0):
+            worst = np.unravel_index(np.argmax(excess), x.shape)
+            raise GradcheckError(
+                f"input {i}, entry {tuple(map(int, worst))} of shape {x.shape}: gradient "
+                f"{gradient[worst]:.12g}, numerically ({method}) {numerical[worst]:.12g}; "
+                f"{np.sum(excess > 0)} of {x.size} entries differ"
+            )
+    return True

@@ -1,0 +1,280 @@
+"""Layer 1, differentiate: the tensor, the recording of operations, and the backward pass.
+
+An operation is a plain function on NumPy arrays that returns its value and its vector-Jacobian
+products (VJPs). `differentiable` turns it into a function on tensors; everything that all
+operations share, unwrapping, recording, undoing broadcasts, honouring `no_grad`, is written once,
+here. The operations themselves are in ops.py, norm.py and losses.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import itertools
+import threading
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+VJP = Callable[[Array], Any]
+Traced = tuple[Array, Any]
+"""What an operation's forward function returns: `(y, vjp)`.
+
+`vjp` is either a tuple of functions, one for each positional argument (so that gradients nobody
+asks for are never computed), or one function that returns all of them (where they share work).
+Each maps the gradient of the loss in y, which it must not write to, to the gradient in that
+argument, up to the broadcasting of the argument, which is undone for it. What it returns is a new
+array, the incoming gradient itself, or a view; never an array that something else still uses, nor
+the same one twice. None, as function or as gradient, says that the argument takes no gradient.
+"""
+
+_FLOATS = (np.float32, np.float64)
+_NUMPY_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch accepts both, so do we
+_creation_order = itertools.count()
+
+
+class _Mode(threading.local):
+    blocks = 0  # how many no_grad blocks this thread is in
+
+
+_mode = _Mode()
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Within this block, `with no_grad():`, operations are not recorded; `@no_grad()` decorates.
+
+    It holds for the thread that enters it, and ends however the block ends.
+    """
+
+    def __enter__(self) -> None:
+        _mode.blocks += 1  # a count, not a flag: one object may be entered again, by recursion
+
+    def __exit__(self, *exc: object) -> None:
+        _mode.blocks -= 1
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    `data` is a NumPy array (shared, not copied, where `data` already is one). With
+    `requires_grad=True` (float32 or float64 only) the tensor is a *leaf*: `backward` on anything
+    computed from it adds the gradient to `grad`, an array of the same shape and dtype, or None
+    before the first. Arithmetic follows NumPy's broadcasting and type promotion; comparisons, ==
+    among them, go entry by entry and return boolean arrays.
+
+    Raises:
+        TypeError: data that is not numeric, or requires_grad=True with another dtype.
+    """
+
+    __slots__ = ("__weakref__", "_order", "_parents", "_vjp", "data", "grad", "requires_grad")
+    __array_ufunc__ = None  # `array + tensor` asks the tensor, instead of looping over its entries
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        self.data = np.asarray(data.data if isinstance(data, Tensor) else data)
+        if self.data.dtype.kind not in "biufc":
+            raise TypeError(f"data must be numeric, got dtype {self.data.dtype}")
+        if requires_grad and self.data.dtype not in _FLOATS:
+            raise TypeError(
+                f"requires_grad=True needs float32 or float64 data, got dtype {self.data.dtype}"
+            )
+        self.grad: Array | None = None
+        self.requires_grad = bool(requires_grad)
+        self._parents: tuple = ()
+        self._vjp = None
+
+    shape = property(lambda self: self.data.shape, doc="Lengths of the axes.")
+    dtype = property(lambda self: self.data.dtype, doc="Type of the entries.")
+    ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
+    size = property(lambda self: self.data.size, doc="Number of entries.")
+
+    def numpy(self) -> Array:
+        """The array itself (not a copy)."""
+        return self.data
+
+    def item(self) -> float:
+        """The value of a tensor with one entry, as a Python number."""
+        return self.data.item()
+
+    def detach(self) -> Tensor:
+        """The same data, cut off from the graph."""
+        return Tensor(self.data)
+
+    def backward(self, grad: Any = None) -> None:
+        """Add d(sum(grad * self))/d(leaf) to `grad` of every leaf this tensor was computed from.
+
+        `grad` has this tensor's shape; it may be left out for a tensor with one entry, and is
+        then 1. Each recorded operation is visited once, without recursion, so deep graphs are
+        fine, and is freed as it is visited: a second backward through it is an error.
+
+        Raises:
+            RuntimeError: the tensor was not computed from a leaf that requires gradients, or its
+                graph has been freed by an earlier backward.
+            ValueError: `grad` has the wrong shape, or is missing for several entries.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                "backward() on a tensor that depends on no leaf with requires_grad=True "
+                "(or that was computed under no_grad)"
+            )
+        if grad is None:
+            if self.data.size != 1:
+                raise ValueError(
+                    f"backward() without grad needs a tensor with one entry, got shape {self.shape}"
+                )
+            grad = np.ones_like(self.data)
+        else:
+            grad = np.array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+            if grad.shape != self.shape:
+                raise ValueError(f"grad must have shape {self.shape}, got shape {grad.shape}")
+        if self._vjp is None:
+            _accumulate(self, grad)
+            return
+        # Everything that uses a tensor is younger than the tensor. Visiting the youngest first
+        # therefore finds each gradient complete: creation order is a topological order.
+        queue, pending = [(-self._order, self)], {self: grad}
+        while queue:
+            node = heappop(queue)[1]
+            g = pending.pop(node)
+            parents, vjp = node._parents, node._vjp
+            node._parents, node._vjp = (), _freed
+            separate = isinstance(vjp, tuple)
+            if not separate:
+                grads = vjp(g)
+                if not isinstance(grads, tuple):
+                    grads = (grads,)
+            for i, parent in enumerate(parents):
+                if not (isinstance(parent, Tensor) and parent.requires_grad):
+                    continue
+                part = vjp[i] and vjp[i](g) if separate else grads[i]
+                if part is None:
+                    raise _no_gradient(vjp, i)
+                if type(part) is not np.ndarray:  # NumPy makes scalars of arrays without axes
+                    part = np.asarray(part)
+                if part.shape != parent.data.shape:
+                    part = unbroadcast(part, parent.data.shape)
+                if part.dtype != parent.data.dtype:
+                    part = part.astype(parent.data.dtype)
+                if parent._vjp is None:
+                    owned = parent.grad is not None or (part is not g and part.base is None)
+                    _accumulate(parent, part if owned else part.copy())
+                elif parent in pending:
+                    pending[parent] = pending[parent] + part
+                else:
+                    pending[parent] = part
+                    heappush(queue, (-parent._order, parent))
+
+    def __getstate__(self) -> object:  # what copy.deepcopy and pickle copy
+        if self._vjp is not None:
+            raise RuntimeError("only leaves can be copied; use detach() to copy a computed tensor")
+        return super().__getstate__()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __repr__(self) -> str:
+        flag = ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({np.array2string(self.data, separator=', ')}, dtype={self.dtype}{flag})"
+
+    __hash__ = object.__hash__  # tensors as keys are told apart by identity
+
+    def __eq__(self, other: Any) -> Array:
+        return self.data == _data(other)
+
+    def __ne__(self, other: Any) -> Array:
+        return self.data != _data(other)
+
+    def __gt__(self, other: Any) -> Array:
+        return self.data > _data(other)
+
+    def __ge__(self, other: Any) -> Array:
+        return self.data >= _data(other)
+
+    def __lt__(self, other: Any) -> Array:
+        return self.data < _data(other)
+
+    def __le__(self, other: Any) -> Array:
+        return self.data <= _data(other)
+
+
+def _data(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else x
+
+
+def _freed(g: Array) -> None:
+    raise RuntimeError(
+        "this graph was freed by an earlier backward(); run the forward pass again "
+        "(or sum the losses and call backward() once)"
+    )
+
+
+def _no_gradient(vjp: Any, i: int) -> RuntimeError:
+    known = next(f for f in vjp if f) if isinstance(vjp, tuple) else vjp
+    name = known.__qualname__.split(".")[0]  # the operation that the function was defined in
+    return RuntimeError(f"{name}: argument {i} requires grad, but has none; detach() it")
+
+
+def _accumulate(leaf: Tensor, g: Array) -> None:
+    if leaf.grad is None:
+        leaf.grad = g
+    else:
+        leaf.grad += g
+
+
+def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum g over the axes along which an array of this shape was broadcast to g.shape."""
+    leading = g.ndim - len(shape)
+    stretched = (i for i, n in enumerate(shape, leading) if n == 1 and g.shape[i] != 1)
+    total = np.add.reduce(g, (*range(leading), *stretched), keepdims=True)
+    if leading < 0 or total.shape[leading:] != shape:
+        raise ValueError(f"a VJP gave shape {g.shape} for the gradient of an argument {shape}")
+    return total.reshape(shape)
+
+
+def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
+    """Turn `forward(*arrays, **options) -> (y, vjp)` into a function on tensors.
+
+    Arguments may be tensors or anything NumPy takes. The result is recorded if recording is on
+    and an argument requires gradients. See `Traced` for what `vjp` may be.
+    """
+    signature = inspect.signature(forward)
+
+    @functools.wraps(forward)
+    def op(*args: Any, **options: Any) -> Tensor:
+        if options:
+            options = {_NUMPY_SPELLING.get(k, k): v for k, v in options.items()}
+            if any(isinstance(v, Tensor) for v in options.values()):
+                bound = signature.bind(*args, **options)  # tensors given by name: to their places
+                bound.apply_defaults()
+                args, options = bound.args, bound.kwargs
+        y, vjp = forward(*[a.data if isinstance(a, Tensor) else a for a in args], **options)
+        out = Tensor.__new__(Tensor)
+        out.data = y if type(y) is np.ndarray else np.asarray(y)
+        out.grad = None
+        if not _mode.blocks:
+            for a in args:
+                if isinstance(a, Tensor) and a.requires_grad:
+                    out.requires_grad = True
+                    out._parents = args
+                    out._vjp = vjp
+                    out._order = next(_creation_order)
+                    return out
+        out.requires_grad = False
+        out._parents = ()
+        out._vjp = None
+        return out
+
+    op.__signature__ = signature.replace(return_annotation="Tensor")
+    return op

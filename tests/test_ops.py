@@ -1,0 +1,287 @@
+"""Operations: one property test over the registry, the table of subgradients, edges and errors."""
+
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import strategies as draws
+from hypothesis import given
+from hypothesis import strategies as st
+from op_registry import OPS, TESTED_ELSEWHERE
+
+import proxquant_np as pq
+import proxquant_np.functional as F
+from proxquant_np import Tensor, gradcheck
+
+
+def leaf(x, dtype=np.float64):
+    return Tensor(np.array(x, dtype), requires_grad=True)
+
+
+def gradients(y, *leaves, grad=None):
+    for x in leaves:
+        x.grad = None
+    y.backward(grad)
+    return [x.grad for x in leaves]
+
+
+def close(actual, desired, rtol):
+    """Relative to the largest entry: small ones may be differences of large ones."""
+    size = np.max(np.abs(desired), initial=0.01)
+    np.testing.assert_allclose(actual, desired, rtol=rtol, atol=rtol * size)
+
+
+# Every operation --------------------------------------------------------------------------------
+
+
+def test_registry_is_complete():
+    names = [op.name for op in OPS]
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(TESTED_ELSEWHERE)
+    assert {*names, *TESTED_ELSEWHERE} == set(F.__all__)
+
+
+@pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
+@given(data=st.data())
+def test_operation(op, data):
+    """Value, gradients, dtypes, shapes; in all layouts; and nothing is modified or shared."""
+    shapes, options = data.draw(op.arguments)
+    seed, layout = data.draw(draws.seeds), data.draw(draws.layouts)
+    drawn = op.domain(*(draws.entries(shape, seed, i) for i, shape in enumerate(shapes)))
+    arrays = [np.asarray(x) for x in drawn]
+    expected = np.asarray(op.reference(*arrays, **options))
+    v = draws.entries(expected.shape, seed + 1) if expected.size <= 128 else 1 + 0 * expected
+
+    found = {}
+    for dtype, rtol in (np.float64, 1e-11), (np.float32, 1e-4):
+        given = [draws.lay_out(x.astype(dtype), layout) for x in arrays]
+        leaves = [Tensor(x, requires_grad=True) for x in given]
+        y = op(*leaves, **options)
+        assert type(y.data) is np.ndarray
+        assert (y.dtype, y.shape) == (dtype, expected.shape)
+        close(y.data, expected, rtol)
+        if y.requires_grad:
+            value = y.data.copy()
+            y.backward(v)
+            np.testing.assert_array_equal(y.data, value)
+        found[dtype] = [np.zeros(x.shape) if x.grad is None else x.grad for x in leaves]
+        grads = [x.grad for x in leaves if x.grad is not None]
+        for i, x in enumerate(leaves):
+            np.testing.assert_array_equal(x.data, arrays[i])
+            if x.grad is not None:
+                assert type(x.grad) is np.ndarray and x.grad.flags.writeable
+                assert (x.grad.dtype, x.grad.shape) == (dtype, x.shape)
+                others = [y.data, *given, *(g for g in grads if g is not x.grad)]
+                assert not any(np.shares_memory(x.grad, other) for other in others)
+    for single, double in zip(found[np.float32], found[np.float64], strict=True):
+        close(single, double, 1e-4)
+
+    call = partial(op, **options)
+    gradcheck(call, [draws.lay_out(x, layout) for x in arrays])
+    if op.analytic:
+        gradcheck(call, arrays, method="complex")
+
+
+# Kinks: one test for each row of the table in ops.py ----------------------------------------------
+
+
+def row_relu():
+    x = leaf([-1, 0, 2])
+    assert gradients(F.sum(F.relu(x)), x)[0].tolist() == [0, 0, 1]
+
+
+def row_abs():
+    x = leaf([-3, 0, 2])
+    assert gradients(F.sum(F.abs(x)), x)[0].tolist() == [-1, 0, 1]
+
+
+def row_max_min():
+    x = leaf([[1, 3, 3, 3], [5, 1, 5, 1]])
+    assert gradients(F.sum(F.max(x, 1)), x)[0].tolist() == [[0, *[1 / 3] * 3], [0.5, 0, 0.5, 0]]
+    assert gradients(F.sum(F.min(x, 1)), x)[0].tolist() == [[1, 0, 0, 0], [0, 0.5, 0, 0.5]]
+    assert gradients(F.max(x), x)[0].tolist() == [[0] * 4, [0.5, 0, 0.5, 0]]
+
+
+def row_maximum_minimum():
+    a, b = leaf([1, 2, 3]), leaf([2, 2, 2])
+    assert [g.tolist() for g in gradients(F.sum(F.maximum(a, b)), a, b)] == [
+        [0, 0.5, 1],
+        [1, 0.5, 0],
+    ]
+    assert [g.tolist() for g in gradients(F.sum(F.minimum(a, b)), a, b)] == [
+        [1, 0.5, 0],
+        [0, 0.5, 1],
+    ]
+
+
+def row_clip():
+    x = leaf([-2, -1, 0, 1, 2])
+    assert gradients(F.sum(F.clip(x, -1, 1)), x)[0].tolist() == [0, 1, 1, 1, 0]
+    assert gradients(F.sum(F.clip(x, max=1)), x)[0].tolist() == [1, 1, 1, 1, 0]
+    assert gradients(F.sum(F.clip(x, -1)), x)[0].tolist() == [0, 1, 1, 1, 1]
+
+
+def row_sqrt():
+    x = leaf([0, 4])
+    assert gradients(F.sum(F.sqrt(x)), x)[0].tolist() == [np.inf, 0.25]
+    assert gradients(F.sum(F.sqrt(x) * [0.0, 1.0]), x)[0].tolist() == [0, 0.25]
+
+
+def row_log_div():
+    x = leaf([0, 4])
+    assert gradients(F.sum(F.log(x)), x)[0].tolist() == [np.inf, 0.25]
+    assert gradients(F.sum(F.log(x)[1]), x)[0].tolist() == [0, 0.25]
+    assert gradients(F.sum(1 / x), x)[0].tolist() == [-np.inf, -1 / 16]
+    assert gradients(F.sum((1 / x)[1]), x)[0].tolist() == [0, -1 / 16]
+
+
+def row_pow():
+    x, b = leaf([0, 0, 0, 0]), leaf([0.5, 1, 2, 0])
+    to_x, to_b = gradients(F.sum(x**b), x, b)
+    assert to_x.tolist() == [np.inf, 1, 0, 0]
+    assert to_b.tolist() == [0, 0, 0, 0]
+    assert gradients((x**0.5)[1:].sum() * 0.0, x)[0].tolist() == [0, 0, 0, 0]
+
+
+def row_where():
+    x = leaf([-1, 0, 4])
+    assert gradients(F.sum(F.where(x > 0, F.sqrt(x), 0.0)), x)[0].tolist() == [0, 0, 0.25]
+    assert gradients(F.sum(F.where(x > 0, F.log(x), 1 / x)), x)[0].tolist() == [-1, -np.inf, 0.25]
+    assert gradients(F.sum(F.where(x > 0, x**-0.5, 0.0)), x)[0].tolist() == [0, 0, -1 / 16]
+
+
+ROWS = [value for name, value in list(globals().items()) if name.startswith("row_")]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.__name__)
+def test_subgradient(row):
+    row()
+
+
+def test_every_row_of_the_table_has_its_test():
+    lines = pq.autograd.ops.__doc__.splitlines()
+    table = [line for line in lines if line.startswith("| ")][1:]
+    assert len(table) == len(ROWS)
+
+
+FLAT_BELOW_ZERO = {
+    "relu": F.relu,
+    "clip": partial(F.clip, min=0),
+    "maximum": lambda x: F.maximum(x, 0.0),
+    "max": lambda x: F.max(F.concatenate([x, np.zeros(1)])),
+    "where": lambda x: F.where(x > 0, x, 0.0),
+}
+
+
+@pytest.mark.parametrize("flat", FLAT_BELOW_ZERO.values(), ids=FLAT_BELOW_ZERO)
+def test_zero_slope_stops_an_infinite_gradient(flat):
+    x = leaf([-1.0])
+    assert gradients(F.sum(F.sqrt(flat(x))), x)[0].tolist() == [0]
+
+
+def test_values_at_the_edges_come_without_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        zero = Tensor(np.zeros(2, np.float32))
+        assert F.log(zero).data.tolist() == [-np.inf] * 2
+        assert np.isnan(F.log(zero - 1).data).all() and np.isnan(F.sqrt(zero - 1).data).all()
+        assert (1 / zero).data.tolist() == [np.inf] * 2
+        assert np.isnan((zero / zero).data).all()
+        assert (zero**-1).data.tolist() == [np.inf] * 2
+        assert F.sigmoid(zero + [1e4, -1e4]).data.tolist() == [1, 0]
+        assert F.softplus(zero + [1e4, -1e4]).data.tolist() == [1e4, 0]
+
+
+def test_sigmoid_keeps_the_precision_of_its_left_tail():
+    x = np.array([-700.0, -40.0, -1.0, 1.0, 40.0])
+    desired = np.exp(-np.logaddexp(0, -x))
+    np.testing.assert_allclose(F.sigmoid(Tensor(x)).data, desired, rtol=1e-12)
+
+
+# dtypes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_python_numbers_take_the_dtype_of_the_tensor(dtype):
+    x = leaf([1.0, 2.0], dtype)
+    arithmetic = [x + 2, 2.5 + x, x - 2, 2.5 - x, x * 2, 2.5 * x, x / 2, 2.5 / x, x**2, 2.5**x]
+    others = [
+        F.maximum(x, 1.5),
+        F.minimum(1.5, x),
+        F.clip(x, 0, 1.5),
+        F.where([True, False], x, 0.0),
+    ]
+    for y in arithmetic + others:
+        assert y.dtype == dtype
+        assert gradients(F.sum(y), x)[0].dtype == dtype
+
+
+def test_mixed_precision_promotes_and_gradients_come_back_in_their_own():
+    a, b = leaf([1, 2, 3], np.float32), leaf([1, 2, 3], np.float64)
+    y = F.sum(a * b)
+    assert y.dtype == np.float64
+    assert [g.dtype for g in gradients(y, a, b)] == [np.float32, np.float64]
+
+
+# Randomness and straight-through ------------------------------------------------------------------
+
+
+def test_dropout():
+    x = leaf(np.ones((100, 100)), np.float32)
+    y = F.dropout(x, 0.25, rng=np.random.default_rng(0))
+    assert set(np.unique(y.data)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs(np.mean(y.data == 0) - 0.25) < 0.02
+    assert np.array_equal(gradients(F.sum(y), x)[0], y.data)
+    again = F.dropout(x, 0.25, rng=np.random.default_rng(0))
+    assert np.array_equal(again.data, y.data)
+    assert np.array_equal(F.dropout(x, 0.25, training=False).data, x.data)
+    assert not F.dropout(x, 1.0, rng=np.random.default_rng(0)).data.any()
+
+
+def test_straight_through_maps_forward_and_is_the_identity_backward():
+    w = leaf([-0.3, 0.0, 0.7])
+    y = F.straight_through(w, pq.prox.sign_pm)
+    assert y.data.tolist() == [-1, 1, 1]
+    v = np.array([1.0, 2.0, 3.0])
+    assert gradients(y, w, grad=v)[0].tolist() == v.tolist()
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "call"),
+    [
+        (ValueError, r"\(2,\) \(3,\)", lambda x: x[0, :2] + x[0]),
+        (ValueError, r"linear: .*\(2, 3\) and \(4, 2\)", lambda x: F.linear(x, np.ones((4, 2)))),
+        (
+            ValueError,
+            r"linear: bias .*\(4,\), got \(3,\)",
+            lambda x: F.linear(x, np.ones((4, 3)), np.ones(3)),
+        ),
+        (ValueError, "mismatch", lambda x: x @ x),
+        (ValueError, r"mean: .*dim=1 of shape \(2, 0\)", lambda x: F.mean(x[:, :0], 1)),
+        (ValueError, r"var: .*correction=1.*\(2, 1\)", lambda x: F.var(x[:, :1], 1)),
+        (ValueError, r"var: .*\(2, 0\)", lambda x: F.var(x[:, :0], 1)),
+        (ValueError, r"pad: .*2 axes.*\(1,\)", lambda x: F.pad(x, (1,))),
+        (ValueError, r"pad: .*\(1, -1\)", lambda x: F.pad(x, (1, -1))),
+        (ValueError, "pad: mode .*'reflect'", lambda x: F.pad(x, (1, 1), "reflect")),
+        (ValueError, r"dropout: p .*\[0, 1\], got 1.5", lambda x: F.dropout(x, 1.5)),
+        (ValueError, "dropout: rng", lambda x: F.dropout(x, 0.5)),
+        (
+            ValueError,
+            r"straight_through: .*\(3,\).*\(2, 3\)",
+            lambda x: F.straight_through(x, lambda w: w[0]),
+        ),
+        (ValueError, r"size 6 into shape \(7,\)", lambda x: F.reshape(x, 7)),
+        (IndexError, "index 5", lambda x: x[5]),
+        (np.exceptions.AxisError, "axis 4", lambda x: F.sum(x, 4)),
+        (TypeError, "unexpected|keyword", lambda x: F.relu(x, slope=1)),
+        (RuntimeError, "clip: argument 1", lambda x: F.clip(x, x, None).sum().backward()),
+        (RuntimeError, "where: argument 0", lambda x: F.where(x, x, 0.0).sum().backward()),
+    ],
+)
+def test_mistakes_are_explained(error, message, call):
+    with pytest.raises(error, match=message):
+        call(leaf(np.ones((2, 3))))
