@@ -1,0 +1,216 @@
+"""Layer 1, differentiate: the long short-term memory, fused through time, and embedding lookup.
+
+The readable definition of one step is `nn.LSTMCell`, written in primitives; a test holds the two
+equal. Fused means: one matrix product for the input projections of all times, one small product a
+step for the recurrence, and going back one product for each weight's gradient, over all times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from proxquant_np.autograd.ops import dropout as drop
+from proxquant_np.autograd.ops import stack, transpose
+from proxquant_np.autograd.tensor import Array, Tensor, Traced, differentiable
+from proxquant_np.autograd.threads import parallel
+
+
+@differentiable
+def embedding(input: Array, weight: Array) -> Traced:
+    """weight[input]: integers of any shape to rows of weight (count, size), shape (..., size).
+
+    Rows looked up several times get the sum of their gradients.
+
+    Raises:
+        TypeError: indices that are not integers.
+        ValueError: a weight that is no matrix, or an index outside 0..count-1.
+    """
+    input = np.asarray(input)
+    if input.dtype.kind not in "iu":
+        raise TypeError(f"embedding: input must hold integers, got {input.dtype}")
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight must have shape (count, size), got {weight.shape}")
+    if input.size and not 0 <= input.min() <= input.max() < len(weight):
+        raise ValueError(
+            f"embedding: input must hold 0..{len(weight) - 1} for weight {weight.shape}, "
+            f"got {input.min()}..{input.max()}"
+        )
+
+    def to_weight(g: Array) -> Array:
+        full = np.zeros(weight.shape, g.dtype)
+        if input.size:
+            order = np.argsort(input, axis=None, kind="stable")  # equal indices side by side
+            rows = input.reshape(-1)[order]
+            starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
+            full[rows[starts]] = np.add.reduceat(g.reshape(-1, g.shape[-1])[order], starts)
+        return full
+
+    return weight[input], (None, to_weight)
+
+
+@differentiable
+def _lstm_layer(
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    w_ih: Array,
+    w_hh: Array,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+) -> Traced:
+    """One layer: x (T, n, input) to (T + 1, n, hidden), the hidden states 1..T, then the cell T.
+
+    An operation has one result, so the two that leave the layer share an array; slices of it are
+    recorded like any other, which brings both gradients back together.
+    """
+    length, n, _ = x.shape
+    hidden = w_hh.shape[1]
+    given = [a for a in (x, h0, c0, w_ih, w_hh, b_ih, b_hh) if a is not None]
+    dtype = np.result_type(*given)
+    # sigmoid(a) = 1/2 tanh(a/2) + 1/2, so one tanh serves all gates: s tanh(s a) + 1 - s, with
+    # s = 1/2 for i, f, o and s = 1 for g. Its slope in a is (1 - y)(y + 2s - 1).
+    s = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), hidden)
+    rest, shift = 1 - s, 2 * s - 1
+
+    gates = np.matmul(x.reshape(length * n, -1), w_ih.T, dtype=dtype).reshape(length, n, -1)
+    if b_ih is not None:
+        gates += b_ih + b_hh
+    i, f, g, o = np.moveaxis(gates.reshape(length, n, 4, hidden), 2, 0)
+    states = np.empty((length + 2, n, hidden), dtype)  # hidden states 0..T, then the cell T
+    c = np.empty((length + 1, n, hidden), dtype)
+    tanh_c = np.empty((length, n, hidden), dtype)
+    h = states[:-1]
+    h[0] = 0 if h0 is None else h0
+    c[0] = 0 if c0 is None else c0
+    work = gates.size * hidden
+
+    def through_time(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        for t in range(length):
+            a, c_t, tanh_c_t = gates[t, part], c[t + 1, part], tanh_c[t, part]
+            a += h[t, part] @ w_hh.T
+            a *= s
+            np.tanh(a, out=a)
+            a *= s
+            a += rest
+            np.multiply(f[t, part], c[t, part], out=c_t)
+            c_t += i[t, part] * g[t, part]
+            np.tanh(c_t, out=tanh_c_t)
+            np.multiply(o[t, part], tanh_c_t, out=h[t + 1, part])
+
+    parallel(through_time, n, work)  # the sequences of a batch do not meet
+    states[-1] = c[-1]
+
+    def vjp(gy: Array) -> tuple[Array | None, ...]:
+        d = np.empty_like(gates)  # the gradient before the nonlinearities
+        di, df, dg, do = np.moveaxis(d.reshape(length, n, 4, hidden), 2, 0)
+        dh0, dc0 = np.zeros((n, hidden), dtype), gy[-1].copy()
+
+        def back_through_time(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            dh, dc = dh0[part], dc0[part]
+            for t in reversed(range(length)):
+                a, d_t, tanh_c_t = gates[t, part], d[t, part], tanh_c[t, part]
+                np.subtract(1, a, out=d_t)
+                d_t *= a + shift
+                dh += gy[t, part]
+                do[t, part] *= dh * tanh_c_t
+                dc += dh * o[t, part] * (1 - tanh_c_t * tanh_c_t)
+                di[t, part] *= dc * g[t, part]
+                df[t, part] *= dc * c[t, part]
+                dg[t, part] *= dc * i[t, part]
+                dc *= f[t, part]
+                np.matmul(d_t, w_hh, out=dh)
+
+        parallel(back_through_time, n, work)
+        flat = d.reshape(length * n, -1)
+        to_bias = None if b_ih is None else flat.sum(0)
+        return (
+            (flat @ w_ih).reshape(x.shape),
+            dh0,
+            dc0,
+            flat.T @ x.reshape(length * n, -1),
+            flat.T @ h[:-1].reshape(length * n, -1),
+            to_bias,
+            None if to_bias is None else to_bias.copy(),
+        )
+
+    return states[1:], vjp
+
+
+def lstm(
+    input: Tensor,
+    hx: tuple[Tensor, Tensor] | None,
+    params: Sequence[Tensor],
+    has_biases: bool = True,
+    num_layers: int = 1,
+    dropout: float = 0.0,
+    train: bool = False,
+    batch_first: bool = False,
+    *,
+    rng: np.random.Generator | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Long short-term memory over a whole sequence: output, final hidden states, final cells.
+
+    With gates i, f, g, o the four blocks of rows of the weights, at times t = 1..T
+
+        i, f, o = sigmoid(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh),  g = tanh(the same)
+        c_t = f * c_{t-1} + i * g
+        h_t = o * tanh(c_t);
+
+    a layer's h_1..h_T are the next one's input, after dropout if in training.
+
+    Args:
+        input: (T, n, input_size), or (n, T, input_size) if `batch_first`.
+        hx: h_0 and c_0, each (num_layers, n, hidden); None for zeros. Detach the final states of
+            one chunk and pass them here for truncated backpropagation through time.
+        params: for each layer W_ih (4 hidden, input), W_hh (4 hidden, hidden) and, if
+            `has_biases`, b_ih and b_hh (4 hidden,), in a flat list.
+        rng: needed to draw the dropout.
+
+    Source: Hochreiter and Schmidhuber 1997, forget gate of Gers et al. 2000; order of gates and
+    arguments as in `torch.lstm`.
+
+    Raises:
+        ValueError: shapes or a number of params that do not fit, or an empty sequence.
+    """
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    per_layer = 4 if has_biases else 2
+    if num_layers < 1 or len(params) != per_layer * num_layers:
+        raise ValueError(
+            f"lstm: params must hold {per_layer} tensors for each of num_layers={num_layers} "
+            f"(at least 1) layers, got {len(params)}"
+        )
+    if x.ndim != 3 or x.shape[1 if batch_first else 0] == 0:
+        axes = "(batch, time, size)" if batch_first else "(time, batch, size)"
+        raise ValueError(f"lstm: input must have shape {axes} with time > 0, got {x.shape}")
+    if batch_first:
+        x = transpose(x, 0, 1)
+    hidden = params[1].shape[-1]
+    for layer in range(num_layers):
+        size = hidden if layer else x.shape[2]
+        wanted = [(4 * hidden, size), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)]
+        own = params[layer * per_layer : (layer + 1) * per_layer]
+        if [p.shape for p in own] != wanted[:per_layer]:
+            raise ValueError(
+                f"lstm: params of layer {layer} must have shapes {wanted[:per_layer]}, "
+                f"got {[p.shape for p in own]}"
+            )
+    wanted = (num_layers, x.shape[1], hidden)
+    for name, state in zip(("h_0", "c_0"), (None, None) if hx is None else hx, strict=True):
+        if state is not None and state.shape != wanted:
+            raise ValueError(f"lstm: {name} must have shape {wanted}, got {state.shape}")
+
+    last_h, last_c = [], []
+    for layer in range(num_layers):
+        if layer:
+            x = drop(x, dropout, train, rng=rng)
+        h0, c0 = (None, None) if hx is None else (hx[0][layer], hx[1][layer])
+        own = params[layer * per_layer : (layer + 1) * per_layer]
+        y = _lstm_layer(x, h0, c0, *own)
+        x = y[:-1]
+        last_h.append(y[-2])
+        last_c.append(y[-1])
+    return transpose(x, 0, 1) if batch_first else x, stack(last_h), stack(last_c)

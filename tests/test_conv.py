@@ -1,0 +1,367 @@
+"""Convolution and pooling: against loops, by difference quotients, and against frozen vectors.
+
+The comparison with PyTorch itself, which also makes the frozen vectors, is in test_conv_torch.py.
+"""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import entries, lay_out, layouts, seeds
+
+import proxquant_np as pq
+import proxquant_np.functional as F
+from proxquant_np import Tensor, gradcheck
+from proxquant_np.autograd import conv, threads
+
+FROZEN = Path(__file__).with_name("frozen") / "conv.npz"
+
+
+def pair(value):
+    return (value, value) if isinstance(value, int) else value
+
+
+def convolve(x, weight, bias, stride=1, padding=0, dilation=1, groups=1):
+    """The definition: a loop for every index."""
+    (sh, sw), (ph, pw), (dh, dw) = pair(stride), pair(padding), pair(dilation)
+    (n, _, h, w), (n_out, n_in, kh, kw) = x.shape, weight.shape
+    oh = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1
+    ow = (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+    y = np.zeros((n, n_out, oh, ow), x.dtype)
+    for i, o, r, q in np.ndindex(*y.shape):
+        y[i, o, r, q] = 0 if bias is None else bias[o]
+        first = o // (n_out // groups) * n_in  # of the channels that o's group sees
+        for c, a, b in np.ndindex(n_in, kh, kw):
+            row, pixel = sh * r + dh * a - ph, sw * q + dw * b - pw
+            if 0 <= row < h and 0 <= pixel < w:
+                y[i, o, r, q] += weight[o, c, a, b] * x[i, first + c, row, pixel]
+    return y
+
+
+def pool(reduce, x, kernel, stride, padding, dilation=1, fill=0.0):
+    """The definition: `reduce` over every window."""
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = map(pair, (kernel, stride, padding, dilation))
+    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=fill)
+    oh = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
+    ow = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    y = np.empty((*x.shape[:2], oh, ow), x.dtype)
+    for r, q in np.ndindex(oh, ow):
+        window = x[:, :, sh * r : sh * r + dh * kh : dh, sw * q : sw * q + dw * kw : dw]
+        y[:, :, r, q] = reduce(window[:, :, :kh, :kw], axis=(2, 3))
+    return y
+
+
+def one_or_two(least, most):
+    """A number for both axes, or a pair."""
+    number = st.integers(least, most)
+    return number | st.tuples(number, number)
+
+
+@st.composite
+def convolutions(draw, side=7):
+    """Input shape, weight shape and options that fit each other."""
+    groups = draw(st.integers(1, 3))
+    options = {
+        "stride": draw(one_or_two(1, 4)),
+        "padding": draw(one_or_two(0, 3)),
+        "dilation": draw(one_or_two(1, 3)),
+        "groups": groups,
+    }
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    size = []
+    for axis in range(2):
+        p, d = pair(options["padding"])[axis], pair(options["dilation"])[axis]
+        least = max(1, d * (kernel[axis] - 1) + 1 - 2 * p)
+        size.append(draw(st.integers(least, max(least, side))))
+    n_in, n_out = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
+    return (
+        (draw(st.integers(0, 3)), n_in, *size),
+        (n_out, n_in // groups, *kernel),
+        options,
+    )
+
+
+@st.composite
+def poolings(draw):
+    """Input shape and options; no window lies in the padding altogether."""
+    kernel = draw(one_or_two(1, 3))
+    halves = [k // 2 for k in pair(kernel)]
+    padding = draw(st.sampled_from([0, min(halves), tuple(halves)]))
+    dilation = 1 if padding else draw(one_or_two(1, 2))
+    least = [d * (k - 1) + 1 for k, d in zip(pair(kernel), pair(dilation), strict=True)]
+    shape = (draw(st.integers(0, 2)), draw(st.integers(1, 3)))
+    shape += tuple(draw(st.integers(n, n + 4)) for n in least)
+    return shape, {
+        "kernel_size": kernel,
+        "stride": draw(st.none() | one_or_two(1, 3)),
+        "padding": padding,
+        "dilation": dilation,
+    }
+
+
+@pytest.fixture(params=[None, 200], ids=["whole", "in pieces"])
+def pieces(request, monkeypatch):
+    """With the size of the column buffer as it is, or so small that images are cut in pieces."""
+    if request.param:
+        monkeypatch.setattr(conv, "_COLUMNS", request.param)
+        monkeypatch.setattr(threads, "_SMALL", 0)
+        monkeypatch.setattr(threads, "_count", 2)
+
+
+@pytest.mark.usefixtures("pieces")
+@given(convolutions(), seeds, layouts, st.booleans())
+def test_conv2d_is_six_loops(arguments, seed, layout, biased):
+    shape, weight_shape, options = arguments
+    x, w = lay_out(entries_(shape, seed), layout), entries_(weight_shape, seed + 1)
+    b = entries(weight_shape[:1], seed) if biased else None
+    y = F.conv2d(x, w, b, **options).data
+    np.testing.assert_allclose(y, convolve(x, w, b, **options), rtol=0, atol=1e-11)
+
+
+def entries_(shape, seed):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.usefixtures("pieces")
+@given(convolutions(5), seeds)
+def test_conv2d_gradients(arguments, seed):
+    """The operation is linear in each input, so that no step of the quotient is too long."""
+    shape, weight_shape, options = arguments
+    inputs = [entries_(s, seed) for s in (shape, weight_shape, weight_shape[:1])]
+    assert gradcheck(lambda x, w, b: F.conv2d(x, w, b, **options), inputs)
+
+
+@given(poolings(), seeds, layouts)
+def test_pooling_is_loops(arguments, seed, layout):
+    shape, options = arguments
+    x = lay_out(entries_(shape, seed), layout)
+    given_ = dict(options, stride=options["stride"] or options["kernel_size"])
+    largest = pool(np.max, x, *given_.values(), fill=-np.inf)
+    assert np.array_equal(F.max_pool2d(x, **options).data, largest)
+    del options["dilation"], given_["dilation"]
+    if options["kernel_size"] != 1 or x.size:
+        y = F.avg_pool2d(x, **options).data if min(largest.shape[2:]) else None
+        np.testing.assert_allclose(y, pool(np.mean, x, *given_.values()), rtol=0, atol=1e-12)
+
+
+@given(poolings(), seeds)
+def test_pooling_gradients(arguments, seed):
+    shape, options = arguments
+    x = np.random.default_rng(seed).permutation(int(np.prod(shape))).reshape(shape) / 8.0
+    assert gradcheck(lambda x: F.max_pool2d(x, **options), x)
+    del options["dilation"]
+    assert gradcheck(lambda x: F.avg_pool2d(x, **options), x)
+
+
+def test_of_equal_largest_values_the_first_gets_the_gradient():
+    x = Tensor(np.ones((1, 1, 2, 4)), True)
+    F.max_pool2d(x, 2).backward([[[[3.0, 5.0]]]])
+    assert np.array_equal(x.grad, [[[[3, 0, 5, 0], [0, 0, 0, 0]]]])
+
+
+def test_padding_by_name():
+    x, w = entries_((2, 1, 5, 6), 0), entries_((1, 1, 3, 4), 1)
+    assert np.array_equal(F.conv2d(x, w, padding="valid").data, F.conv2d(x, w).data)
+    same = F.conv2d(x, w, padding="same", dilation=(1, 3)).data
+    shifted = convolve(np.pad(x, ((0, 0), (0, 0), (1, 1), (4, 5))), w, None, dilation=(1, 3))
+    np.testing.assert_allclose(same, shifted)
+    assert same.shape == x.shape
+
+
+def test_one_image_without_batch_axis():
+    x, w = entries_((2, 5, 4), 0), entries_((3, 2, 2, 2), 1)
+    for op in (
+        lambda x: F.conv2d(x, w),
+        lambda x: F.max_pool2d(x, 2),
+        lambda x: F.avg_pool2d(x, 2),
+    ):
+        one, batch = Tensor(x, True), Tensor(x[None], True)
+        y, batch_y = op(one), op(batch)
+        assert np.array_equal(y.data, batch_y.data[0])
+        y.backward(y.data)
+        batch_y.backward(batch_y.data)
+        assert np.array_equal(one.grad, batch.grad[0])
+
+
+def test_weight_gradient_alone_is_the_same():
+    """The first layer's input wants no gradient, and takes another path."""
+    x, w = entries_((3, 2, 6, 5), 0), [Tensor(entries_((4, 2, 3, 2), 1), True) for _ in range(2)]
+    for leaf, wants in zip(w, (True, False), strict=True):
+        y = F.conv2d(Tensor(x, wants), leaf, stride=2, padding=1)
+        y.backward(np.cos(np.arange(y.size)).reshape(y.shape))
+    assert np.array_equal(w[0].grad, w[1].grad)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_is_kept(dtype):
+    x, w, b = (
+        Tensor(entries_(s, 0).astype(dtype), True) for s in ((2, 1, 4, 4), (3, 1, 2, 2), (3,))
+    )
+    y = F.avg_pool2d(F.max_pool2d(F.conv2d(x, w, b), 2, 1), 2)
+    y.backward(np.ones(y.shape))
+    assert {a.dtype for a in (y, x.grad, w.grad, b.grad)} == {np.dtype(dtype)}
+
+
+X, W = np.zeros((2, 4, 5, 5)), np.zeros((6, 4, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        (r"input must be \(n, c, h, w\).*got shape \(5, 5\)", lambda: F.conv2d(X[0, 0], W)),
+        (r"weight must be .*got \(6, 4, 3\)", lambda: F.conv2d(X, W[..., 0])),
+        (r"must have 3 channels .* got shape \(2, 4, 5, 5\)", lambda: F.conv2d(X, W[:, :3])),
+        ("divisor of 6 outputs, got 4", lambda: F.conv2d(X, W[:, :1], groups=4)),
+        ("groups must be", lambda: F.conv2d(X, W, groups=0)),
+        (r"bias must have shape \(6,\), got \(5,\)", lambda: F.conv2d(X, W, np.zeros(5))),
+        ("stride must be one or two integers >= 1, got 0", lambda: F.conv2d(X, W, stride=0)),
+        ("stride must be", lambda: F.conv2d(X, W, stride=1.5)),
+        ("dilation must be", lambda: F.conv2d(X, W, dilation=(1, 2, 3))),
+        ("padding must be one or two integers >= 0", lambda: F.conv2d(X, W, padding=-1)),
+        ("padding must be .* got 'full'", lambda: F.conv2d(X, W, padding="full")),
+        ("'same' needs stride 1", lambda: F.conv2d(X, W, stride=2, padding="same")),
+        (r"kernel \(3, 3\) .* is larger than the input", lambda: F.conv2d(X[..., :2], W)),
+        ("is larger than the input", lambda: F.max_pool2d(X, 6)),
+        ("at most half of kernel_size", lambda: F.max_pool2d(X, 3, padding=2)),
+        ("at most half of kernel_size", lambda: F.avg_pool2d(X, (1, 2), padding=1)),
+        ("kernel_size must be", lambda: F.avg_pool2d(X, 0)),
+        ("stride must be", lambda: F.max_pool2d(X, 2, stride=0)),
+    ],
+)
+def test_what_does_not_fit_is_refused(message, call):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_other_dtypes_are_refused():
+    with pytest.raises(TypeError, match="input must be float32 or float64, got int64"):
+        F.max_pool2d(X.astype(int), 2)
+    with pytest.raises(TypeError, match="weight must be float32 as input is, got float64"):
+        F.conv2d(X.astype(np.float32), W)
+
+
+# Threads -----------------------------------------------------------------------------------------
+
+
+def step(n_threads):
+    """Output and gradients of a convolution and a batch norm large enough to be shared out."""
+    rng = np.random.default_rng(0)
+    shapes = ((9, 8, 32, 32), (8, 8, 3, 3), (8,))
+    x, w, c = (Tensor(rng.normal(size=s).astype(np.float32), True) for s in shapes)
+    before = threads._count
+    threads._count = n_threads
+    try:
+        y = F.batch_norm(F.conv2d(x, w, padding=1), None, None, c, training=True, relu=True)
+        y.backward(rng.normal(size=y.shape))
+    finally:
+        threads._count = before
+    return [y.data, x.grad, w.grad, c.grad]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_thread_count_changes_rounding_at_most(n_threads):
+    once = step(n_threads)
+    for a, b, c in zip(once, step(n_threads), step(1), strict=True):
+        assert np.array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=0, atol=2e-5 * np.abs(c).max())
+
+
+def test_threads_see_the_callers_errstate_and_their_errors_reach_it():
+    where = []
+
+    def task(start, stop):
+        where.append((start, stop, np.geterr()["divide"]))
+        return stop - start
+
+    before = threads._count
+    threads._count = 3
+    try:
+        with np.errstate(divide="ignore"):
+            assert threads.parallel(task, 10, threads._SMALL) == [3, 3, 4]
+        assert sorted(where) == [(0, 3, "ignore"), (3, 6, "ignore"), (6, 10, "ignore")]
+        with pytest.raises(ZeroDivisionError):
+            threads.parallel(lambda start, stop: 1 // (start - 3), 10, threads._SMALL)
+    finally:
+        threads._count = before
+
+
+def in_fresh_process(code, **environment):
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    return run.stdout.strip() or run.stderr.strip().splitlines()[-1]
+
+
+def test_thread_count_is_set_by_call_or_environment():
+    code = "import proxquant_np as pq; {} print(pq.get_num_threads())"
+    assert in_fresh_process(code.format(""), PROXQUANT_NUM_THREADS="3") == "3"
+    assert in_fresh_process(code.format("pq.set_num_threads(4);")) == "4"
+    wrong = in_fresh_process(code.format(""), PROXQUANT_NUM_THREADS="many")
+    assert wrong.startswith("ValueError: PROXQUANT_NUM_THREADS must be a positive number")
+    for n in (0, -1, 1.5, "2x", None):
+        with pytest.raises(ValueError, match="n must be a positive number of threads"):
+            pq.set_num_threads(n)
+
+
+def test_blas_threads_are_put_back():
+    controls = threads._blas_controls()
+    if controls is None:
+        pytest.skip("NumPy's BLAS is not one whose threads are known how to count")
+    before = controls[0]()
+    assert threads.parallel(lambda *_: controls[0](), 2, threads._SMALL)[0] == 1
+    with pytest.raises(KeyError):
+        threads.parallel(lambda *_: {}[0], 2, threads._SMALL)
+    assert controls[0]() == before
+
+
+# Frozen vectors ----------------------------------------------------------------------------------
+
+CASES = [  # (input shape, weight shape, options)
+    ((2, 3, 7, 6), (4, 3, 3, 3), dict(padding=1)),
+    ((2, 4, 8, 8), (6, 4, 1, 1), dict(stride=2)),
+    ((1, 4, 9, 7), (4, 2, 3, 2), dict(stride=(2, 3), padding=(1, 2), dilation=(2, 1), groups=2)),
+    ((2, 3, 5, 9), (3, 1, 4, 3), dict(stride=3, padding=3, dilation=2, groups=3)),
+    ((2, 2, 5, 4), (2, 2, 2, 3), dict(padding="same")),
+]
+POOLS = [
+    ("max_pool2d", dict(kernel_size=3, stride=2, padding=1)),
+    ("max_pool2d", dict(kernel_size=2, dilation=2, stride=1)),
+    ("avg_pool2d", dict(kernel_size=(3, 2), padding=1)),
+]
+
+
+def given_arrays(shapes, seed):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=s) for s in shapes]
+
+
+def cases():
+    """(name, call on (functional, *tensors), arrays)."""
+    for i, (shape, weight_shape, options) in enumerate(CASES):
+        arrays = given_arrays((shape, weight_shape, weight_shape[:1]), i)
+        yield f"conv2d{i}", lambda f, *t, o=options: f.conv2d(*t, **o), arrays
+    for i, (name, options) in enumerate(POOLS):
+        arrays = given_arrays([(2, 3, 7, 6)], i)
+        yield f"{name}{i}", lambda f, x, n=name, o=options: getattr(f, n)(x, **o), arrays
+
+
+@pytest.mark.parametrize(("name", "call", "arrays"), [pytest.param(*c, id=c[0]) for c in cases()])
+def test_frozen_pytorch_vectors(name, call, arrays):
+    tensors = [Tensor(a, True) for a in arrays]
+    y = call(F, *tensors)
+    y.backward(np.cos(np.arange(y.size)).reshape(y.shape))
+    with np.load(FROZEN, allow_pickle=False) as frozen:
+        for k, ours in enumerate([y.data, *(t.grad for t in tensors)]):
+            np.testing.assert_allclose(ours, frozen[f"{name}.{k}"], rtol=0, atol=1e-11)
+
+
+def test_frozen_file_holds_these_cases_only():
+    with np.load(FROZEN, allow_pickle=False) as frozen:
+        wanted = {f"{c[0]}.{k}" for c in cases() for k in range(len(c[2]) + 1)}
+        assert set(frozen) == wanted
+        assert all(np.isfinite(v).all() for v in itertools.chain(frozen.values()))
