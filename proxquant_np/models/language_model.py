@@ -1,0 +1,59 @@
+"""Layer 3, build: the LSTM language model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from proxquant_np.autograd import Tensor
+from proxquant_np.nn import LSTM, Dropout, Embedding, Linear, Module, init
+
+State = tuple[Tensor, Tensor]
+
+
+class LSTMLanguageModel(Module):
+    """Embedding, LSTM, linear: from each token and all before it to logits of the next one.
+
+    Dropout acts on what enters and leaves the LSTM and between its layers, never on the
+    recurrence (Zaremba et al. 2014). Embedding and decoder start uniform on [-0.1, 0.1], the
+    decoder's bias at 0. With `tie_weights` they share one weight (Press and Wolf 2017), which
+    needs embedding_size = hidden_size.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        tie_weights: bool = False,
+        *,
+        rng: init.Rng = 0,
+        dtype: type = np.float32,
+    ) -> None:
+        if tie_weights and embedding_size != hidden_size:
+            raise ValueError(
+                f"tie_weights=True needs embedding_size = hidden_size, "
+                f"got {embedding_size} and {hidden_size}"
+            )
+        rng = np.random.default_rng(rng)
+        self.drop = Dropout(dropout, rng=rng)
+        self.embedding = Embedding(vocabulary_size, embedding_size, rng=rng, dtype=dtype)
+        self.lstm = LSTM(
+            embedding_size, hidden_size, num_layers, dropout=dropout, rng=rng, dtype=dtype
+        )
+        self.decoder = Linear(hidden_size, vocabulary_size, rng=rng, dtype=dtype)
+        for weight in (self.embedding.weight, self.decoder.weight):
+            weight.data[...] = init.uniform(weight.shape, 0.1, rng, dtype)
+        self.decoder.bias.data[...] = 0
+        if tie_weights:
+            self.decoder.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Tokens (T, n) and the state before them to logits (T, n, vocabulary) and the state after.
+
+        Truncated backpropagation through time: detach both parts of the state between chunks.
+        """
+        x = self.drop(self.embedding(tokens))
+        output, state = self.lstm(x, state)
+        return self.decoder(self.drop(output)), state

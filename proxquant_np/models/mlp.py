@@ -1,0 +1,45 @@
+"""Layer 3, build: the multi-layer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from proxquant_np.autograd import Tensor
+from proxquant_np.nn import BatchNorm1d, Linear, Module, ReLU, Sequential, init
+
+
+class MLP(Module):
+    """Linear, batch norm, ReLU, ..., linear: `sizes` lists the widths from input to output.
+
+    The default is the digits network. With batch norm, which has a bias of its own, the hidden
+    linear layers have none. Weights start He-normal.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int] = (64, 64, 64, 10),
+        batch_norm: bool = True,
+        *,
+        rng: init.Rng = 0,
+        dtype: type = np.float32,
+    ) -> None:
+        if len(sizes) < 2 or any(n < 1 for n in sizes):
+            raise ValueError(f"sizes must list at least two positive widths, got {tuple(sizes)}")
+        rng = np.random.default_rng(rng)
+        layers: list[Module] = []
+        for n_in, n_out in pairwise(sizes[:-1]):
+            layers.append(Linear(n_in, n_out, bias=not batch_norm, rng=rng, dtype=dtype))
+            layers += [BatchNorm1d(n_out, dtype=dtype)] if batch_norm else []
+            layers.append(ReLU())
+        layers.append(Linear(sizes[-2], sizes[-1], rng=rng, dtype=dtype))
+        for layer in layers:
+            if isinstance(layer, Linear):
+                layer.weight.data[...] = init.he_normal(layer.weight.shape, rng, dtype)
+        self.layers = Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, sizes[0]) to logits (n, sizes[-1])."""
+        return self.layers(x)

@@ -1,0 +1,297 @@
+"""Layer 3, build: the layers, one small class each.
+
+Names, parameters and default initialisation are PyTorch's. Layers that draw take `rng`, a NumPy
+generator or a seed: pass one generator through a network, so that its layers differ.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+import proxquant_np.functional as F
+from proxquant_np.autograd import Tensor, no_grad
+from proxquant_np.nn import init
+from proxquant_np.nn.module import Module, Parameter
+
+
+class Linear(Module):
+    """y = x @ weight^T + bias; x (..., in_features), weight (out_features, in_features)."""
+
+    quantizable = ("weight",)
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rng: init.Rng = 0,
+        dtype: type = np.float32,
+    ) -> None:
+        rng = np.random.default_rng(rng)
+        self.weight = Parameter(init.fan_in_uniform((out_features, in_features), rng, dtype))
+        self.bias = None
+        if bias:
+            self.bias = Parameter(init.uniform((out_features,), in_features**-0.5, rng, dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return F.linear(x, self.weight, self.bias)
+
+
+class BatchNorm1d(Module):
+    """Batch normalization of (n, features) inputs; see `F.batch_norm`.
+
+    `momentum=None` makes the running statistics the plain average over the batches seen.
+    """
+
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    relu = False
+    _ndims: tuple[int, ...] = (2, 3)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        *,
+        dtype: type = np.float32,
+    ) -> None:
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = Parameter(np.ones(num_features, dtype))
+        self.bias = Parameter(np.zeros(num_features, dtype))
+        self.running_mean = np.zeros(num_features, dtype)
+        self.running_var = np.ones(num_features, dtype)
+        self.num_batches_tracked = np.zeros((), np.int64)
+
+    def reset_running_stats(self) -> None:
+        """Forget the batches seen."""
+        self.running_mean[...] = 0
+        self.running_var[...] = 1
+        self.num_batches_tracked[...] = 0
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Normalize, then add the residual if any; in training also move the statistics."""
+        if len(x.shape) not in self._ndims:
+            raise ValueError(
+                f"{type(self).__name__}: input must have {self._ndims} axes, got shape {x.shape}"
+            )
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1 / (1 + int(self.num_batches_tracked))
+        y = F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            momentum,
+            self.eps,
+            residual,
+            self.relu,
+        )
+        self.num_batches_tracked += self.training
+        return y
+
+
+class BatchNorm2d(BatchNorm1d):
+    """Batch normalization of (n, features, h, w) images; see `F.batch_norm`.
+
+    With `relu` it is followed by max(., 0), and `forward` can add a residual before that: three
+    layers in one visit to memory.
+    """
+
+    _ndims = (4,)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        *,
+        relu: bool = False,
+        dtype: type = np.float32,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, dtype=dtype)
+        self.relu = relu
+
+
+class Conv2d(Module):
+    """Convolution of (n, in_channels, h, w) images; see `F.conv2d`.
+
+    The weight is (out_channels, in_channels / groups, kh, kw).
+    """
+
+    quantizable = ("weight",)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        rng: init.Rng = 0,
+        dtype: type = np.float32,
+    ) -> None:
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups must divide in_channels={in_channels} and out_channels={out_channels}, "
+                f"got {groups}"
+            )
+        rng = np.random.default_rng(rng)
+        kernel = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
+        shape = (out_channels, in_channels // groups, *kernel)
+        self.weight = Parameter(init.fan_in_uniform(shape, rng, dtype))
+        self.bias = None
+        if bias:
+            bound = math.prod(shape[1:]) ** -0.5
+            self.bias = Parameter(init.uniform((out_channels,), bound, rng, dtype))
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+class MaxPool2d(Module):
+    """The largest value in every window; see `F.max_pool2d`."""
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+    ) -> None:
+        self.options = (kernel_size, stride, padding, dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return F.max_pool2d(x, *self.options)
+
+
+class AvgPool2d(Module):
+    """The mean of every window; see `F.avg_pool2d`."""
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+    ) -> None:
+        self.options = (kernel_size, stride, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return F.avg_pool2d(x, *self.options)
+
+
+class GlobalAvgPool2d(Module):
+    """The mean of every image, channel by channel: (n, c, h, w) to (n, c)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the function."""
+        return F.mean(x, (2, 3))
+
+
+class Dropout(Module):
+    """Zero each entry with probability p in training and scale the rest by 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.5, *, rng: init.Rng = 0) -> None:
+        self.p = p
+        self.rng = np.random.default_rng(rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return F.dropout(x, self.p, self.training, rng=self.rng)
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the function."""
+        return F.relu(x)
+
+
+class Tanh(Module):
+    """Hyperbolic tangent."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the function."""
+        return F.tanh(x)
+
+
+class Flatten(Module):
+    """(n, ...) to (n, product of the rest)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reshape."""
+        return F.reshape(x, (x.shape[0], -1))
+
+
+class Sequential(Module):
+    """Layers applied one after the other, named "0", "1", ..."""
+
+    def __init__(self, *layers: Module) -> None:
+        for i, layer in enumerate(layers):
+            setattr(self, str(i), layer)
+        self._layers = tuple(layers)
+
+    def __iter__(self):
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __getitem__(self, i: int) -> Module:
+        return self._layers[i]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers."""
+        for layer in self._layers:
+            x = layer(x)
+        return x
+
+
+def recalibrate_batch_norm(model: Module, batches: Iterable[Any]) -> None:
+    """Replace all running statistics by plain averages over `batches` (inputs of the model).
+
+    Quantizing weights changes every activation, so statistics gathered before describe another
+    network. Nothing else about the model changes; dropout stays off. The batches pass through a
+    copy of it, so if one of them raises an error the statistics are as before.
+
+    Raises:
+        ValueError: no batch.
+    """
+    trial = copy.deepcopy(model).eval()
+    norms, trials = (
+        [m for _, m in net.named_modules() if isinstance(m, BatchNorm1d)] for net in (model, trial)
+    )
+    for norm in trials:
+        norm.training, norm.momentum = True, None
+        norm.reset_running_stats()
+    seen = False
+    with no_grad():
+        for x in batches:
+            trial(x)
+            seen = True
+    if not seen:
+        raise ValueError("batches must hold at least one batch, got none")
+    for norm, new in zip(norms, trials, strict=True):
+        for name in norm.buffers:
+            getattr(norm, name)[...] = getattr(new, name)

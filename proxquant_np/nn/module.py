@@ -1,0 +1,164 @@
+"""Layer 3, build: modules, their parameters and state, and which parameters are quantized."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.autograd import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that an optimizer trains: a leaf over its own C-contiguous copy of the data."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(np.array(_array(data), order="C"), requires_grad)
+
+
+class Module:
+    """A function with parameters. Subclasses assign Parameters and Modules as attributes.
+
+    There is no registry: a module's contents are its attributes, in the order of assignment, and
+    a parameter's name is the path of attributes that leads to it, as in PyTorch. A list or dict of
+    modules is not looked into: use `Sequential`, or one attribute for each. `buffers` names
+    the attributes that are arrays of state which no optimizer trains (running statistics);
+    `quantizable` those of its parameters that quantized training quantizes.
+    """
+
+    training = True
+    buffers: tuple[str, ...] = ()
+    quantizable: tuple[str, ...] = ()
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """Compute the output; subclasses define it, users call the module itself."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward()")
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        return self.forward(*inputs)
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each with its path."""
+        yield prefix, self
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield from value.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def _named(self) -> Iterator[tuple[str, Module, str]]:
+        """Path, owner and attribute of every parameter and buffer; shared ones at every path."""
+        for prefix, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) or name in module.buffers:
+                    yield f"{prefix}.{name}" if prefix else name, module, name
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its (first) path."""
+        seen = set()
+        for path, module, name in self._named():
+            value = getattr(module, name)
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield path, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter once."""
+        return (p for _, p in self.named_parameters())
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers, by path."""
+        return {path: _array(getattr(module, name)).copy() for path, module, name in self._named()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy the arrays of `state` into the parameters and buffers of the same path.
+
+        Everything is checked before anything is written. Values are cast to the dtype in place.
+
+        Raises:
+            KeyError: with `strict`, a path that is missing or unknown.
+            ValueError: an array of the wrong shape, or with NaN or infinite entries.
+            TypeError: values of another kind (integers where floats are kept will do).
+        """
+        own = {path: _array(getattr(module, name)) for path, module, name in self._named()}
+        for path, value in check_state(self, state, own, strict).items():
+            own[path][...] = value
+
+    def train(self, mode: bool = True) -> Module:
+        """Set training mode (or, with False, evaluation mode) here and below."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Set evaluation mode here and below."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for p in self.parameters():
+            p.grad = None
+
+
+def _array(value: Any) -> np.ndarray:
+    return value.data if isinstance(value, Tensor) else value
+
+
+def check_state(
+    owner: object, state: Mapping[str, Any], own: Mapping[str, Any], strict: bool = True
+) -> dict[str, np.ndarray]:
+    """The entries of `state` that `own` has, as arrays of the dtypes there, all checked.
+
+    Errors as for `Module.load_state_dict`. Integers are counts: negative ones are refused, too.
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state must be a mapping by name, got {type(state).__name__}")
+    missing = [name for name in own if name not in state]
+    unknown = [name for name in state if name not in own]
+    if strict and (missing or unknown):
+        hints = {name: difflib.get_close_matches(name, own, 1) for name in unknown}
+        raise KeyError(
+            f"state does not fit {type(owner).__name__}: missing {missing}, unknown "
+            + str([u + (f" (did you mean {h[0]}?)" if h else "") for u, h in hints.items()])
+        )
+    checked = {}
+    for name in [name for name in own if name in state]:
+        mine, value = np.asarray(own[name]), np.asarray(_array(state[name]))
+        if value.shape != mine.shape:
+            raise ValueError(f"{name} must have shape {mine.shape}, got {value.shape}")
+        if not np.can_cast(value.dtype, mine.dtype, "same_kind"):
+            raise TypeError(f"{name} must have dtype {mine.dtype} or similar, got {value.dtype}")
+        with np.errstate(over="ignore"):
+            value = value.astype(mine.dtype)
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"{name} has NaN or infinite entries; all must be finite")
+        if value.dtype.kind == "i" and (value < 0).any():
+            raise ValueError(f"{name} counts something; it must be >= 0")
+        checked[name] = value
+    return checked
+
+
+def quantizable_parameters(
+    model: Module, first: bool = True, last: bool = True
+) -> dict[str, Parameter]:
+    """The parameters that quantized training quantizes, by path.
+
+    These are the weights of linear, convolution, embedding and recurrent layers: never biases,
+    normalization parameters or the projections on a residual network's shortcuts. `first=False`
+    leaves out those of the first such layer, `last=False` those of the last, which many papers
+    keep in full precision. A parameter shared by two layers is listed once, and is left out with
+    either.
+    """
+    layers = [(prefix, module) for prefix, module in model.named_modules() if module.quantizable]
+    excluded = ([] if first else layers[:1]) + ([] if last else layers[-1:])
+    seen = {id(getattr(module, name)) for _, module in excluded for name in module.quantizable}
+    chosen: dict[str, Parameter] = {}
+    for prefix, module in layers:
+        for name in module.quantizable:
+            value = getattr(module, name)
+            if id(value) not in seen:
+                seen.add(id(value))
+                chosen[f"{prefix}.{name}" if prefix else name] = value
+    return chosen

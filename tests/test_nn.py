@@ -1,0 +1,479 @@
+"""Modules: names and order, state, modes, what is quantized, batch norm re-estimated, initialisers.
+
+Each layer's arithmetic is that of a function tested elsewhere; here it is compared with PyTorch's
+once, through a network that loads PyTorch's own state.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+
+import proxquant_np.functional as F
+from proxquant_np import Tensor, no_grad, quantizable_parameters, recalibrate_batch_norm
+from proxquant_np.nn import (
+    BatchNorm1d,
+    Dropout,
+    Flatten,
+    Linear,
+    Module,
+    Parameter,
+    ReLU,
+    Sequential,
+    Tanh,
+    init,
+)
+
+
+def network(seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    return Sequential(
+        Linear(3, 4, bias=False, rng=rng, dtype=dtype),
+        BatchNorm1d(4, dtype=dtype),
+        ReLU(),
+        Linear(4, 2, rng=rng, dtype=dtype),
+    )
+
+
+NAMES = [
+    "0.weight",
+    "1.weight",
+    "1.bias",
+    "1.running_mean",
+    "1.running_var",
+    "1.num_batches_tracked",
+    "3.weight",
+    "3.bias",
+]
+
+
+class Tied(Module):
+    """A parameter under two names, and one that is no layer's."""
+
+    def __init__(self):
+        self.scale = Parameter(np.ones((), np.float32))
+        self.encoder = Linear(3, 3, bias=False)
+        self.middle = Linear(3, 3, bias=False)
+        self.decoder = Linear(3, 3, bias=False)
+        self.decoder.weight = self.encoder.weight
+
+    def forward(self, x):
+        return self.scale * self.decoder(self.middle(self.encoder(x)))
+
+
+def inputs(n=8, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).normal(size=(n, 3)).astype(dtype)
+
+
+# Names and order
+
+
+def test_names_and_order():
+    model = network()
+    assert list(model.state_dict()) == NAMES
+    named = dict(model.named_parameters())
+    assert list(named) == [n for n in NAMES if "running" not in n and "tracked" not in n]
+    assert list(named.values()) == list(model.parameters())
+    assert [name for name, _ in model.named_modules()] == ["", "0", "1", "2", "3"]
+    assert len(model) == 4 and list(model) == [model[i] for i in range(4)]
+
+
+def test_nested_names():
+    class Net(Module):
+        def __init__(self):
+            self.body, self.head = network(), Linear(2, 2)
+
+    names = [name for name, _ in Net().named_parameters()]
+    assert names[0] == "body.0.weight" and names[-2:] == ["head.weight", "head.bias"]
+
+
+def test_shared_parameters_are_listed_once_but_saved_under_each_name():
+    model = Tied()
+    assert [name for name, _ in model.named_parameters()] == [
+        "scale",
+        "encoder.weight",
+        "middle.weight",
+    ]
+    assert list(model.state_dict()) == [
+        "scale",
+        "encoder.weight",
+        "middle.weight",
+        "decoder.weight",
+    ]
+    F.sum(model(inputs())).backward()
+    assert model.encoder.weight.grad is model.decoder.weight.grad is not None
+    model.zero_grad()
+    assert model.encoder.weight.grad is None
+
+
+def test_a_parameter_owns_its_data():
+    data = np.ones((2, 3), np.float32).T
+    p = Parameter(data)
+    data[...] = 0
+    assert p.data.flags.c_contiguous and (p.data == 1).all() and p.requires_grad
+    assert (Parameter(p).data == 1).all() and Parameter(p).data is not p.data
+    assert not Parameter(data, requires_grad=False).requires_grad
+    with pytest.raises(TypeError, match="float32 or float64"):
+        Parameter([1, 2])
+
+
+def test_a_module_without_forward_says_so():
+    with pytest.raises(NotImplementedError, match="Module defines no forward"):
+        Module()(1)
+
+
+# State
+
+
+def test_state_round_trip_and_independence():
+    model, other = network(0), network(1)
+    model(inputs())  # moves the running statistics
+    state = model.state_dict()
+    other.load_state_dict(state)
+    assert all(np.array_equal(state[k], v) for k, v in other.state_dict().items())
+    for p in other.parameters():
+        p.data += 1
+    other(inputs())
+    assert all(np.array_equal(state[k], v) for k, v in model.state_dict().items())
+    assert np.array_equal(state["0.weight"], model.state_dict()["0.weight"])
+
+
+def test_loading_keeps_arrays_and_dtypes():
+    model = network()
+    arrays = [p.data for p in model.parameters()]
+    model.load_state_dict({k: v.tolist() for k, v in network(1, np.float64).state_dict().items()})
+    for p, array in zip(model.parameters(), arrays, strict=True):
+        assert p.data is array and p.dtype == np.float32
+    assert model[1].num_batches_tracked.dtype == np.int64
+
+
+def test_strict_loading_names_what_does_not_fit():
+    model = network()
+    state = model.state_dict()
+    state["3.wieght"] = state.pop("3.weight")
+    with pytest.raises(KeyError, match=r"missing \['3.weight'\].*did you mean 3.weight\?"):
+        model.load_state_dict(state)
+    with pytest.raises(KeyError, match=r"missing \['1.bias'\]"):
+        network().load_state_dict(
+            {k: v for k, v in network().state_dict().items() if k != "1.bias"}
+        )
+    with pytest.raises(KeyError, match=r"unknown \['something quite different'\]"):
+        model.load_state_dict({**model.state_dict(), "something quite different": 0})
+
+
+def test_loose_loading_takes_what_fits():
+    model, weight = network(), np.ones((2, 4), np.float32)
+    before = model.state_dict()
+    model.load_state_dict({"3.weight": weight, "elsewhere": weight}, strict=False)
+    for name, value in model.state_dict().items():
+        assert np.array_equal(value, weight if name == "3.weight" else before[name])
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("name", "value", "error", "says"),
+    [
+        ("3.weight", np.ones((4, 2)), ValueError, r"3.weight.*\(2, 4\).*\(4, 2\)"),
+        ("3.bias", np.ones((1, 2)), ValueError, r"3.bias.*\(2,\).*\(1, 2\)"),
+        ("3.bias", [0, np.nan], ValueError, "3.bias has NaN or infinite"),
+        ("1.running_var", [1, 1, np.inf, 1], ValueError, "1.running_var has NaN or infinite"),
+        ("3.bias", [0, 1e300], ValueError, "3.bias has NaN or infinite"),  # in float32
+        ("3.bias", [0, 1j], TypeError, "3.bias must have dtype float32"),
+        ("3.bias", ["0", "1"], TypeError, "3.bias must have dtype float32"),
+        ("1.num_batches_tracked", 0.5, TypeError, "tracked must have dtype int64"),
+        ("1.num_batches_tracked", -1, ValueError, "tracked.*>= 0"),
+    ],
+)
+def test_bad_state_is_refused_and_nothing_is_half_loaded(strict, name, value, error, says):
+    model = network()
+    before = model.state_dict()
+    with pytest.raises(error, match=says):
+        model.load_state_dict({**network(1).state_dict(), name: value}, strict)
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_state_must_be_a_mapping():
+    with pytest.raises(TypeError, match="state must be a mapping by name, got list"):
+        network().load_state_dict([])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_loads_pytorch_s_state_and_computes_the_same(training):
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(
+        torch.nn.Linear(3, 4, bias=False),
+        torch.nn.BatchNorm1d(4),
+        torch.nn.ReLU(),
+        torch.nn.Linear(4, 2),
+    ).train(training)
+    state = {k: v.numpy().copy() for k, v in net.state_dict().items()}
+    model = network().train(training)
+    assert list(state) == list(model.state_dict()) == NAMES
+    assert [k for k, _ in net.named_parameters()] == [k for k, _ in model.named_parameters()]
+    model.load_state_dict(state)
+    for seed in range(2):
+        x = inputs(seed=seed)
+        y = net(torch.from_numpy(x))
+        np.testing.assert_allclose(model(x).data, y.detach().numpy(), rtol=1e-4, atol=1e-5)
+    for (name, mine), value in zip(
+        model.state_dict().items(), net.state_dict().values(), strict=True
+    ):
+        np.testing.assert_allclose(mine, value.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_deepcopy_is_independent():
+    model = network()
+    F.sum(model(inputs())).backward()
+    twin = copy.deepcopy(model)
+    assert [type(p) for p in twin.parameters()] == [Parameter] * 5
+    before = model.state_dict()
+    for p in twin.parameters():
+        p.data += 1
+    twin(inputs())
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+    assert np.array_equal(twin[0].weight.grad, model[0].weight.grad)
+    assert twin[0].weight.grad is not model[0].weight.grad
+
+
+def test_deepcopy_keeps_shared_parameters_shared():
+    twin = copy.deepcopy(Tied())
+    assert twin.encoder.weight is twin.decoder.weight
+
+
+# Modes
+
+
+def test_train_and_eval_reach_everything_below():
+    model = Sequential(Sequential(Dropout(0.5), Linear(2, 2)), BatchNorm1d(2))
+    modules = [m for _, m in model.named_modules()]
+    assert all(m.training for m in modules)
+    assert model.eval() is model and not any(m.training for m in modules)
+    assert model.train() is model and all(m.training for m in modules)
+    model[0].eval()
+    assert model.training and not model[0][0].training
+
+
+def test_dropout_only_in_training_and_reproducible():
+    x = np.ones((4, 50), np.float32)
+    first, again = Dropout(0.5, rng=3), Dropout(0.5, rng=3)
+    y = first(x).data
+    assert np.array_equal(y, again(x).data) and set(np.unique(y)) == {0, 2}
+    assert not np.array_equal(y, first(x).data)
+    assert np.array_equal(first.eval()(x).data, x)
+
+
+def test_small_layers():
+    x = np.array([[-1.0, 0.5], [2.0, -3.0]])
+    assert np.array_equal(ReLU()(x).data, np.maximum(x, 0))
+    assert np.array_equal(Tanh()(x).data, np.tanh(x))
+    assert Flatten()(np.zeros((2, 3, 4))).shape == (2, 12)
+    layer = Linear(2, 3, dtype=np.float64)
+    assert np.allclose(layer(x).data, x @ layer.weight.data.T + layer.bias.data)
+    assert layer(np.zeros((5, 4, 2))).shape == (5, 4, 3)
+    assert Linear(2, 3, bias=False).bias is None
+
+
+# Batch norm
+
+
+def moments(x):
+    return x.mean(0), x.var(0, ddof=1)
+
+
+def test_batch_norm_statistics():
+    norm = BatchNorm1d(3, momentum=0.25, dtype=np.float64)
+    mean, var = np.zeros(3), np.ones(3)
+    for seed in range(3):
+        x = inputs(seed=seed, dtype=np.float64)
+        y = norm(x).data
+        np.testing.assert_allclose(y, (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), rtol=1e-10)
+        mean, var = (0.75 * a + 0.25 * b for a, b in zip((mean, var), moments(x), strict=True))
+    np.testing.assert_allclose(norm.running_mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(norm.running_var, var, rtol=1e-12)
+    assert norm.num_batches_tracked == 3
+    before = norm.state_dict()
+    y = norm.eval()(x).data
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5), rtol=1e-10)
+    assert all(np.array_equal(before[k], v) for k, v in norm.state_dict().items())
+
+
+def test_batch_norm_without_momentum_averages():
+    norm = BatchNorm1d(3, momentum=None, dtype=np.float64)
+    batches = [inputs(seed=seed, dtype=np.float64) for seed in range(4)]
+    for x in batches:
+        norm(x)
+    mean, var = (np.mean(part, 0) for part in zip(*map(moments, batches), strict=True))
+    np.testing.assert_allclose(norm.running_mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(norm.running_var, var, rtol=1e-12)
+    norm.reset_running_stats()
+    assert norm.num_batches_tracked == 0 and (norm.running_var == 1).all()
+    norm.eval()(x)
+
+
+def test_a_refused_batch_leaves_the_statistics_alone():
+    norm = BatchNorm1d(3)
+    before = norm.state_dict()
+    for bad in (inputs(1), np.zeros(3, np.float32), np.zeros((4, 5), np.float32)):
+        with pytest.raises(ValueError, match=r"shape"):
+            norm(bad)
+        assert all(np.array_equal(before[k], v) for k, v in norm.state_dict().items())
+
+
+def deep():
+    """Two norms, so that the second sees what the first makes of a batch; dropout before both."""
+    rng = np.random.default_rng(0)
+    args = dict(rng=rng, dtype=np.float64)
+    return Sequential(
+        Dropout(0.5, rng=rng),
+        Linear(3, 4, **args),
+        BatchNorm1d(4, momentum=0.3, dtype=np.float64),
+        Tanh(),
+        Linear(4, 4, **args),
+        BatchNorm1d(4, momentum=None, dtype=np.float64),
+    )
+
+
+def test_recalibration_is_the_plain_average():
+    model = deep()
+    model(inputs(seed=9, dtype=np.float64))
+    model[4].eval()
+    model[2].weight.requires_grad = False
+    modes = [m.training for _, m in model.named_modules()]
+    parameters = [p.data.copy() for p in model.parameters()]
+    generator = copy.deepcopy(model[0].rng.bit_generator.state)
+    batches = [inputs(n, n, np.float64) for n in (4, 9, 6)]
+
+    recalibrate_batch_norm(model, iter(batches))
+
+    first, second = [], []
+    for x in batches:
+        a = x @ model[1].weight.data.T + model[1].bias.data
+        first.append(moments(a))
+        a = np.tanh((a - a.mean(0)) / np.sqrt(a.var(0) + 1e-5))
+        second.append(moments(a @ model[4].weight.data.T + model[4].bias.data))
+    for norm, seen in ((model[2], first), (model[5], second)):
+        mean, var = (np.mean(part, 0) for part in zip(*seen, strict=True))
+        np.testing.assert_allclose(norm.running_mean, mean, rtol=1e-9)
+        np.testing.assert_allclose(norm.running_var, var, rtol=1e-9)
+        assert norm.num_batches_tracked == 3
+    assert [model[2].momentum, model[5].momentum] == [0.3, None]
+    assert [m.training for _, m in model.named_modules()] == modes
+    assert model[0].rng.bit_generator.state == generator
+    for p, before in zip(model.parameters(), parameters, strict=True):
+        assert np.array_equal(p.data, before) and p.grad is None
+
+
+@pytest.mark.parametrize(
+    ("batches", "says"),
+    [
+        ([], "at least one batch"),
+        (inputs(dtype=np.float64), "shape"),  # one batch instead of a list of them
+        ([inputs(dtype=np.float64), np.zeros((4, 7))], "shape"),
+    ],
+)
+def test_recalibration_that_fails_changes_nothing(batches, says):
+    model = deep()
+    model(inputs(dtype=np.float64))
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=says):
+        recalibrate_batch_norm(model, batches)
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(m.training for _, m in model.named_modules())
+
+
+def test_recalibration_without_batch_norm_is_harmless():
+    model = Linear(3, 2)
+    recalibrate_batch_norm(model, [inputs()])
+
+
+# What is quantized
+
+
+def test_weights_are_quantized_biases_and_norms_are_not():
+    assert list(quantizable_parameters(network())) == ["0.weight", "3.weight"]
+    assert list(quantizable_parameters(Linear(2, 3))) == ["weight"]
+    assert quantizable_parameters(Sequential(ReLU(), BatchNorm1d(3))) == {}
+
+
+def test_first_and_last_may_stay_in_full_precision():
+    model = Sequential(*(Linear(2, 2, rng=i) for i in range(4)))
+    for first in (True, False):
+        for last in (True, False):
+            names = list(quantizable_parameters(model, first, last))
+            assert names == [f"{i}.weight" for i in range(0 if first else 1, 4 if last else 3)]
+    assert quantizable_parameters(Linear(2, 2), first=False) == {}
+    assert quantizable_parameters(Linear(2, 2), last=False) == {}
+
+
+def test_shared_weights_are_quantized_once_or_not_at_all():
+    model = Tied()
+    assert list(quantizable_parameters(model)) == ["encoder.weight", "middle.weight"]
+    assert list(quantizable_parameters(model, first=False)) == ["middle.weight"]
+    assert list(quantizable_parameters(model, last=False)) == ["middle.weight"]
+
+
+def test_a_layer_with_several_weights_is_first_or_last_as_a_whole():
+    class Pair(Module):
+        quantizable = ("a", "b")
+
+        def __init__(self):
+            self.a, self.b = Parameter(np.ones(2)), Parameter(np.ones(2))
+
+    model = Sequential(Pair(), Linear(2, 2), Pair())
+    assert len(quantizable_parameters(model)) == 5
+    assert list(quantizable_parameters(model, first=False, last=False)) == ["1.weight"]
+
+
+# Initialisers
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (60, 20, 3, 4)])
+def test_initialisers_have_their_bounds_and_variances(shape):
+    fan_in, fan_out = np.prod(shape[1:]), shape[0] * np.prod(shape[2:])
+    n = np.prod(shape)
+
+    def draw(initialiser):
+        w = initialiser(shape, rng=np.random.default_rng(0), dtype=np.float64)
+        assert w.shape == shape and abs(w.mean()) < 4 * w.std() / np.sqrt(n)
+        return w
+
+    def check(w, variance, bound=None):
+        kurtosis = 3 if bound is None else 1.8  # normal, uniform
+        assert abs(w.var() / variance - 1) < 4 * np.sqrt((kurtosis - 1) / n)
+        assert abs((w**4).mean() / variance**2 - kurtosis) < 0.1
+        if bound is not None:
+            assert 0.999 * bound < np.abs(w).max() <= bound
+
+    check(draw(init.he_normal), 2 / fan_in)
+    check(draw(init.fan_in_uniform), 1 / (3 * fan_in), fan_in**-0.5)
+    check(draw(init.glorot_uniform), 2 / (fan_in + fan_out), np.sqrt(6 / (fan_in + fan_out)))
+
+
+@pytest.mark.parametrize("initialiser", [init.he_normal, init.fan_in_uniform, init.glorot_uniform])
+def test_initialisers_follow_the_generator_and_dtype(initialiser):
+    def draw(seed, dtype=np.float32):
+        return initialiser((3, 4), np.random.default_rng(seed), dtype)
+
+    assert np.array_equal(draw(0), draw(0)) and not np.array_equal(draw(0), draw(1))
+    assert draw(0).dtype == np.float32 and draw(0, np.float64).dtype == np.float64
+    assert np.array_equal(draw(0), draw(0, np.float64).astype(np.float32))
+    for shape in ((3,), (), (0, 3), (3, 0), (-1, 3)):
+        with pytest.raises(ValueError, match=r"shape must be \(out, in, \.\.\.\)"):
+            initialiser(shape, np.random.default_rng(0))
+
+
+def test_layers_draw_from_the_generator_they_are_given():
+    assert np.array_equal(Linear(3, 4, rng=5).weight.data, Linear(3, 4, rng=5).weight.data)
+    rng = np.random.default_rng(5)
+    first, second = Linear(3, 4, rng=rng), Linear(3, 4, rng=rng)
+    assert np.array_equal(first.weight.data, Linear(3, 4, rng=5).weight.data)
+    assert not np.array_equal(first.weight.data, second.weight.data)
+    assert np.abs(Linear(25, 999).bias.data).max() <= 0.2
+    with pytest.raises(ValueError, match="shape"):
+        Linear(0, 3)
+
+
+def test_no_grad_records_nothing():
+    with no_grad():
+        y = network()(inputs())
+    assert isinstance(y, Tensor) and not y.requires_grad
