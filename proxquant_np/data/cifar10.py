@@ -1,0 +1,171 @@
+"""CIFAR-10 from the official binary files: 60,000 colour images of 32x32 pixels in ten classes.
+
+Source: A. Krizhevsky (2009), *Learning Multiple Layers of Features from Tiny Images*,
+https://www.cs.toronto.edu/~kriz/cifar.html. Not part of this package: get the "binary version".
+
+A file holds 10,000 records of 3,073 bytes: the label, then the red, the green and the blue plane,
+each row by row. Images stay uint8, a quarter of the memory, until a batch of them is used:
+
+    x, y = splits.train
+    images = normalize(augment(x[batch], rng))
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from proxquant_np.data.splits import Split, Splits
+
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+MEAN = (0.4914, 0.4822, 0.4465)
+"""Of each channel's pixels, as fractions of 255, over the training images."""
+STD = (0.2470, 0.2435, 0.2616)
+
+FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+RECORDS = 10_000
+_RECORD = 1 + 3 * 32 * 32
+_GET = "get the binary version, https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+
+
+def load_cifar10(source: str | Path, validation: int = 5000) -> Splits:
+    """Read a folder with the .bin files (or with cifar-10-batches-bin/), or the .tar.gz in place.
+
+    x is uint8 (n, 3, 32, 32), y int64 (n,), classes numbered as in `CLASSES`. Validation images are
+    the last `validation` of the 50,000 training images, whose order in the files is random. Nothing
+    of an archive is written to disk. The pickled "Python version" is refused: unpickling runs code.
+
+    Raises:
+        FileNotFoundError: no such source, or a file that is not in it.
+        ValueError: a damaged or wrong file or archive, or `validation` outside [0, 50,000].
+    """
+    n_train = RECORDS * (len(FILES) - 1)
+    if not 0 <= validation <= n_train:
+        raise ValueError(f"validation must lie in [0, {n_train}], got {validation}")
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"source {source} does not exist; {_GET}")
+    found = dict(_from_folder(source) if source.is_dir() else _from_archive(source))
+    for name in FILES:
+        if name not in found:
+            raise FileNotFoundError(f"{source} holds no {name}; {_GET}")
+    x, y = _decode(source, [found[name] for name in FILES])
+    ends = (0, n_train - validation, n_train, len(x))
+    return Splits(*(Split(x[a:b], y[a:b]) for a, b in pairwise(ends)))
+
+
+def normalize(images: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """(images / 255 - MEAN) / STD by channel, as float32 or float64; uint8 (n, 3, h, w) images."""
+    _check(images)
+    if dtype not in (np.float32, np.float64, "float32", "float64"):
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
+    mean, std = (np.reshape(v, (3, 1, 1)) for v in (MEAN, STD))
+    out = images * (1 / (255 * std)).astype(dtype)
+    out -= (mean / std).astype(dtype)
+    return out
+
+
+def augment(images: np.ndarray, rng: np.random.Generator | int, pad: int = 4) -> np.ndarray:
+    """Each image shifted by up to `pad` pixels either way, black moving in, and mirrored or not.
+
+    The usual augmentation (pad 4, random crop, random flip): offsets are uniform on the
+    (2 pad + 1)^2 crops, mirroring has probability 1/2. uint8 (n, 3, h, w); a new array.
+    """
+    _check(images)
+    rng = np.random.default_rng(rng)
+    n, _, h, w = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    crops = np.lib.stride_tricks.sliding_window_view(padded, (h, w), (2, 3))
+    top, left = rng.integers(0, 2 * pad + 1, (2, n))
+    out = crops[np.arange(n), :, top, left]
+    mirrored = rng.random(n) < 0.5
+    out[mirrored] = out[mirrored, :, :, ::-1]
+    return out
+
+
+def _check(images: np.ndarray) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(
+            f"images must be uint8 of shape (n, 3, h, w), got {images.dtype} {images.shape}"
+        )
+
+
+def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    inner = folder / "cifar-10-batches-bin"
+    folder = inner if inner.is_dir() else folder
+    for path in folder.iterdir():
+        _refuse_pickles(folder, path.name)
+    for name in FILES:
+        path = folder / name
+        if path.is_file():
+            _check_size(path, path.stat().st_size)
+            yield name, path.read_bytes()
+
+
+def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = member.name.rsplit("/", 1)[-1]
+                _refuse_pickles(archive, name)
+                if name in FILES and member.isfile():
+                    _check_size(f"{archive}: {member.name}", member.size)
+                    yield name, tar.extractfile(member).read()
+            while tar.fileobj.read(1 << 20):  # to the end, where the checksum is
+                pass
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise ValueError(
+            f"{archive} must be a whole tar or tar.gz archive, but reading it failed: "
+            f"{' '.join(str(error).split())}; {_GET}"
+        ) from error
+
+
+def _refuse_pickles(source: Path, name: str) -> None:
+    if name in {"cifar-10-batches-py", *(file.removesuffix(".bin") for file in FILES)}:
+        raise ValueError(
+            f"{source} holds {name}: the pickled Python version is not read, as unpickling can run "
+            f"any code; {_GET}"
+        )
+
+
+def _check_size(file: Path | str, size: int) -> None:
+    if size != RECORDS * _RECORD:
+        raise ValueError(
+            f"{file} must have {RECORDS * _RECORD:,} bytes, {RECORDS:,} records of {_RECORD:,}, "
+            f"but has {size:,}; {_GET}"
+        )
+
+
+def _decode(source: Path, contents: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of all files, in order."""
+    x = np.empty((len(contents) * RECORDS, 3, 32, 32), np.uint8)
+    y = np.empty(len(x), np.int64)
+    for i, (name, content) in enumerate(zip(FILES, contents, strict=True)):
+        if len(content) != RECORDS * _RECORD:
+            raise ValueError(f"{source}: {name} ends after {len(content):,} bytes; {_GET}")
+        records = np.frombuffer(content, np.uint8).reshape(RECORDS, _RECORD)
+        rows = slice(i * RECORDS, (i + 1) * RECORDS)
+        x[rows], y[rows] = records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
+        if y[rows].max() >= len(CLASSES):
+            raise ValueError(
+                f"{source}: {name} has the label {y[rows].max()}, but labels are 0..9: damaged, "
+                f"or not CIFAR-10; {_GET}"
+            )
+    return x, y

@@ -1,0 +1,196 @@
+"""Text for language models: any UTF-8 file, the Penn Treebank, or what Python itself brings along.
+
+A text is one stream of tokens, characters or words, in which every line ends with `<eos>`. Its
+splits pair each token with the next: `y[i]` follows `x[i]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from proxquant_np.data.splits import Split, Splits
+
+UNKNOWN, END = "<unk>", "<eos>"
+LEVELS = ("character", "word")
+PENN_TREEBANK = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
+
+
+class Vocabulary:
+    """The numbers of tokens: 0 is `<unk>`, any token that has no number of its own, 1 is `<eos>`.
+
+    `tokens` lists them all by number, `level` says what a token is.
+    """
+
+    def __init__(self, tokens: Sequence[str], level: str) -> None:
+        if tuple(tokens[:2]) != (UNKNOWN, END) or len(set(tokens)) < len(tokens):
+            raise ValueError(
+                f"tokens must be distinct and start with {UNKNOWN!r}, {END!r}, "
+                f"got {len(tokens)} that start with {list(tokens[:2])}"
+            )
+        self.tokens = tuple(tokens)
+        self.level = _check_level(level)
+        self._numbers = {token: i for i, token in enumerate(tokens)}
+
+    @classmethod
+    def of(cls, stream: Iterable[str], level: str, size: int | None = None) -> Vocabulary:
+        """All tokens of the stream, the frequent first; with `size`, that many at most."""
+        if size is not None and size < 2:
+            raise ValueError(f"size must be at least 2, for {UNKNOWN} and {END}, got {size}")
+        counts = Counter(stream)
+        ranked = sorted(counts.keys() - {UNKNOWN, END}, key=lambda token: (-counts[token], token))
+        return cls([UNKNOWN, END, *ranked][:size], level)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, text: str) -> np.ndarray:
+        """The numbers of the text's tokens, int64."""
+        return self._numbered(tokenize(text, self.level))
+
+    def _numbered(self, stream: Sequence[str]) -> np.ndarray:
+        return np.array([self._numbers.get(token, 0) for token in stream], np.int64)
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text again, line for line; words with one space between them."""
+        tokens = ["\n" if i == 1 else self.tokens[i] for i in numbers]
+        if self.level == "character":
+            return "".join(tokens)
+        return re.sub(" ?\n ?", "\n", " ".join(tokens))
+
+
+class Text(NamedTuple):
+    """`splits` of token numbers, the `vocabulary` that gave them, and the `source`.
+
+    `source` belongs into every result: the text's name, the SHA-256 of the text as UTF-8 with
+    Unix line ends and, for the default text, the version of Python that it came with.
+    """
+
+    splits: Splits
+    vocabulary: Vocabulary
+    source: dict[str, str]
+
+
+def tokenize(text: str, level: str) -> list[str]:
+    """The characters, or the words between white space, of each line, and its `<eos>`."""
+    by_word = _check_level(level) == "word"
+    tokens: list[str] = []
+    for line in text.removesuffix("\n").split("\n"):
+        tokens += line.split() if by_word else line
+        tokens.append(END)
+    return tokens
+
+
+def load_text(
+    path: str | Path | None = None, level: str = "character", vocabulary_size: int | None = None
+) -> Text:
+    """A text's splits: the first 80% of its tokens for training, 10% validation, the last 10% test.
+
+    Args:
+        path: a UTF-8 file; or a folder with the Penn Treebank's ptb.train.txt, ptb.valid.txt and
+            ptb.test.txt, which are the splits; or None for the language reference inside CPython
+            (`pydoc_data.topics`), which differs a little between versions of Python.
+        level: "character" or "word".
+        vocabulary_size: keep only the most frequent tokens, `<unk>` and `<eos>` included. Without
+            it the training part of a file has no `<unk>` to learn from.
+
+    The vocabulary is that of the training part alone, so a token that first appears later is
+    `<unk>`. Numbers are int64, shapes (tokens - 1,).
+
+    Raises:
+        FileNotFoundError: a file or folder that is not there.
+        ValueError: a file that is not UTF-8, empty or too short, or an unknown level.
+    """
+    _check_level(level)
+    if path is None:
+        names, texts = ["pydoc_data.topics"], [_language_reference()]
+    else:
+        path = Path(path)
+        files = [path / name for name in PENN_TREEBANK] if path.is_dir() else [path]
+        names, texts = [file.name for file in files], [_read(file) for file in files]
+    streams = [tokenize(text, level) for text in texts]
+    if len(streams) == 1:
+        (all_,) = streams
+        first, second = len(all_) * 8 // 10, len(all_) * 9 // 10
+        streams = [all_[:first], all_[first:second], all_[second:]]
+    if min(map(len, streams)) < 2:
+        raise ValueError(
+            f"{path or names[0]} is too short: training, validation and test need at least 2 "
+            f"tokens ({level}s) each, got {', '.join(str(len(stream)) for stream in streams)}"
+        )
+    vocabulary = Vocabulary.of(streams[0], level, vocabulary_size)
+    numbers = [vocabulary._numbered(stream) for stream in streams]
+    source = {"name": ", ".join(names), "sha256": _sha256(texts)}
+    if path is None:
+        source["python"] = platform.python_version()
+    return Text(Splits(*(Split(n[:-1], n[1:]) for n in numbers)), vocabulary, source)
+
+
+def chunks(split: Split, batch_size: int, length: int) -> list[Split]:
+    """Cut a stream into pieces (length, batch_size) for truncated backpropagation through time.
+
+    The stream becomes `batch_size` columns of consecutive tokens (what does not fill a row is
+    dropped), the columns are cut into chunks (the last may be shorter). Column j of a chunk goes
+    on where column j of the chunk before stopped, so the recurrent state can be carried over. The
+    chunks are views of the stream.
+
+    Raises:
+        ValueError: sizes below 1, or fewer tokens than columns.
+    """
+    if batch_size < 1 or length < 1:
+        raise ValueError(f"batch_size and length must be at least 1, got {batch_size} and {length}")
+    rows = len(split.x) // batch_size
+    if not rows:
+        raise ValueError(
+            f"split must hold at least batch_size={batch_size} tokens and their successors, "
+            f"got {len(split.x)}"
+        )
+    x, y = (a[: rows * batch_size].reshape(batch_size, rows).T for a in split)
+    return [Split(x[t : t + length], y[t : t + length]) for t in range(0, rows, length)]
+
+
+def _check_level(level: str) -> str:
+    if level not in LEVELS:
+        raise ValueError(f"level must be 'character' or 'word', got {level!r}")
+    return level
+
+
+def _read(file: Path) -> str:
+    if not file.is_file():
+        hint = "a UTF-8 text file, or a folder with the Penn Treebank's three files"
+        if file.name in PENN_TREEBANK:
+            hint = f"{', '.join(PENN_TREEBANK)}, from T. Mikolov's simple-examples.tgz, folder data"
+        raise FileNotFoundError(f"{file} does not exist; expected {hint}")
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{file} must be UTF-8 text, but its byte {error.start} ({error.reason}) is not"
+        ) from None
+    if not text.strip():
+        raise ValueError(f"{file} is empty; expected UTF-8 text")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def _language_reference() -> str:
+    """The topics by name. They repeat one another's sections (`compound` contains `if`), so each
+    paragraph is kept only once: else the test part would repeat the training part."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise FileNotFoundError(
+            "this Python comes without pydoc_data.topics, the default text; give a path"
+        ) from None
+    whole = "\n\n".join(topics[name].strip("\n") for name in sorted(topics))
+    return "\n\n".join(dict.fromkeys(whole.split("\n\n")))
+
+
+def _sha256(texts: list[str]) -> str:
+    return hashlib.sha256("".join(texts).encode("utf-8")).hexdigest()
