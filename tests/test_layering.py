@@ -20,6 +20,7 @@ LAYERS = [
     "theory",
     "data",
     "training",
+    "interop",
     "packing",
     "plotting",
     NAME,  # the package's own __init__: the public names

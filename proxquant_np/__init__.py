@@ -1,0 +1,20 @@
+"""proxquant_np: quantized training from first principles, in NumPy."""
+
+from proxquant_np import data as data
+from proxquant_np import functional as functional
+from proxquant_np import models as models
+from proxquant_np import nn as nn
+from proxquant_np import optim as optim
+from proxquant_np import prox as prox
+from proxquant_np import training as training
+from proxquant_np.autograd import GradcheckError as GradcheckError
+from proxquant_np.autograd import Tensor as Tensor
+from proxquant_np.autograd import get_num_threads as get_num_threads
+from proxquant_np.autograd import gradcheck as gradcheck
+from proxquant_np.autograd import no_grad as no_grad
+from proxquant_np.autograd import set_num_threads as set_num_threads
+from proxquant_np.nn import quantizable_parameters as quantizable_parameters
+from proxquant_np.nn import recalibrate_batch_norm as recalibrate_batch_norm
+from proxquant_np.optim import quantize_and_freeze as quantize_and_freeze
+
+__version__ = "0.1.0"

@@ -1,0 +1,14 @@
+"""Training (layer 5): the loop, its checkpoints, and what is measured on the way.
+
+metrics.py     sign changes, quantization gap, errors
+checkpoint.py  the file format: written whole or not at all, never unpickled
+fit.py         the loop
+"""
+
+from proxquant_np.training import metrics as metrics
+from proxquant_np.training.checkpoint import CheckpointError as CheckpointError
+from proxquant_np.training.checkpoint import load_checkpoint as load_checkpoint
+from proxquant_np.training.checkpoint import save_checkpoint as save_checkpoint
+from proxquant_np.training.checkpoint import written_whole as written_whole
+from proxquant_np.training.fit import History as History
+from proxquant_np.training.fit import fit as fit

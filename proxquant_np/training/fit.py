@@ -1,0 +1,370 @@
+"""Training (layer 5): the loop, for any of the optimizers, resumable to the bit.
+
+Everything random is a function of the seed and the step (the data order of epoch e comes from a
+generator seeded with [seed, e]) or is saved with the checkpoint (generators inside the model), so
+a run that was interrupted and resumed takes exactly the steps of one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import proxquant_np.functional as F
+from proxquant_np.autograd import Tensor
+from proxquant_np.data import Split
+from proxquant_np.nn import Module, quantizable_parameters
+from proxquant_np.optim import Optimizer, QuantizedOptimizer
+from proxquant_np.prox import Regularizer
+from proxquant_np.training import metrics
+from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+
+HISTOGRAM_EDGES = np.linspace(-2, 2, 81)
+
+
+@dataclass
+class History:
+    """What `fit` measured, in plain lists.
+
+    `steps`, one entry a step: loss and error on the batch (before the step), lr, strength (of the
+    step's map; infinite for a projection, 0 for a base optimizer), sign change against the start
+    and against the step before. `epochs`, one entry an epoch: mean training loss and error,
+    validation loss and error of the weights in use, and the error with them quantized (in a copy),
+    sign change against the start and the epoch before, quantization gap, and the histogram of the
+    weights (of the latent ones where there are any) over HISTOGRAM_EDGES, outliers in the end bins.
+    `parameters`: sign change against the start after each epoch, by parameter.
+
+    The weights meant are those that the optimizer quantizes; with a base optimizer, all that are
+    quantizable. Entries that do not exist in a run (no validation split, no regularizer) are
+    absent.
+    """
+
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    epochs: dict[str, list[Any]] = field(default_factory=dict)
+    parameters: dict[str, list[float]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, dict[str, list[Any]]]:
+        """As JSON can hold it, strictly: None stands for infinity, the strength of a projection."""
+        return {
+            group: {
+                name: [None if v in (math.inf, -math.inf) else v for v in values]
+                for name, values in entries.items()
+            }
+            for group, entries in asdict(self).items()
+        }
+
+
+def fit(
+    model: Module,
+    optimizer: Optimizer | QuantizedOptimizer,
+    train: Split,
+    *,
+    steps: int,
+    batch_size: int,
+    validation: Split | None = None,
+    regularizer: Regularizer | None = None,
+    schedule: Callable[[int], float] | None = None,
+    seed: int = 0,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 500,
+    progress: bool = True,
+    description: str = "fit",
+) -> History:
+    """Minimise the mean cross-entropy of a classifier for a number of steps.
+
+    Args:
+        model: maps a batch of inputs to logits (n, classes). Trained in place, and left in
+            training mode.
+        optimizer: over parameters of the model; what it does with them is its affair.
+        train: inputs and integer classes. Each epoch is one pass in a new random order, in full
+            batches (what is left over waits for another epoch's order).
+        steps: how many steps in total, also when resuming.
+        validation: measured after every epoch.
+        regularizer: whose Q the quantization gap and the quantized validation error refer to; by
+            default the optimizer's, if it has one.
+        schedule: step 0, 1, ... -> learning rate; by default the optimizer's stays as it is.
+        seed: of the data order.
+        checkpoint: a file. If it exists the run resumes from it (the other arguments must be as
+            they were; `steps` may grow), and it is rewritten every `checkpoint_every` steps and
+            at the end. Random generators that modules hold as attributes are saved with it.
+        progress: show a progress bar called `description`.
+
+    Returns:
+        The history of all steps since step 0, also when resuming.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the step is finished and, with `checkpoint`, saved first. A
+            second Ctrl-C interrupts at once.
+        FloatingPointError: the loss is no longer finite; the step was not taken.
+        CheckpointError: the checkpoint is damaged, or belongs to another run.
+        OSError: the checkpoint cannot be read or written.
+        ValueError, TypeError: an argument that makes no sense.
+    """
+    x, y = train
+    metrics.check_examples("train", x, y)
+    if validation is not None:
+        metrics.check_examples("validation", *validation)
+    _check_integer("steps", steps, 1)
+    _check_integer("batch_size", batch_size, 1, len(x))
+    _check_integer("checkpoint_every", checkpoint_every, 1)
+    _check_integer("seed", seed, 0)
+    base = getattr(optimizer, "base", optimizer)
+    if not {id(p) for p in base.params} <= {id(p) for p in model.parameters()}:
+        raise ValueError("optimizer must hold parameters of model, got one of something else")
+    if regularizer is None:
+        regularizer = getattr(optimizer, "regularizer", None)
+
+    run = _Run(model, optimizer, regularizer, validation)
+    identity = {
+        "seed": int(seed),
+        "batch_size": int(batch_size),
+        "examples": len(x),
+        "validation examples": 0 if validation is None else len(validation[0]),
+        "schedule": _name(schedule),
+        "regularizer": _name(regularizer),
+        "optimizer": type(optimizer).__name__,
+        "homotopy": _name(getattr(optimizer, "homotopy", None)),
+        "clip": getattr(optimizer, "clip", None),
+        "base": type(base).__name__,
+        **{k: getattr(base, k) for k in base.hyperparameters if k != "lr" or schedule is None},
+    }
+    done = 0
+    if checkpoint is not None and Path(checkpoint).exists():
+        done = run.restore(checkpoint, identity)
+        if done > steps:
+            raise ValueError(f"steps is {steps}, but {checkpoint} holds a run of {done} steps")
+
+    per_epoch = len(x) // batch_size
+    order = None
+    model.train()
+    with (
+        _progress_bar(progress, description, done, steps) as bar,
+        _finish_step_first() as interrupted,
+    ):
+        for step in range(done, steps):
+            epoch, position = divmod(step, per_epoch)
+            if position == 0 or order is None:
+                order = np.random.default_rng([seed, epoch]).permutation(len(x))
+            batch = order[position * batch_size : (position + 1) * batch_size]
+            if schedule is not None:
+                optimizer.lr = schedule(step)
+            run.step(x[batch], y[batch])
+            if position == per_epoch - 1:
+                run.end_epoch(per_epoch)
+                bar.set_postfix_str(run.summary(), refresh=False)
+            bar.update()
+            done, stop = step + 1, bool(interrupted)
+            if checkpoint is not None:
+                if stop or done == steps or done % checkpoint_every == 0:
+                    run.save(checkpoint, identity, done)
+            if stop:
+                break
+    if interrupted:
+        raise KeyboardInterrupt(
+            f"stopped after step {done} of {steps}; "
+            + (f"run again to resume from {checkpoint}" if checkpoint else "nothing is saved")
+        )
+    return run.history
+
+
+_SIGNS = ("initial", "before_step", "before_epoch")
+_HISTORY = ("steps", "epochs", "parameters")
+
+
+class _Run:
+    """The state of a run beyond the model's and the optimizer's own: reference signs, history."""
+
+    def __init__(self, model, optimizer, regularizer, validation):
+        self.model, self.optimizer = model, optimizer
+        self.regularizer, self.validation = regularizer, validation
+        self.weights = quantizable_parameters(model)
+        if isinstance(optimizer, QuantizedOptimizer):
+            chosen = {id(p) for p in optimizer.params}
+            self.weights = {k: p for k, p in model.named_parameters() if id(p) in chosen}
+        self.history = History()
+        self.initial = self.before_step = self.before_epoch = self.signs()
+
+    def signs(self) -> np.ndarray:
+        """sign_pm of all the weights in one flat array, True for +1."""
+        return _joined(p.data for p in self.weights.values()) >= 0
+
+    def step(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.optimizer.zero_grad()
+        logits = self.model(Tensor(x))
+        loss = F.cross_entropy(logits, y)
+        if not math.isfinite(loss.item()):
+            done = len(self.history.steps.get("loss", ()))
+            raise FloatingPointError(f"the loss is {loss.item()} at step {done}: it diverged")
+        loss.backward()
+        strength = getattr(self.optimizer, "strength", 0.0)
+        self.optimizer.step()
+        signs = self.signs()
+        now = {
+            "loss": loss.item(),
+            "error": float(np.count_nonzero(logits.data.argmax(1) != y) / y.size),
+            "lr": self.optimizer.lr,
+            "strength": strength,
+            "change_from_start": _changed(signs, self.initial),
+            "change_from_last_step": _changed(signs, self.before_step),
+        }
+        self.before_step = signs
+        _append(self.history.steps, now)
+
+    def end_epoch(self, length: int) -> None:
+        now: dict[str, Any] = {
+            name: float(np.mean(self.history.steps[name][-length:])) for name in ("loss", "error")
+        }
+        weights = list(self.weights.values())
+        if self.validation is not None:
+            result = metrics.evaluate(self.model, *self.validation)
+            now["validation_loss"], now["validation_error"] = result
+        if self.regularizer is not None:
+            now["quantization_gap"] = metrics.quantization_gap(weights, self.regularizer)
+            if self.validation is not None:
+                copied = metrics.quantized_copy(self.model, self.regularizer, weights)
+                now["quantized_error"] = metrics.evaluate(copied, *self.validation).error
+        signs = self.before_step
+        now["change_from_start"] = _changed(signs, self.initial)
+        now["change_from_last_epoch"] = _changed(signs, self.before_epoch)
+        self.before_epoch = signs
+        shown = getattr(self.optimizer, "latent", None) or [p.data for p in weights]
+        counts, _ = np.histogram(np.clip(_joined(shown), -2, 2), HISTOGRAM_EDGES)
+        now["histogram"] = counts.tolist()
+        _append(self.history.epochs, now)
+        ends = np.cumsum([p.size for p in weights], dtype=int)
+        parts = zip(self.weights, np.split(signs != self.initial, ends), strict=False)
+        _append(self.history.parameters, {name: float(part.mean()) for name, part in parts})
+
+    def summary(self) -> str:
+        """The last epoch in a few words."""
+        epochs = self.history.epochs
+        shown = "error" if self.validation is None else "validation_error"
+        return f"loss {epochs['loss'][-1]:.3f}, {shown.replace('_', ' ')} {epochs[shown][-1]:.3f}"
+
+    def generators(self) -> list[np.random.Generator]:
+        """The random generators that the model's modules hold, each once."""
+        found = {
+            id(value): value
+            for _, module in self.model.named_modules()
+            for value in vars(module).values()
+            if isinstance(value, np.random.Generator)
+        }
+        return list(found.values())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        parts = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "signs": {name: np.packbits(getattr(self, name)) for name in _SIGNS},
+            **{group: getattr(self.history, group) for group in _HISTORY},
+        }
+        return {
+            f"{part}/{name}": np.asarray(value)
+            for part, entries in parts.items()
+            for name, value in entries.items()
+        }
+
+    def save(self, path: str | os.PathLike, identity: dict[str, Any], step: int) -> None:
+        states = [g.bit_generator.state for g in self.generators()]
+        meta = {"identity": identity, "step": step, "generators": states}
+        save_checkpoint(path, self.arrays(), meta)
+
+    def restore(self, path: str | os.PathLike, identity: dict[str, Any]) -> int:
+        """Take over what `save` saved, if it was a run like this one; the number of its steps."""
+        arrays, meta = load_checkpoint(path)
+        generators, states = self.generators(), meta.get("generators", [])
+        kinds = {"generators": [type(g.bit_generator).__name__ for g in generators]}
+        own = {**identity, **kinds, **_layout(self.arrays())}
+        kinds = {"generators": [state["bit_generator"] for state in states]}
+        saved = {**meta.get("identity", {}), **kinds, **_layout(arrays)}
+        different = [k for k in {**own, **saved} if own.get(k) != saved.get(k)]
+        if different:
+            what = [f"{k} was {saved.get(k)}, is {own.get(k)}" for k in different[:5]]
+            raise CheckpointError(f"{path} belongs to another run: {'; '.join(what)}")
+
+        def part(name: str) -> dict[str, np.ndarray]:
+            prefix = f"{name}/"
+            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(part("model"))
+        self.optimizer.load_state_dict(part("optimizer"))
+        for generator, state in zip(generators, states, strict=True):
+            generator.bit_generator.state = state
+        for name, packed in part("signs").items():
+            setattr(self, name, np.unpackbits(packed, count=self.initial.size).astype(bool))
+        self.history = History(
+            *({k: v.tolist() for k, v in part(group).items()} for group in _HISTORY)
+        )
+        return meta["step"]
+
+
+def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What must agree between a run and its checkpoint: all arrays but the history's."""
+    return {
+        name: f"{value.dtype} {value.shape}" if value.ndim else "a number"
+        for name, value in arrays.items()
+        if not name.startswith(_HISTORY)
+    }
+
+
+def _name(thing: Any) -> str:
+    """Something to recognise an argument by in another process: its values, if it can name them."""
+    return repr(thing) if thing is None or is_dataclass(thing) else type(thing).__name__
+
+
+def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    flat = [a.reshape(-1) for a in arrays]
+    return np.concatenate(flat) if flat else np.empty(0)
+
+
+def _changed(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.count_nonzero(a != b) / max(1, a.size))
+
+
+def _append(lists: dict[str, list[Any]], entries: Mapping[str, Any]) -> None:
+    for name, value in entries.items():
+        lists.setdefault(name, []).append(value)
+
+
+def _check_integer(name: str, value: Any, least: int, most: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be an integer in {least}..{most}, got {value}")
+
+
+@contextlib.contextmanager
+def _finish_step_first() -> Iterator[list[int]]:
+    """A list, empty until the first Ctrl-C, which does nothing else; a second interrupts at once.
+
+    Outside the main thread, which alone may handle signals, it stays empty.
+    """
+    interrupted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def handle(signum: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupted.append(signum)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _progress_bar(shown: bool, description: str, done: int, steps: int) -> Any:
+    from tqdm import tqdm  # here, so that importing the package stays quick
+
+    return tqdm(desc=description, initial=done, total=steps, disable=not shown, leave=False)

@@ -1,0 +1,155 @@
+"""Training (layer 5): what is measured on weights and on networks. Nothing here changes either."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import proxquant_np.functional as F
+from proxquant_np.autograd import Tensor, no_grad
+from proxquant_np.nn import Module, Parameter, quantizable_parameters
+from proxquant_np.prox import Regularizer
+
+Weights = Any
+"""One float array or tensor, or several: a mapping by name or an iterable. Several are pooled."""
+
+
+def _arrays(weights: Weights, name: str) -> list[np.ndarray]:
+    if isinstance(weights, Mapping):
+        weights = list(weights.values())
+    several = isinstance(weights, Iterable) and not isinstance(weights, np.ndarray | Tensor)
+    arrays = [
+        np.asarray(w.data if isinstance(w, Tensor) else w)
+        for w in (weights if several else [weights])
+    ]
+    for w in arrays:
+        if w.dtype.kind != "f":
+            raise TypeError(f"{name} must hold floats, got dtype {w.dtype}")
+        if np.isnan(w).any():
+            raise ValueError(f"{name} (shape {w.shape}) has NaN entries, which have no sign")
+    if not sum(w.size for w in arrays):
+        raise ValueError(f"{name} must hold at least one weight, got none")
+    return arrays
+
+
+def _pairs(a: Weights, b: Weights) -> list[tuple[np.ndarray, np.ndarray]]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        if set(a) != set(b):
+            raise ValueError(f"a and b must have the same names, got {list(a)} and {list(b)}")
+        b = {name: b[name] for name in a}  # in a's order
+    first, second = _arrays(a, "a"), _arrays(b, "b")
+    if [x.shape for x in first] != [x.shape for x in second]:
+        raise ValueError(
+            f"a and b must have the same shapes, got {[x.shape for x in first]} "
+            f"and {[x.shape for x in second]}"
+        )
+    return list(zip(first, second, strict=True))
+
+
+def sign_change(a: Weights, b: Weights) -> float:
+    """The fraction of coordinates with sign_pm(a) != sign_pm(b), where sign_pm(0) = +1.
+
+    Bai, Wang, Liberty 2019, sign-change experiment. a and b: arrays of one shape, or collections,
+    which are pooled; mappings are paired by name.
+
+    Raises:
+        ValueError: shapes or names that differ, NaN, nothing to compare.
+        TypeError: not floats.
+    """
+    pairs = _pairs(a, b)
+    changed = sum(np.count_nonzero((x >= 0) != (y >= 0)) for x, y in pairs)
+    return float(changed / sum(x.size for x, _ in pairs))
+
+
+class Transitions(NamedTuple):
+    """Fractions of coordinates that changed sign, became zero, and left zero."""
+
+    flips: float
+    to_zero: float
+    from_zero: float
+
+
+def transitions(a: Weights, b: Weights) -> Transitions:
+    """From quantized ternary weights a to b: sign flips, moves to zero and moves from zero.
+
+    Shapes, pooling and errors as `sign_change`.
+    """
+    pairs = _pairs(a, b)
+    counts = np.sum(
+        [
+            (
+                np.count_nonzero((x < 0) & (y > 0)) + np.count_nonzero((x > 0) & (y < 0)),
+                np.count_nonzero((x != 0) & (y == 0)),
+                np.count_nonzero((x == 0) & (y != 0)),
+            )
+            for x, y in pairs
+        ],
+        axis=0,
+    )
+    return Transitions(*(counts / sum(x.size for x, _ in pairs)).tolist())
+
+
+def quantization_gap(w: Weights, regularizer: Regularizer) -> float:
+    """mean |w - P_Q(w)|, P_Q the regularizer's projection of each array; 0 exactly on Q.
+
+    w: an array, or a collection, which is pooled. Errors as the regularizer's.
+    """
+    arrays = _arrays(w, "w")
+    total = sum(float(np.abs(x - regularizer.project(x)).sum(dtype=np.float64)) for x in arrays)
+    return total / sum(x.size for x in arrays)
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy, and the fraction of wrong predictions."""
+
+    loss: float
+    error: float
+
+
+def evaluate(model: Module, x: np.ndarray, y: np.ndarray, batch_size: int = 512) -> Evaluation:
+    """Loss and error of a classifier on inputs x and classes y, in evaluation mode.
+
+    The model's mode is restored and nothing else in it changes. A model that predicts several
+    classes an example, logits (n, c, ...) and y (n, ...), is measured over all of them.
+
+    Raises:
+        ValueError: no examples, or not as many inputs as targets.
+    """
+    check_examples("x and y", x, y)
+    modes = [(m, m.training) for _, m in model.named_modules()]
+    model.eval()
+    loss, wrong = 0.0, 0
+    try:
+        with no_grad():
+            for start in range(0, len(y), batch_size):
+                target = y[start : start + batch_size]
+                logits = model(Tensor(x[start : start + batch_size]))
+                loss += F.cross_entropy(logits, target, "sum").item()
+                wrong += int(np.count_nonzero(logits.data.argmax(1) != target))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return Evaluation(loss / y.size, wrong / y.size)
+
+
+def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
+    """Refuse, by ValueError, what is not at least one input with as many targets."""
+    if not 0 < len(x) == len(y):
+        raise ValueError(
+            f"{name} must hold at least one input and as many targets, got {len(x)} and {len(y)}"
+        )
+
+
+def quantized_copy(
+    model: Module, regularizer: Regularizer, params: Iterable[Parameter] | None = None
+) -> Module:
+    """A copy of the model with `params` (default: its quantizable ones) projected in the copy."""
+    copies: dict[int, Any] = {}  # deepcopy's memo: from the id of a thing to its copy
+    copied = copy.deepcopy(model, copies)
+    for p in quantizable_parameters(model).values() if params is None else params:
+        data = copies[id(p)].data
+        regularizer.project(data, out=data)
+    return copied

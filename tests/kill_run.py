@@ -1,0 +1,97 @@
+"""A small training run that test_fit.py interrupts, by signals or by asking for fewer steps.
+
+python kill_run.py CASE CHECKPOINT prints the number of each step as it begins, and at the end a
+digest of everything that the run left behind.
+"""
+
+import hashlib
+import json
+import sys
+
+import numpy as np
+
+from proxquant_np import nn, optim, prox
+from proxquant_np.data import Split
+from proxquant_np.training import fit, metrics
+
+STEPS = 150  # of a whole run: 11 epochs of 13 steps and a part
+OPTIMIZERS = {
+    "sgd": lambda model, weights: optim.SGD(model.parameters(), 0.05, momentum=0.9),
+    "adam": lambda model, weights: optim.Adam(model.parameters(), 0.01),
+    "dual_averaging": lambda model, weights: optim.DualAveraging(
+        optim.Adam(model.parameters(), 0.01), weights, prox.BinaryL1()
+    ),
+    "prox_gradient": lambda model, weights: optim.ProxGradient(
+        optim.SGD(model.parameters(), 0.05, momentum=0.9),
+        weights,
+        prox.BinaryL2(),
+        prox.Linear(0.01),
+        clip=True,
+    ),
+}
+
+
+def network(seed=0):
+    """Batch norm has running statistics, dropout a generator: both are state of the run."""
+    rng = np.random.default_rng(seed)
+    return nn.Sequential(
+        nn.Linear(6, 9, rng=rng),
+        nn.BatchNorm1d(9),
+        nn.ReLU(),
+        nn.Dropout(0.2, rng=seed),
+        nn.Linear(9, 3, rng=rng),
+    )
+
+
+def examples(n, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 6)).astype(np.float32)
+    return Split(x, (x @ rng.normal(size=(6, 3))).argmax(1))
+
+
+TRAIN, VALIDATION = examples(65, 0), examples(20, 1)
+
+
+def start(case):
+    """A network and its optimizer, as at step 0."""
+    model = network()
+    return model, OPTIMIZERS[case](model, nn.quantizable_parameters(model))
+
+
+def run(case, **arguments):
+    """Train from the start, or from `checkpoint`; (model, optimizer, history)."""
+    model, optimizer = start(case)
+    arguments = {"steps": STEPS, "batch_size": 5, "validation": VALIDATION, **arguments}
+    history = fit(model, optimizer, TRAIN, progress=False, **arguments)
+    return model, optimizer, history
+
+
+def digest(model, optimizer, history):
+    """A hash of weights, statistics, optimizer, latent, generator, history, validation numbers."""
+    hashed = hashlib.sha256()
+    for name, value in (*model.state_dict().items(), *optimizer.state_dict().items()):
+        value = np.asarray(value)
+        hashed.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
+    rest = (
+        [z.tolist() for z in getattr(optimizer, "latent", [])],
+        model[3].rng.bit_generator.state,
+        history.to_dict(),
+        metrics.evaluate(model, *VALIDATION),
+    )
+    hashed.update(json.dumps(rest, sort_keys=True, allow_nan=False).encode())
+    return hashed.hexdigest()
+
+
+def decay(step):
+    return 0.05 / (1 + 0.02 * step)
+
+
+def announced_decay(step):
+    print(step, flush=True)
+    return decay(step)
+
+
+if __name__ == "__main__":
+    case, checkpoint = sys.argv[1:]
+    arguments = {"checkpoint": checkpoint, "checkpoint_every": 3, "schedule": announced_decay}
+    print(digest(*run(case, **arguments)))

@@ -1,0 +1,524 @@
+"""The training loop: resumed runs, signals, and every entry of the history against a plain loop."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import kill_run
+import numpy as np
+import pytest
+from kill_run import OPTIMIZERS, STEPS, TRAIN, VALIDATION, decay, digest, run, start
+
+import proxquant_np.functional as F
+from proxquant_np import Tensor, nn, optim, prox
+from proxquant_np.data import Split
+from proxquant_np.training import CheckpointError, fit, load_checkpoint, metrics, save_checkpoint
+from proxquant_np.training.fit import HISTOGRAM_EDGES
+
+CASES = sorted(OPTIMIZERS)
+FIT = {"steps": 7, "batch_size": 5, "progress": False}
+
+
+# Interrupted and resumed = uninterrupted ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("schedule", [None, decay])
+def test_resumed_equals_uninterrupted(case, schedule, tmp_path):
+    """Stopped within an epoch, at its first, before its last and after its last step."""
+    whole = digest(*run(case, steps=50, schedule=schedule))
+    for stop in (1, 13, 23, 24, 49):
+        file = tmp_path / f"{stop}.npz"
+        run(case, steps=stop, schedule=schedule, checkpoint=file)
+        assert digest(*run(case, steps=50, schedule=schedule, checkpoint=file)) == whole, stop
+
+
+def test_checkpoints_change_nothing(tmp_path):
+    saved = run("adam", checkpoint=tmp_path / "run.npz", checkpoint_every=7)
+    assert digest(*saved) == digest(*run("adam"))
+
+
+def test_finished_run_is_returned_from_its_checkpoint(tmp_path):
+    file = tmp_path / "run.npz"
+    whole = run("dual_averaging", steps=20, checkpoint=file)
+    before = file.read_bytes()
+    assert digest(*run("dual_averaging", steps=20, checkpoint=file)) == digest(*whole)
+    assert file.read_bytes() == before
+
+
+def test_the_same_objects_may_go_on(tmp_path):
+    model, optimizer = start("prox_gradient")
+    for steps in (10, 30):
+        history = fit(
+            model,
+            optimizer,
+            TRAIN,
+            steps=steps,
+            batch_size=5,
+            validation=VALIDATION,
+            schedule=decay,
+            checkpoint=tmp_path / "run.npz",
+            progress=False,
+        )
+    whole = run("prox_gradient", steps=30, schedule=decay)
+    assert digest(model, optimizer, history) == digest(*whole)
+
+
+@pytest.mark.parametrize("kind", ["MT19937", "Philox", "SFC64", "PCG64DXSM"])
+def test_any_bit_generator_is_restored(kind, tmp_path):
+    def trained(**arguments):
+        model, optimizer = start("adam")
+        model[3].rng = np.random.Generator(getattr(np.random, kind)(3))
+        fit(model, optimizer, TRAIN, batch_size=5, progress=False, **arguments)
+        return model.state_dict()["4.weight"]
+
+    trained(steps=4, checkpoint=tmp_path / "run.npz")
+    resumed = trained(steps=9, checkpoint=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed, trained(steps=9))
+
+
+class Subprocess:
+    """kill_run.py in a process of its own, which says when a step begins."""
+
+    def __init__(self, case, file):
+        root = Path(__file__).parents[1]
+        self.process = subprocess.Popen(
+            [sys.executable, kill_run.__file__, case, str(file)],
+            env={**os.environ, "PYTHONPATH": str(root)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for_steps(self, n):
+        """Wait until n steps have begun; the number of the last."""
+        return int([self.process.stdout.readline() for _ in range(n)][-1])
+
+    def end(self):
+        """Wait for the end; the lines that are left, what it complained of, and the exit code."""
+        out, err = self.process.communicate(timeout=120)
+        return out.split(), err, self.process.returncode
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("case", CASES)
+def test_killed_at_random_moments(case, tmp_path):
+    """SIGKILL at any moment, also while a checkpoint is being written (every third step)."""
+    seed = random.randrange(1 << 30)  # other moments in each run of this test
+    rng = random.Random(seed)
+    file = tmp_path / "run.npz"
+    for _ in range(3):
+        child = Subprocess(case, file)
+        last = child.wait_for_steps(rng.randint(8, 40))
+        time.sleep(rng.random() * 0.004)
+        child.process.kill()
+        assert child.end()[2] in (-signal.SIGKILL, 0)  # 0: it was quicker than this process
+        assert load_checkpoint(file)[1]["step"] >= last - 2
+    out, err, code = Subprocess(case, file).end()
+    assert code == 0, err
+    assert len(out) - 1 < STEPS  # it did resume
+    assert out[-1] == digest(*run(case, schedule=decay)), f"seed {seed}"
+
+
+def test_ctrl_c_in_a_real_run(tmp_path):
+    file = tmp_path / "run.npz"
+    child = Subprocess("dual_averaging", file)
+    child.wait_for_steps(20)
+    child.process.send_signal(signal.SIGINT)
+    out, err, code = child.end()
+    assert code != 0
+    done = load_checkpoint(file)[1]["step"]
+    assert f"stopped after step {done} of {STEPS}; run again to resume from {file}" in err
+    assert 20 <= done == 20 + len(out)
+    out, err, code = Subprocess("dual_averaging", file).end()
+    assert code == 0, err
+    assert out[0] == str(done)
+    assert out[-1] == digest(*run("dual_averaging", schedule=decay))
+
+
+class CtrlC:
+    """A schedule during which Ctrl-C is pressed."""
+
+    def __init__(self, step, times=1):
+        self.step, self.times = step, times
+
+    def __call__(self, step):
+        for _ in range(self.times if step == self.step else 0):
+            signal.raise_signal(signal.SIGINT)
+        return decay(step)
+
+
+@pytest.mark.parametrize("step", [0, 7, 12, 29])
+def test_ctrl_c_finishes_the_step_and_saves(step, tmp_path):
+    file, handler = tmp_path / "run.npz", signal.getsignal(signal.SIGINT)
+    schedule = CtrlC(step)
+    with pytest.raises(KeyboardInterrupt, match=f"step {step + 1} of 30; run again .*run.npz"):
+        run("adam", steps=30, schedule=schedule, checkpoint=file)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert load_checkpoint(file)[1]["step"] == step + 1
+    schedule.times = 0
+    resumed = run("adam", steps=30, schedule=schedule, checkpoint=file)
+    assert digest(*resumed) == digest(*run("adam", steps=30, schedule=decay))
+
+
+def test_ctrl_c_without_checkpoint():
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 5 of 30; nothing is saved"):
+        run("adam", steps=30, schedule=CtrlC(4))
+
+
+def test_second_ctrl_c_interrupts_at_once(tmp_path):
+    file, handler = tmp_path / "run.npz", signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run("adam", steps=30, schedule=CtrlC(7, times=2), checkpoint=file, checkpoint_every=3)
+    assert "resume" not in str(stopped.value)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert load_checkpoint(file)[1]["step"] == 6  # the last regular one
+    assert os.listdir(tmp_path) == ["run.npz"]
+
+
+def test_works_outside_the_main_thread():
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run("adam", steps=9)))
+    thread.start()
+    thread.join()
+    assert digest(*results[0]) == digest(*run("adam", steps=9))
+
+
+# Checkpoints of other runs -----------------------------------------------------------------------
+
+
+def other_network():
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+    return model, OPTIMIZERS["prox_gradient"](model, nn.quantizable_parameters(model))
+
+
+def without_generator():
+    model, optimizer = start("prox_gradient")
+    model[3].rng = None
+    return model, optimizer
+
+
+def wrapped(base=None, regularizer=None, homotopy=None, clip=True):
+    def make():
+        model = kill_run.network()
+        inner = base(model.parameters()) if base else optim.SGD(model.parameters(), 0.05, 0.9)
+        return model, optim.ProxGradient(
+            inner,
+            nn.quantizable_parameters(model),
+            regularizer or prox.BinaryL2(),
+            homotopy or prox.Linear(0.01),
+            clip=clip,
+        )
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("what", "make", "changes"),
+    [
+        ("seed was 0, is 1", None, {"seed": 1}),
+        ("batch_size was 5, is 6", None, {"batch_size": 6}),
+        ("examples was 65, is 64", None, {"train": Split(TRAIN.x[:64], TRAIN.y[:64])}),
+        ("validation examples was 0, is 20", None, {"validation": VALIDATION}),
+        ("schedule was None, is function", None, {"schedule": decay}),
+        ("optimizer was ProxGradient, is Adam", lambda: start("adam"), {}),
+        ("base was SGD, is Adam", wrapped(lambda p: optim.Adam(p, 0.05)), {}),
+        ("momentum was 0.9, is 0.5", wrapped(lambda p: optim.SGD(p, 0.05, 0.5)), {}),
+        ("lr was 0.05, is 0.04", wrapped(lambda p: optim.SGD(p, 0.04, 0.9)), {}),
+        (r"BinaryL2\(\), is BinaryL1\(\)", wrapped(regularizer=prox.BinaryL1()), {}),
+        (r"Linear\(rate=0.01\), is Constant", wrapped(homotopy=prox.Constant(1.0)), {}),
+        ("clip was True, is False", wrapped(clip=False), {}),
+        (r"model/0.weight was float32 \(9, 6\), is", other_network, {}),
+        (r"generators was \['PCG64'\], is \[\]", without_generator, {}),
+    ],
+)
+def test_checkpoint_of_another_run_is_refused(what, make, changes, tmp_path):
+    file = tmp_path / "run.npz"
+    fit(*start("prox_gradient"), TRAIN, **FIT, checkpoint=file)
+    before = file.read_bytes()
+    model, optimizer = make() if make else start("prox_gradient")
+    weights = {k: v.tobytes() for k, v in model.state_dict().items()}
+    arguments = {"train": TRAIN, **FIT, "checkpoint": file, **changes}
+    with pytest.raises(CheckpointError, match=f"another run: .*{what}"):
+        fit(model, optimizer, **arguments)
+    assert {k: v.tobytes() for k, v in model.state_dict().items()} == weights
+    assert file.read_bytes() == before
+
+
+def test_checkpoint_of_something_else_is_refused(tmp_path):
+    save_checkpoint(tmp_path / "other.npz", {"a": np.ones(3)}, {})
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        fit(*start("adam"), TRAIN, **FIT, checkpoint=tmp_path / "other.npz")
+
+
+def test_a_longer_run_is_not_cut(tmp_path):
+    run("adam", steps=9, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(ValueError, match=r"steps is 8, but .* holds a run of 9 steps"):
+        run("adam", steps=8, checkpoint=tmp_path / "run.npz")
+
+
+# The history -------------------------------------------------------------------------------------
+
+
+def plain_loop(case, steps, batch_size):
+    """What `fit` does, written down once more as plainly as possible."""
+    model, optimizer = start(case)
+    regularizer = getattr(optimizer, "regularizer", prox.BinaryL1())
+    weights = [model[0].weight, model[4].weight]
+
+    def signs(points=weights):
+        return np.concatenate([np.where(p.data.ravel() < 0, -1, 1) for p in points])
+
+    def validation_error():
+        model.eval()
+        logits = model(Tensor(VALIDATION.x))
+        model.train()
+        loss = F.cross_entropy(logits, VALIDATION.y).item()
+        return loss, np.mean(logits.data.argmax(1) != VALIDATION.y)
+
+    start_signs = last = epoch_signs = signs()
+    first_layer = signs(weights[:1])
+    steps_log, epochs_log, layer_log, in_epoch = [], [], [], []
+    epoch, order = 0, np.random.default_rng([0, 0]).permutation(65)
+    for t in range(steps):
+        batch, order = order[:batch_size], order[batch_size:]
+        x, y = TRAIN.x[batch], TRAIN.y[batch]
+        logits = model(Tensor(x))
+        loss = F.cross_entropy(logits, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        strength = {
+            "sgd": 0,
+            "adam": 0,
+            "dual_averaging": np.inf,
+            "prox_gradient": 0.05 * 0.01 * t,
+        }[case]
+        error = np.mean(logits.data.argmax(1) != y)
+        now = signs()
+        lr = 0.05 if case in ("sgd", "prox_gradient") else 0.01
+        changes = np.mean(now != start_signs), np.mean(now != last)
+        steps_log.append((loss.item(), error, lr, strength, *changes))
+        in_epoch.append((loss.item(), error))
+        last = now
+        if len(order) < batch_size:
+            points = [p.data for p in weights]
+            projected = [regularizer.project(w) for w in points]
+            gap = np.mean(np.abs(np.concatenate([
+                (w - q).ravel() for w, q in zip(points, projected, strict=True)
+            ])))  # fmt: skip
+            loss, error = validation_error()
+            for w, q in zip(weights, projected, strict=True):
+                w.data = q
+            quantized_error = validation_error()[1]
+            for w, point in zip(weights, points, strict=True):
+                w.data = point
+            changes = np.mean(now != start_signs), np.mean(now != epoch_signs)
+            epochs_log.append((*np.mean(in_epoch, 0), loss, error, gap, quantized_error, *changes))
+            layer_log.append(np.mean(signs(weights[:1]) != first_layer))
+            epoch_signs, in_epoch, epoch = now, [], epoch + 1
+            order = np.random.default_rng([0, epoch]).permutation(65)
+    return steps_log, epochs_log, layer_log
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("batch_size", [5, 13, 20, 65])
+def test_history_means_what_it_says(case, batch_size):
+    steps = 4 * (65 // batch_size) + (1 if batch_size < 65 else 0)  # the last epoch is not finished
+    regularizer = prox.BinaryL1() if case in ("sgd", "adam") else None
+    history = run(case, steps=steps, batch_size=batch_size, regularizer=regularizer)[2]
+    steps_log, epochs_log, layer_log = plain_loop(case, steps, batch_size)
+    names = "loss error lr strength change_from_start change_from_last_step".split()
+    assert set(history.steps) == set(names)
+    np.testing.assert_allclose(np.transpose([history.steps[k] for k in names]), steps_log, 1e-12)
+    names = (
+        "loss error validation_loss validation_error quantization_gap quantized_error "
+        "change_from_start change_from_last_epoch"
+    ).split()
+    assert set(history.epochs) == {*names, "histogram"}
+    epochs = np.transpose([history.epochs[k] for k in names])
+    assert len(epochs) == 4
+    np.testing.assert_allclose(epochs, epochs_log, 1e-5)  # float32 sums in another order
+    assert list(history.parameters) == ["0.weight", "4.weight"]
+    np.testing.assert_allclose(history.parameters["0.weight"], layer_log, 1e-12)
+    if case == "prox_gradient":  # not vacuous: signs do change
+        assert max(history.steps["change_from_last_step"]) > 0
+
+
+def test_histogram_shows_the_latent_and_keeps_outliers():
+    model, optimizer, history = run("dual_averaging", steps=13)
+    counts = np.array(history.epochs["histogram"][0])
+    latent = np.concatenate([z.ravel() for z in optimizer.latent])
+    np.testing.assert_array_equal(counts, np.histogram(latent, HISTOGRAM_EDGES)[0])
+    assert np.count_nonzero(counts) > 2  # unlike that of the binary weights
+    model, optimizer = start("sgd")
+    model[0].weight.data[0, :3] = [-7, 7, 9]
+    optimizer.lr = 0.0
+    counts = fit(model, optimizer, TRAIN, steps=1, batch_size=65, progress=False).epochs[
+        "histogram"
+    ][0]
+    assert (counts[0], counts[-1], sum(counts)) == (1, 2, 9 * 6 + 3 * 9)
+
+
+def test_entries_that_do_not_exist_are_absent():
+    history = run("adam", steps=13, validation=None)[2]
+    assert set(history.epochs) == {
+        "loss", "error", "change_from_start", "change_from_last_epoch", "histogram"
+    }  # fmt: skip
+    assert set(run("adam", steps=12)[2].epochs) == set()
+
+
+def test_history_counts_only_what_is_quantized():
+    """First and last layers are often left out: then neither gap nor error may speak of them."""
+    model = nn.Sequential(*(nn.Linear(6, 6, rng=i) for i in range(2)), nn.Linear(6, 3))
+    hidden = {"1.weight": model[1].weight}
+    optimizer = optim.DualAveraging(optim.SGD(model.parameters(), 0.1), hidden, prox.BinaryL1())
+    history = fit(
+        model, optimizer, TRAIN, steps=13, batch_size=5, validation=VALIDATION, progress=False
+    )
+    assert list(history.parameters) == ["1.weight"]
+    assert history.epochs["quantization_gap"] == [0]
+    assert history.epochs["quantized_error"] == history.epochs["validation_error"]
+    assert sum(history.epochs["histogram"][0]) == 36
+
+
+def test_model_without_quantizable_parameters():
+    class Bias(nn.Module):
+        def __init__(self):
+            self.bias = nn.Parameter(np.zeros(3, np.float32))
+
+        def forward(self, x):
+            return F.linear(x, np.zeros((3, 6), np.float32), self.bias)
+
+    model = Bias()
+    history = fit(model, optim.SGD(model.parameters(), 0.1), TRAIN, **{**FIT, "steps": 13})
+    assert len(set(history.steps["loss"])) == 13  # it trains
+    assert history.parameters == {}
+
+
+def test_history_is_strict_json(tmp_path):
+    file = tmp_path / "run.npz"
+    run("dual_averaging", steps=14, checkpoint=file)
+    history = run("dual_averaging", steps=27, checkpoint=file)[2]
+    assert history.steps["strength"] == [np.inf] * 27  # the projection is the prox at infinity
+    for values in (*history.steps.values(), history.epochs["change_from_start"]):
+        assert {type(v) for v in values} == {float}
+    as_dict = history.to_dict()
+    assert json.loads(json.dumps(as_dict, allow_nan=False)) == as_dict
+    assert as_dict["steps"]["strength"] == [None] * 27
+    assert as_dict["steps"]["loss"] == history.steps["loss"]
+    assert as_dict["epochs"] == history.epochs
+
+
+def test_schedule_sets_the_rate_of_its_step():
+    """As a Python number: with a float64 scalar NumPy would compute float32 weights in float64."""
+    optimizer, history = run("prox_gradient", steps=9, schedule=lambda t: np.float64(0.1**t))[1:]
+    assert type(optimizer.lr) is float
+    assert history.steps["lr"] == [0.1**t for t in range(9)]
+    assert history.steps["strength"] == [0.1**t * (0.01 * t) for t in range(9)]
+
+
+# Evaluation and arguments ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_evaluation_changes_nothing(case):
+    """Measured or not, with or without validation: the run is the same, and ends in training."""
+    regularizer = prox.BinaryL1()
+    measured = run(case, steps=40, regularizer=regularizer)
+    bare = run(case, steps=40, validation=None)
+    assert digest(*measured[:2], bare[2]) == digest(*bare)
+    assert all(m.training for _, m in measured[0].named_modules())
+    before = digest(*measured)
+    model = measured[0]
+    model[1].eval()
+    metrics.evaluate(model, *VALIDATION)
+    metrics.evaluate(metrics.quantized_copy(model, regularizer), *VALIDATION)
+    metrics.quantization_gap(nn.quantizable_parameters(model), regularizer)
+    assert [m.training for _, m in model.named_modules()] == [True, True, False] + [True] * 3
+    assert digest(*measured) == before
+
+
+def test_each_epoch_uses_full_batches_of_distinct_examples():
+    seen = []
+
+    class Spy(nn.Sequential):
+        def forward(self, x):
+            seen.append(x.data)
+            return super().forward(x)
+
+    model = Spy(nn.Linear(6, 3))
+    fit(model, optim.SGD(model.parameters(), 0.1), TRAIN, steps=7, batch_size=20, progress=False)
+    assert [len(x) for x in seen] == [20] * 7
+    row = {x.tobytes(): i for i, x in enumerate(TRAIN.x)}
+    epochs = [
+        [row[x.tobytes()] for batch in seen[e : e + 3] for x in batch] for e in range(0, 7, 3)
+    ]
+    assert [len(set(e)) for e in epochs] == [60, 60, 20]
+    assert epochs[0] != epochs[1]
+
+
+def test_divergence_stops_the_run_before_the_step(tmp_path):
+    file = tmp_path / "run.npz"
+    model, optimizer = start("sgd")
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"loss is (nan|inf) at step \d+"),
+    ):
+        fit(
+            model,
+            optimizer,
+            TRAIN,
+            steps=50,
+            batch_size=5,
+            schedule=lambda t: 0.1 if t < 6 else 1e37,
+            checkpoint=file,
+            checkpoint_every=6,
+            progress=False,
+        )
+    assert load_checkpoint(file)[1]["step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"steps": 0}, ValueError),
+        ({"steps": 2.0}, TypeError),
+        ({"steps": True}, TypeError),
+        ({"batch_size": 0}, ValueError),
+        ({"batch_size": 66}, ValueError),
+        ({"batch_size": "5"}, TypeError),
+        ({"checkpoint_every": 0}, ValueError),
+        ({"seed": -1}, ValueError),
+        ({"seed": 0.5}, TypeError),
+        ({"train": Split(TRAIN.x, TRAIN.y[:-1])}, ValueError),
+        ({"train": Split(TRAIN.x[:0], TRAIN.y[:0])}, ValueError),
+        ({"validation": Split(TRAIN.x[:2], TRAIN.y[:1])}, ValueError),
+        ({"optimizer": start("adam")[1]}, ValueError),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments, error):
+    model, optimizer = start("adam")
+    (name,) = arguments
+    arguments = {"optimizer": optimizer, "train": TRAIN, **FIT, **arguments}
+    with pytest.raises(error, match=f"^{name} must"):
+        fit(model, **arguments)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"validation": VALIDATION}])
+def test_progress_is_shown(kwargs, capsys):
+    model, optimizer = start("adam")
+    kwargs["schedule"] = lambda step: time.sleep(0.11) or 0.01  # the bar is redrawn every 0.1 s
+    fit(model, optimizer, TRAIN, steps=2, batch_size=65, description="the digits", **kwargs)
+    shown = capsys.readouterr().err
+    assert "the digits" in shown
+    assert "loss" in shown
+    assert ("validation error" in shown) == ("validation" in kwargs)
+    fit(model, optimizer, TRAIN, **FIT)
+    assert capsys.readouterr() == ("", "")
