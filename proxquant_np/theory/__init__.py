@@ -1,0 +1,41 @@
+"""Layer 5, verify: the theorems, as functions that compute both sides. Plain NumPy, float64.
+
+toys.py             losses whose constants are known, and a smooth W
+dual_averaging.py   straight-through is dual averaging, three ways; its regret
+fixed_points.py     where BinaryConnect can stand still, and whether it does
+stability.py        how often BinaryConnect flips, and when ProxQuant stops
+convergence.py      the three inequalities behind the convergence of prox-gradient
+
+Each docstring states its theorem and proves it; the tests check it on random problems, then take an
+assumption away and watch it fail. Gradients are functions of a weight vector, so that everything
+here can be run on a network too.
+"""
+
+from .convergence import ProxGradientRun as ProxGradientRun
+from .convergence import measured_beta as measured_beta
+from .convergence import prox_gradient as prox_gradient
+from .convergence import run_prox_gradient as run_prox_gradient
+from .dual_averaging import by_enumeration as by_enumeration
+from .dual_averaging import by_projection as by_projection
+from .dual_averaging import by_straight_through as by_straight_through
+from .dual_averaging import regret as regret
+from .fixed_points import fixed_points as fixed_points
+from .fixed_points import is_fixed_point as is_fixed_point
+from .fixed_points import settle as settle
+from .stability import flip_frequency_bound as flip_frequency_bound
+from .stability import flips as flips
+from .stability import frank_wolfe as frank_wolfe
+from .stability import frank_wolfe_gap as frank_wolfe_gap
+from .stability import inner_distance as inner_distance
+from .stability import predicted_time_at_plus_one as predicted_time_at_plus_one
+from .stability import solves_both_toys as solves_both_toys
+from .stability import steps_to_quantize as steps_to_quantize
+from .stability import time_at_plus_one as time_at_plus_one
+from .toys import Kink as Kink
+from .toys import Quadratic as Quadratic
+from .toys import Ridge as Ridge
+from .toys import SmoothW as SmoothW
+from .toys import f_minus as f_minus
+from .toys import f_plus as f_plus
+from .toys import quadratic_on_cube as quadratic_on_cube
+from .toys import random_ridge as random_ridge

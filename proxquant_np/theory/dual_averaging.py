@@ -1,0 +1,134 @@
+"""Straight-through training is dual averaging: three ways to the same iterates. Layer 5.
+
+For steps lr_0, lr_1, ... and g_t = grad L(w_t), the gradient at the *quantized* point, each of
+
+    by_enumeration         w_{t+1} = argmin_{w in Q} <sum_{s<=t} lr_s g_s, w> + 1/2 ||w - z_0||^2
+    by_projection          w_{t+1} = P_Q(z_0 - sum_{s<=t} lr_s g_s)
+    by_straight_through    forward through P_Q(z), gradient passed to z unchanged, z <- z - lr_t g
+
+gives the same w_0 = P_Q(z_0), w_1, ...
+Proof: with S = sum lr_s g_s, <S, w> + 1/2 ||w - z_0||^2 = 1/2 ||w - (z_0 - S)||^2 + const, so the
+first is the second. The third keeps z_t = z_0 - S by induction: its gradient in z is, by definition
+of straight-through, that in P_Q(z_t) = w_t.
+
+This needs plain SGD: momentum or a clipped latent leave dual averaging. Equal bit for bit where the
+arithmetic is exact (steps that are powers of two, small integer gradients); else up to rounding,
+which matters only at a tie. Source: Bai, Wang, Liberty 2019 (straight-through as lazy projection);
+Nesterov 2009 and Xiao 2010 (dual averaging).
+
+`regret` shows what Q being discrete costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+import proxquant_np.functional as F
+from proxquant_np.autograd import Tensor
+from proxquant_np.optim import SGD
+from proxquant_np.prox.regularizer import Floats
+
+Gradient = Callable[[Floats], Floats]
+Projection = Callable[[Floats], Floats]
+
+MOST_POINTS = 2**20
+
+
+def all_points(levels: Sequence[float], d: int) -> Floats:
+    """Q = {levels}^d as an (n^d, d) array, lexicographically descending; at most 2^20 points."""
+    n = len(levels) ** d
+    if n > MOST_POINTS:
+        raise ValueError(f"levels^d has {n} points ({len(levels)}^{d}); at most {MOST_POINTS} fit")
+    axes = [np.sort(np.asarray(levels, np.float64))[::-1]] * d
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(n, d)
+
+
+def by_enumeration(
+    gradient: Gradient, z0: Floats, lrs: Sequence[float], levels: Sequence[float]
+) -> Floats:
+    """The iterates w_0, ..., w_T, shape (T + 1, d), by trying every w in {levels}^d.
+
+    A tie takes the upper level, as projections here do: in the order of `all_points` that is the
+    first minimiser. At most 2^20 points, else ValueError.
+    """
+    points = all_points(levels, len(z0))
+    proximity = 0.5 * np.square(points - z0).sum(axis=1)
+    total = np.zeros(len(z0))
+    iterates = [points[np.argmin(proximity)]]
+    for lr in lrs:
+        total += lr * gradient(iterates[-1])
+        iterates.append(points[np.argmin(points @ total + proximity)])
+    return np.array(iterates)
+
+
+class Run(NamedTuple):
+    """z_t = latents[t], w_t = iterates[t], both (T + 1, d), and g_t = gradients[t], (T, d)."""
+
+    latents: Floats
+    iterates: Floats
+    gradients: Floats
+
+
+def by_projection(gradient: Gradient, z0: Floats, lrs: Sequence[float], project: Projection) -> Run:
+    """The run w_{t+1} = project(z_0 - sum_{s<=t} lr_s g_s). With sign_pm it is BinaryConnect."""
+    total = np.zeros(len(z0))
+    latents, iterates, gradients = [np.array(z0, np.float64)], [project(z0)], []
+    for lr in lrs:
+        gradients.append(gradient(iterates[-1]))
+        total += lr * gradients[-1]
+        latents.append(z0 - total)
+        iterates.append(project(latents[-1]))
+    return Run(np.array(latents), np.array(iterates), np.array(gradients).reshape(-1, len(z0)))
+
+
+def by_straight_through(
+    loss: Callable[[Tensor], Tensor], z0: Floats, lrs: Sequence[float], project: Projection
+) -> Floats:
+    """The iterates w_0, ..., w_T, by backward passes through `F.straight_through` and SGD on z."""
+    z = Tensor(np.array(z0, np.float64), requires_grad=True)
+    sgd = SGD([z], lr=0.0)
+    iterates = [project(z.data)]
+    for lr in lrs:
+        sgd.lr = lr
+        sgd.zero_grad()
+        loss(F.straight_through(z, project)).backward()
+        sgd.step()
+        iterates.append(project(z.data))
+    return np.array(iterates)
+
+
+class Inequality(NamedTuple):
+    """left <= right, entry by entry."""
+
+    left: Floats
+    right: Floats
+
+    @property
+    def slack(self) -> Floats:
+        """right - left, negative where the inequality fails."""
+        return self.right - self.left
+
+
+def regret(run: Run, lrs: Sequence[float], comparator: Floats) -> Inequality:
+    """Weighted regret against a point x of Q, and its bound for *convex* Q, after 1, ..., T steps:
+
+        sum_{s<=t} lr_s <g_s, w_s - x>  <=  1/2 ||x - z_0||^2 + 1/2 sum_{s<=t} lr_s^2 ||g_s||^2.
+
+    Proof: psi_t(w) = <sum_{s<t} lr_s g_s, w> + 1/2 ||w - z_0||^2 is 1-strongly convex, with its
+    minimum over Q, m_t, at w_t. So psi_t(v) >= m_t + 1/2 ||v - w_t||^2, and m_{t+1} >=
+    m_t + min_v lr_t <g_t, v> + 1/2 ||v - w_t||^2 = m_t + lr_t <g_t, w_t> - 1/2 lr_t^2 ||g_t||^2.
+    Sum, with m_0 >= 0 and m_{t+1} <= psi_{t+1}(x).
+
+    So for convex L the average of the iterates, weighted by lr, is within right / sum lr of L(x).
+    With ||g|| <= G, D = ||x - z_0|| and lr = D / (G sqrt(T)) that is D G / sqrt(T), the known rate.
+    On {-1, +1}^d the strong convexity is of no use, since the segment from w_t to v leaves Q: the
+    regret of BinaryConnect on f+ grows like t. Source: Nesterov 2009; Xiao 2010.
+    """
+    lr = np.asarray(lrs, np.float64)
+    gains = (run.gradients * (run.iterates[:-1] - comparator)).sum(axis=1)
+    squares = np.square(run.gradients).sum(axis=1)
+    start = 0.5 * np.square(comparator - run.latents[0]).sum()
+    return Inequality(np.cumsum(lr * gains), start + 0.5 * np.cumsum(lr**2 * squares))

@@ -1,0 +1,80 @@
+"""Where BinaryConnect can stand still. Layer 5.
+
+BinaryConnect: z_{t+1} = z_t - lr_t grad L(s_t), s_t = sign_pm(z_t). s is a *fixed point* if s_0 = s
+implies s_t = s for all t.
+
+**Theorem.** Let the lr_t > 0 have an infinite sum. Then s is a fixed point if and only if for
+every i, grad_i L(s) = 0 or its sign is -s_i: in short, s_i grad_i L(s) <= 0.
+Proof: while s_t = s, z_t = z_0 - (sum_{k<t} lr_k) grad L(s). If s_i grad_i L(s) <= 0, that moves
+z_i away from 0 or not at all, for any steps. If not, z_i crosses 0 once the sum exceeds
+|z_0i| / |grad_i L(s)|, whatever z_0; steps with a smaller sum freeze s instead.
+
+**Corollary** (ours). s_i grad_i L(s) <= 0 for all i is also the first-order condition for s to
+minimise L over the cube [-1, 1]^d. So for convex L the fixed points are the corners that solve the
+relaxed problem. A strictly convex L with its minimiser inside the cube, or on a face but not at a
+corner, has none: BinaryConnect flips forever, since from its last flip on it would stand at one.
+Source: Bai, Wang, Liberty 2019, fixed points of BinaryConnect.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from proxquant_np.prox import sign_pm
+from proxquant_np.prox.regularizer import Floats
+
+from .dual_averaging import Gradient, all_points
+
+MOST_DIMENSIONS = 16  # to enumerate
+
+
+def is_fixed_point(gradient: Gradient, s: Floats) -> bool:
+    """Whether s_i grad_i L(s) <= 0 for all i, for an s in {-1, +1}^d, else ValueError."""
+    s = np.asarray(s, np.float64)
+    if not (np.abs(s) == 1).all():
+        raise ValueError(f"s is {s}; entries -1 and +1 are accepted")
+    return bool((s * gradient(s) <= 0).all())
+
+
+def fixed_points(gradient: Gradient, d: int) -> Floats:
+    """All fixed points in {-1, +1}^d, shape (n, d), by trying each; d <= 16, else ValueError."""
+    if d > MOST_DIMENSIONS:
+        raise ValueError(f"d is {d}; at most {MOST_DIMENSIONS} dimensions are enumerated")
+    corners = all_points((-1, 1), d)
+    gradients = np.array([gradient(s) for s in corners])
+    return corners[(corners * gradients <= 0).all(axis=1)]
+
+
+class Settled(NamedTuple):
+    """How a run of BinaryConnect ends.
+
+    verdict: "fixed point", it stays at `iterate` from `steps` on; "cycle", the latent repeats with
+    `period`, so it flips forever; "no fixed point", nothing repeated in `steps` steps, but no
+    corner is a fixed point, so it flips forever; else "undecided".
+    """
+
+    verdict: str
+    iterate: Floats
+    steps: int
+    period: int | None = None
+
+
+def settle(gradient: Gradient, z0: Floats, lr: float, steps: int = 10_000) -> Settled:
+    """Run BinaryConnect with a constant lr > 0 until a fixed point, or a proof that none comes.
+
+    A latent met before proves a cycle, the next one being a function of it. In a cycle s changes:
+    else the latent moves along grad L(s) and comes back, so grad L(s) = 0 and s is fixed.
+    """
+    z, met = np.array(z0, np.float64), {}
+    for t in range(steps + 1):
+        s = sign_pm(z)
+        if is_fixed_point(gradient, s):
+            return Settled("fixed point", s, t)
+        first = met.setdefault(z.tobytes(), t)
+        if first < t:
+            return Settled("cycle", s, t, t - first)
+        z -= lr * gradient(s)
+    none = z.size <= MOST_DIMENSIONS and not len(fixed_points(gradient, z.size))
+    return Settled("no fixed point" if none else "undecided", s, steps)

@@ -1,0 +1,147 @@
+r"""How often BinaryConnect flips, and when ProxQuant stops. Layer 5.
+
+**The Frank-Wolfe twin** (ours). Let L(x) = 1/2 x'Ax + b'x, z_0 = 0, lr constant. Then the running
+mean m_t of BinaryConnect's s_0, ..., s_{t-1} is the iterate of Frank-Wolfe on [-1, 1]^d with step
+1/(t+1) from m_1 = (1, ..., 1).
+Proof: the gradient is affine, so z_t = -lr sum_{k<t} grad L(s_k) = -lr t grad L(m_t), and s_t =
+sign_pm(-grad L(m_t)) is the corner that minimises <grad L(m_t), v>. And m_{t+1} is
+m_t + (s_t - m_t)/(t+1), as for every mean.
+
+So for A positive definite m_t converges to x*, the minimiser over the cube (`frank_wolfe_gap`), and
+coordinate i spends a fraction (1 + x*_i)/2 of the time at +1. Another z_0 only takes z_0/(lr t) off
+the gradient, so the corner is 2 ||z_0||_1 / (lr t) from optimal, at most: the limit is the same.
+
+**Finite-time quantization** (ours). Prox-gradient with BinaryL1 and any vectors |g_i| <= G in the
+place of gradients (so stochastic ones too), lr constant, lr G < 1. Once lambda_t > G:
+
+ 1. The distance of w_i to {-1, +1}, ||w_i| - 1|, falls by at least lr (lambda_t - G) in each step,
+    until it is 0; then it stays 0.
+ 2. A coordinate at -1 or +1 never leaves it. Any other can change sign in the first such step
+    alone, never again.
+
+Proof: the gradient moves w_i by at most lr G, and the distance with it; the prox then takes
+lr lambda_t off, or all there is. That is 1. It leaves |w_i| >= min(1, lr lambda_t) > lr G, which is
+too far from 0 for the next step to cross it, and the prox itself never does. That is 2.
+
+Without lr G < 1 a step from +1 may reach the side of -1, where the prox completes the flip; 1 is
+still true. 1 also holds for LevelsL1 with any levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from proxquant_np.prox import sign_pm
+from proxquant_np.prox.regularizer import Floats
+
+from .dual_averaging import Gradient
+from .toys import Quadratic
+
+
+def flips(iterates: Floats) -> Floats:
+    """How often sign_pm of each coordinate changes along `iterates` (T + 1, d): counts (d,)."""
+    signs = sign_pm(iterates)
+    return (signs[1:] != signs[:-1]).sum(axis=0)
+
+
+def time_at_plus_one(iterates: Floats) -> Floats:
+    """The fraction of iterates with sign_pm = +1, for each coordinate."""
+    return (sign_pm(iterates) > 0).mean(axis=0)
+
+
+def predicted_time_at_plus_one(minimiser: Floats) -> Floats:
+    """(1 + x*_i)/2, x* the minimiser over the cube: the limit for BinaryConnect on a quadratic."""
+    return (1 + minimiser) / 2
+
+
+def flip_frequency_bound(minimiser: Floats) -> Floats:
+    """1 - |x*_i|: in the limit, coordinate i flips in at most this fraction of the steps.
+
+    Proof: each stay at the rarer sign, which takes a fraction (1 - |x*_i|)/2 of the time, has two
+    flips at most. In one dimension the bound is reached: say x* >= 0; then z moves down by
+    lr A (1 - x*) from +1 and up by at least that, lr A (1 + x*), from -1, where it therefore never
+    stays for more than one step.
+    """
+    return 1 - np.abs(minimiser)
+
+
+def frank_wolfe(gradient: Gradient, start: Floats, steps: int) -> Floats:
+    """m_1 = start, m_{t+1} = m_t + (argmin_{v in [-1,1]^d} <grad L(m_t), v> - m_t)/(t + 1).
+
+    Returns m_1, ..., m_steps, shape (steps, d). Coordinates with gradient 0 take v_i = +1.
+    Arithmetic is that of `start`: an object array of Fractions makes it exact.
+    """
+    means = [start]
+    for t in range(1, steps):
+        corner = np.where(gradient(means[-1]) <= 0, 1, -1)
+        means.append(means[-1] + (corner - means[-1]) / (t + 1))
+    return np.array(means)
+
+
+def frank_wolfe_gap(loss: Quadratic, minimiser: Floats, t: int) -> float:
+    """h_t = L(m_t) - L(x*) <= (h_1 + 2 beta d ln t) / t, and ||m_t - x*||^2 <= 2/mu times that.
+
+    Proof: smoothness and the choice of the corner give h_{t+1} <= (1 - 1/(t+1)) h_t +
+    beta/2 ||s_t - m_t||^2 / (t+1)^2, and ||s_t - m_t||^2 <= 4d; so (t+1) h_{t+1} <= t h_t +
+    2 beta d / (t+1). Sum, from m_1 = (1, ..., 1). The second is strong convexity.
+    """
+    first = loss.value(np.ones_like(minimiser)) - loss.value(minimiser)
+    return float(first + 2 * loss.beta * len(minimiser) * np.log(t)) / t
+
+
+def inner_distance(loss: Quadratic, minimiser: Floats, t: int) -> float:
+    """||m_t - x*|| <= sqrt(K / mu) / t, if r = max |x*_i| < 1: faster when x* is inside the cube.
+
+    K = C + C^2 / (4 mu (1 - r)^2), C = beta d (1 + r)^2.
+    Proof: e_t = t (m_t - x*) has e_{t+1} = e_t + s_t - x* with s_t = sign_pm(-A e_t), so E = e'Ae
+    grows by at most -2 (1 - r) ||A e||_1 + C. Where E > K - C, ||A e||_1 >= ||A e||_2 >=
+    sqrt(mu E) makes that negative; elsewhere it grows by at most C. So E <= K and mu ||e||^2 <= K.
+    """
+    r = float(np.abs(minimiser).max())
+    if r >= 1:
+        raise ValueError(f"minimiser has an entry of size {r}; entries in (-1, 1) are accepted")
+    c = loss.beta * len(loss.b) * (1 + r) ** 2
+    k = c + c**2 / (4 * loss.mu * (1 - r) ** 2)
+    return float(np.sqrt(k / loss.mu)) / t
+
+
+def steps_to_quantize(
+    distance: float, lr: float, lams: Sequence[float], gradient_bound: float
+) -> int:
+    """The steps after which every weight is at a level: lr sum_{t<n} (lambda_t - G) >= distance.
+
+    The least such n. distance: the largest of a weight to its nearest level, as the phase begins.
+    lams: lambda_t > G from the beginning of the phase on, enough of them, else ValueError.
+    """
+    lams = np.asarray(lams, np.float64)
+    if not (lams > gradient_bound).all():
+        raise ValueError(
+            f"lams goes down to {lams.min()}; the theorem needs more than gradient_bound, "
+            f"{gradient_bound}"
+        )
+    travelled = np.concatenate([[0.0], np.cumsum(lr * (lams - gradient_bound))])
+    if travelled[-1] < distance:
+        raise ValueError(
+            f"lams (length {len(lams)}) moves weights by {travelled[-1]} only, less than the "
+            f"distance {distance}; more steps are needed"
+        )
+    return int(np.searchsorted(travelled, distance))
+
+
+def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
+    """Whether prox-gradient with BinaryL1 must end at the best of {-1, +1}, for f+ and for f-.
+
+    From any w_0 in [-1, 1]: if lr <= 1/2, lambda_t does not fall, lr sum (1 - lambda_t)_+ > 1 (it
+    rises slowly enough) and lr sum (lambda_t - 1)_+ >= 1 (it lasts long enough).
+    Proof for f+; f- mirrors it. While lambda_t < 1 and w_t >= 0, the gradient is +1, and either
+    w_t - lr < 0, then w_{t+1} < 0, or w falls by lr (1 - lambda_t), which from w_0 <= 1 cannot go
+    on for longer than that sum. From w_t in [-1, 0) no step of lr <= 1/2 leaves [-1, 0): below -1/2
+    it goes up, above it down. There, with lambda_t > G = 1, finite-time quantization ends at -1.
+    BinaryConnect makes the same iterates on both, whatever z_0 and lr_t, so it fails on one.
+    """
+    lams = np.asarray(lams, np.float64)
+    slow = lr * np.maximum(1 - lams, 0).sum() > 1
+    long = lr * np.maximum(lams - 1, 0).sum() >= 1
+    return bool(0 < lr <= 0.5 and (np.diff(lams) >= 0).all() and slow and long)

@@ -1,0 +1,195 @@
+"""Losses on R^d whose constants are known, and a W that is smooth. Layer 5.
+
+    Kink         sum_i (|x_i + shift_i| - 1/2)    f+ and f-, the pair that fools BinaryConnect
+    Quadratic    1/2 x'Ax + b'x                   with a known minimiser on the cube
+    Ridge        sum_j phi(<a_j, x> - t_j)        smooth, convex or not, gradient bounded
+    SmoothW      1/4 sum_i (w_i^2 - 1)^2          a regularizer: W-shaped and differentiable
+
+Constants: |grad L(x) - grad L(y)| <= beta |x - y|; L >= lower; |grad_i L| <= gradient_bound[i].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from proxquant_np.prox import Regularizer, sign_pm
+from proxquant_np.prox.regularizer import Floats
+
+
+class SmoothLoss(Protocol):
+    """What the theorems on smooth losses ask of one."""
+
+    @property
+    def beta(self) -> float:
+        """A Lipschitz constant of the gradient."""
+
+    @property
+    def lower(self) -> float:
+        """A lower bound of the values."""
+
+    def value(self, x: Floats) -> Any:
+        """L(x)."""
+
+    def gradient(self, x: Floats) -> Floats:
+        """grad L(x)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kink:
+    """L(x) = sum_i (|x_i + shift_i| - 1/2), for arrays and tensors; the gradient at a kink is +1.
+
+    f+ (shift 1/2) and f- (shift -1/2) both have gradient -1 at -1 and +1 at +1. But f+ is least
+    over {-1, +1} at -1, where it is 0, and f- at +1. No method that only asks for gradients on
+    {-1, +1} can tell them apart, so each fails on one of them; `solves_both_toys` has the rest.
+    Source: Bai, Wang, Liberty 2019, the toy failure of straight-through.
+    """
+
+    shift: Floats | float
+
+    def value(self, x: Any) -> Any:
+        """L(x), a scalar like x: a NumPy number or a tensor."""
+        return (abs(x + self.shift) - 0.5).sum()
+
+    def gradient(self, x: Floats) -> Floats:
+        """A subgradient, of entries -1 and +1."""
+        return sign_pm(x + self.shift)
+
+
+f_plus, f_minus = Kink(0.5), Kink(-0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """L(x) = 1/2 x'Ax + b'x with A symmetric, for arrays and tensors."""
+
+    a: Floats
+    b: Floats
+
+    @property
+    def beta(self) -> float:
+        """max |eigenvalue of A|, the least possible."""
+        return float(np.abs(np.linalg.eigvalsh(self.a)).max())
+
+    @property
+    def mu(self) -> float:
+        """The least eigenvalue of A: L is strictly convex if it is positive."""
+        return float(np.linalg.eigvalsh(self.a)[0])
+
+    @property
+    def lower(self) -> float:
+        """min L if A is positive definite, else -infinity."""
+        if self.mu <= 0:
+            return -np.inf
+        return float(self.value(np.linalg.solve(self.a, -self.b)))
+
+    def value(self, x: Any) -> Any:
+        """L(x), a scalar like x: a NumPy number or a tensor."""
+        return 0.5 * (x * (self.a @ x)).sum() + (self.b * x).sum()
+
+    def gradient(self, x: Floats) -> Floats:
+        """Ax + b."""
+        return self.a @ x + self.b
+
+
+def quadratic_on_cube(
+    rng: np.random.Generator, d: int, n_active: int = 0, condition: float = 4.0
+) -> tuple[Quadratic, Floats]:
+    """A random quadratic with eigenvalues in [1, condition], and its minimiser over [-1, 1]^d.
+
+    n_active coordinates of the minimiser x are -1 or +1, the others lie in [-0.9, 0.9]. It is known
+    because x is drawn first, then pushes p_i > 0 where |x_i| = 1 and p_i = 0 elsewhere. As L is
+    convex, x is the minimiser if Ax + b = -p x, entry by entry, and that gives b.
+    """
+    if not 0 <= n_active <= d:
+        raise ValueError(f"n_active is {n_active}; an integer in [0, d] = [0, {d}] is accepted")
+    basis = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    a = basis * rng.uniform(1, condition, d) @ basis.T
+    active = rng.permutation(d) < n_active
+    x = rng.uniform(-0.9, 0.9, d)
+    x = np.where(active, sign_pm(x), x)
+    push = np.where(active, rng.uniform(0.1, 2, d), 0)
+    return Quadratic((a + a.T) / 2, -a @ x - push * x), x
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """L(x) = sum_j phi(<a_j, x> - t_j), phi(u) = log cosh u if convex, else 1 - cos u.
+
+    In both cases phi >= 0, |phi'| <= 1 and |phi''| <= 1. The Hessian A' diag(phi'') A therefore has
+    norm at most beta = ||A||_2^2, and |grad_i L| <= sum_j |a_ji|.
+    """
+
+    a: Floats
+    t: Floats
+    convex: bool = True
+
+    lower = 0.0
+
+    @property
+    def beta(self) -> float:
+        """||A||_2^2."""
+        return float(np.linalg.norm(self.a, 2) ** 2)
+
+    @property
+    def gradient_bound(self) -> Floats:
+        """sum_j |a_ji|, for each coordinate i."""
+        return np.abs(self.a).sum(axis=0)
+
+    def value(self, x: Floats) -> float:
+        """L(x)."""
+        u = self.a @ x - self.t
+        # log cosh u, written so that it cannot overflow
+        phi = np.logaddexp(u, -u) - np.log(2) if self.convex else 1 - np.cos(u)
+        return float(phi.sum())
+
+    def gradient(self, x: Floats) -> Floats:
+        """A' phi'(Ax - t)."""
+        u = self.a @ x - self.t
+        return (np.tanh(u) if self.convex else np.sin(u)) @ self.a
+
+
+def random_ridge(rng: np.random.Generator, d: int, convex: bool) -> Ridge:
+    """A random Ridge of d + 2 terms."""
+    return Ridge(rng.normal(size=(d + 2, d)), rng.normal(size=d + 2), convex)
+
+
+@dataclass(frozen=True)
+class SmoothW(Regularizer):
+    """R(w) = 1/4 sum_i (w_i^2 - 1)^2, zero exactly on {-1, +1}^d; grad R(w) = w^3 - w.
+
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = sign_pm(w) u, where u is the one positive root
+    (0 if there is none) of p(u) = s u^3 + (1 - s) u - |w|.
+    Proof: to reflect u to the side of w brings it nearer and leaves R; on that side p is the
+    derivative of the objective, it starts at p(0) <= 0 and, if s > 1, first falls and then rises.
+    Newton's method from max(1, |w|), where p >= 0 and from where p is convex, falls onto the root.
+    """
+
+    def gradient(self, w: Floats) -> Floats:
+        """grad R(w)."""
+        return w**3 - w
+
+    def _value(self, x):
+        return 0.25 * np.square(np.square(x, dtype=np.float64) - 1).sum()
+
+    def _prox(self, x, s, out, tmp):
+        if np.isinf(s):
+            return self._project(x, out)
+        size = np.abs(x, dtype=np.float64)
+        u = np.maximum(size, 1)
+        for _ in range(100):  # at the triple root, s = 1 and w = 0, each takes a third off
+            slope = 3 * s * u**2 + (1 - s)
+            newer = np.maximum(u - (s * u**3 + (1 - s) * u - size) / slope, 0)
+            if not (newer < u).any():
+                break
+            u = np.minimum(newer, u)
+        self._project(x, out)
+        out *= u
+
+    def _project(self, x, out):
+        out[...] = sign_pm(x)
+
+    def _levels(self, x):
+        return np.array([-1, 1], x.dtype)
