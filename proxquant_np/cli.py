@@ -1,0 +1,87 @@
+"""The command line: `proxquant-np reproduce` and `proxquant-np search`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import proxquant_np
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 on success, 2 on a user's mistake, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="proxquant-np", description="Quantized training from first principles, in NumPy."
+    )
+    parser.add_argument("--version", action="version", version=proxquant_np.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "reproduce",
+        help="ProxQuant against BinaryConnect on handwritten digits (about a minute)",
+        description="Train full-precision and binary networks on the digits, by all four methods, "
+        "with paired seeds; print the table, write records and figures. Finished runs are kept: "
+        "run again to go on, or with more seeds.",
+    )
+    command.add_argument("--seeds", type=_positive, default=3, help="paired seeds (default 3)")
+    command.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder to write to (default results)"
+    )
+    command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
+    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    command.set_defaults(run=_reproduce)
+    command = commands.add_parser(
+        "search",
+        help="choose the hyperparameters that reproduce uses (tens of minutes)",
+        description="Random search on the validation split, the same number of trials for every "
+        "method; overwrites the file that reproduce reads unless --out names another.",
+    )
+    command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
+    command.add_argument("--out", type=Path, default=None, help="file to write")
+    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    command.set_defaults(run=_search)
+    options = parser.parse_args(arguments)
+    return _guarded(options.run, options)
+
+
+def _guarded(run: Callable[[Any], None], options: argparse.Namespace) -> int:
+    try:
+        run(options)
+    except KeyboardInterrupt:
+        print("\nstopped; finished runs are kept, run again to go on", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"proxquant-np: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
+
+
+def _search(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import binary_digits
+
+    out = binary_digits.CHOSEN if options.out is None else options.out
+    binary_digits.search(options.trials, out, jobs=options.jobs)
+    print(f"wrote {out}")
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import binary_digits
+
+    result = binary_digits.reproduce(
+        options.seeds, options.out, quick=options.quick, jobs=options.jobs
+    )
+    print(binary_digits.table(result))
+    for path in binary_digits.draw(result, options.out):
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Experiments: what a set of paired runs says about a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Comparison(NamedTuple):
+    """A paired difference first - second over seeds, and what it says of "first is smaller".
+
+    `mean` and `std` are of the differences (std with n - 1), `low` and `high` the ends of their
+    95% confidence interval (Student's t), `n` the number of pairs. `verdict` is 'supported' if the
+    interval lies below zero, 'contradicted' if above, else 'inconclusive at this scale'.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    n: int
+    verdict: str
+
+
+def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
+    """Compare paired measurements where smaller is better; one pair never decides.
+
+    Raises:
+        ValueError: lengths that differ, nothing to compare, or values that are not finite.
+    """
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    if a.shape != b.shape or a.ndim != 1 or not a.size:
+        raise ValueError(f"need equally many paired values, at least one, got {a.shape}, {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("measurements must be finite")
+    d = a - b
+    n, mean = len(d), float(d.mean())
+    if n == 1:
+        std, low, high = np.nan, -np.inf, np.inf
+    elif not (std := float(d.std(ddof=1))):  # all differences equal: t's formula would divide by 0
+        low = high = mean
+    else:
+        from scipy.special import stdtrit  # here, so that the command line starts quickly
+
+        half = stdtrit(n - 1, 0.975) * std / np.sqrt(n)  # stdtrit: Student's t quantile
+        low, high = mean - half, mean + half
+    verdict = (
+        "supported" if high < 0 else "contradicted" if low > 0 else "inconclusive at this scale"
+    )
+    return Comparison(mean, float(std), float(low), float(high), n, verdict)

@@ -1,0 +1,97 @@
+"""The main experiment and its command, from a toy-sized run to the committed summary."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from proxquant_np import cli, models, nn, prox
+from proxquant_np.experiments import binary_digits
+from proxquant_np.experiments.binary_digits import FULL_PRECISION, METHODS, SPACE, Setting
+from proxquant_np.optim import DualAveraging, ProxGradient
+
+TINY = Setting(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33)
+
+
+@pytest.mark.parametrize(
+    ("method", "wrapper", "soft"),
+    [
+        ("binary_connect", DualAveraging, False),
+        ("prox_connect", DualAveraging, True),
+        ("prox_quant", ProxGradient, True),
+        ("projected_gradient", ProxGradient, False),
+    ],
+)
+def test_methods_are_the_four_cells(method, wrapper, soft):
+    model = models.MLP()
+    optimizer = binary_digits.optimizer_for(method, model, 100, lr=0.01, reach=5.0)
+    assert type(optimizer) is wrapper
+    assert (optimizer.homotopy is not None) == soft
+    assert isinstance(optimizer.regularizer, prox.BinaryL1)
+    assert {id(p) for p in optimizer.params} == {
+        id(p) for p in nn.quantizable_parameters(model).values()
+    }
+
+
+def test_reach_is_the_sum_of_strengths_or_the_last_one():
+    def strengths(method):
+        optimizer = binary_digits.optimizer_for(method, models.MLP(), 100, lr=0.01, reach=5.0)
+        return [optimizer.lr * optimizer.homotopy(t) for t in range(100)]
+
+    assert math.isclose(sum(strengths("prox_quant")), 5.0)
+    assert math.isclose(strengths("prox_connect")[-1], 5.0)
+
+
+def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(binary_digits, "QUICK", TINY)
+    out = tmp_path / "results"
+    assert cli.main(["reproduce", "--quick", "--seeds", "1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for name in METHODS.values():
+        assert name in printed
+    records = sorted((out / "records").glob("*.json"))
+    assert len(records) == 1 + len(METHODS)
+    for name in ("regularizers", "weights", "sign_flips", "error_curves"):
+        for suffix in (".png", ".svg", ".json"):
+            assert (out / f"{name}{suffix}").stat().st_size > 0
+
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    assert summary["setting"]["seeds"] == 1
+    for record in records:
+        result = json.loads(record.read_text("utf-8"))["result"]
+        assert 0 <= result["test_error"] <= 1
+    assert summary["methods"]["binary_connect"]["gap"] == 0
+    assert summary["methods"]["prox_quant"]["minus_binary_connect"]["verdict"].startswith("inconc")
+
+    # Again with one seed more: what is finished is kept.
+    written = {record: record.stat().st_mtime_ns for record in records}
+    assert cli.main(["reproduce", "--quick", "--seeds", "2", "--out", str(out)]) == 0
+    assert all(record.stat().st_mtime_ns == time for record, time in written.items())
+    assert len(list((out / "records").glob("*.json"))) == 2 * (1 + len(METHODS))
+
+
+def test_search_gives_every_method_the_same_trials(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        binary_digits, "Setting", lambda **given: Setting(**given) if given else TINY
+    )
+    out = tmp_path / "chosen.json"
+    assert cli.main(["search", "--trials", "2", "--out", str(out)]) == 0
+    report = json.loads(out.read_text("utf-8"))
+    assert set(report["trials"]) == {FULL_PRECISION, *METHODS}
+    for method, trials in report["trials"].items():
+        assert len(trials) == 2
+        best = min(trials, key=lambda trial: (trial["validation_error"], trial["validation_loss"]))
+        assert report["chosen"][method] == {name: best[name] for name in SPACE[method]}
+        assert not any("test" in name for trial in trials for name in trial)
+
+
+def test_committed_choice_comes_from_its_trials():
+    report = json.loads(binary_digits.CHOSEN.read_text("utf-8"))
+    assert len({len(trials) for trials in report["trials"].values()}) == 1
+    for method, trials in report["trials"].items():
+        best = min(trials, key=lambda trial: (trial["validation_error"], trial["validation_loss"]))
+        assert report["chosen"][method] == {name: best[name] for name in SPACE[method]}
+    assert np.isfinite(
+        [trial["validation_loss"] for t in report["trials"].values() for trial in t]
+    ).all()
