@@ -21,13 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser(
         "reproduce",
         help="ProxQuant against BinaryConnect on handwritten digits (about a minute)",
-        description="Train full-precision and binary networks on the digits, by all four methods, "
-        "with paired seeds; print the table, write records and figures. Finished runs are kept: "
-        "run again to go on, or with more seeds.",
+        description="Train full-precision and binary networks on the digits (lstm: on a text that "
+        "Python brings along), by all four methods, with paired seeds; print the table, write "
+        "records and figures. Finished runs are kept: run again to go on, or with more seeds.",
     )
+    _add_model(command)
     command.add_argument("--seeds", type=_positive, default=3, help="paired seeds (default 3)")
     command.add_argument(
-        "--out", type=Path, default=Path("results"), help="folder to write to (default results)"
+        "--out", type=Path, help="folder to write to (default results, or results-MODEL)"
     )
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
@@ -38,12 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Random search on the validation split, the same number of trials for every "
         "method; overwrites the file that reproduce reads unless --out names another.",
     )
+    _add_model(command)
     command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
     command.add_argument("--out", type=Path, default=None, help="file to write")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
     command.set_defaults(run=_search)
     options = parser.parse_args(arguments)
     return _guarded(options.run, options)
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    models = ("mlp", "cnn", "resnet", "lstm")  # those of experiments.tasks, which imports a lot
+    command.add_argument("--model", choices=models, default="mlp", help="network (default mlp)")
 
 
 def _guarded(run: Callable[[Any], None], options: argparse.Namespace) -> int:
@@ -67,19 +74,20 @@ def _positive(text: str) -> int:
 def _search(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import binary_digits
 
-    out = binary_digits.CHOSEN if options.out is None else options.out
-    binary_digits.search(options.trials, out, jobs=options.jobs)
+    out = binary_digits.search(options.trials, options.out, model=options.model, jobs=options.jobs)
     print(f"wrote {out}")
 
 
 def _reproduce(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import binary_digits
 
+    model = options.model
+    out = options.out or Path("results" if model == "mlp" else f"results-{model}")
     result = binary_digits.reproduce(
-        options.seeds, options.out, quick=options.quick, jobs=options.jobs
+        options.seeds, out, model=model, quick=options.quick, jobs=options.jobs
     )
     print(binary_digits.table(result))
-    for path in binary_digits.draw(result, options.out):
+    for path in binary_digits.draw(result, out):
         print(f"wrote {path}")
 
 
