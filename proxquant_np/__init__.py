@@ -2,6 +2,7 @@
 
 from proxquant_np import data as data
 from proxquant_np import functional as functional
+from proxquant_np import interop as interop
 from proxquant_np import models as models
 from proxquant_np import nn as nn
 from proxquant_np import optim as optim

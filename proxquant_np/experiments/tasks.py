@@ -84,23 +84,23 @@ TASKS = {
         _images,
         lambda seed: models.SmallCNN(rng=seed),
         "binary_cnn.json",
-        Setting(full_precision_steps=1000, quantizing_steps=2000, fine_tuning_steps=200),
-        Setting(full_precision_steps=200, quantizing_steps=400, fine_tuning_steps=50),
+        Setting(full_precision_steps=500, quantizing_steps=1000, fine_tuning_steps=100),
+        Setting(full_precision_steps=100, quantizing_steps=200, fine_tuning_steps=33),
     ),
     "resnet": Task(
         "Binary weights on the UCI digits, ResNet-20 of width 8",
         _images,
         lambda seed: models.ResNet(20, width=8, in_channels=1, rng=seed),
         "binary_resnet.json",
-        Setting(full_precision_steps=500, quantizing_steps=1000, fine_tuning_steps=200),
+        Setting(full_precision_steps=300, quantizing_steps=600, fine_tuning_steps=100),
         Setting(full_precision_steps=100, quantizing_steps=200, fine_tuning_steps=33),
     ),
-    # Weights of -1 and +1 saturate an LSTM (perplexity 11 where these reach 6): here each weight
-    # matrix has one scale a of its own, {-a, a}, fitted as the mean of |w|.
+    # Weights of -1 and +1 saturate an LSTM's gates. Here each matrix has a scale of its own: its
+    # weights go to -a and +a, a fitted as the mean of |w|.
     "lstm": Task(
-        "One-bit weights (a scale a matrix) on Python's language reference, LSTM of 128 units",
+        "One-bit weights (a scale a matrix) on Python's language reference, LSTM of 64 units",
         lambda: _text().splits,
-        lambda seed: models.LSTMLanguageModel(len(_text().vocabulary), 64, 128, rng=seed),
+        lambda seed: models.LSTMLanguageModel(len(_text().vocabulary), 64, 64, rng=seed),
         "binary_lstm.json",
         TextSetting(),
         TextSetting(full_precision_steps=300, quantizing_steps=300, fine_tuning_steps=30),
