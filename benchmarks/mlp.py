@@ -4,16 +4,20 @@
 
 A step is forward (linear layers and ReLU, cross-entropy), backward and Adam, in float32, on one
 batch. PyTorch is used as its tutorials do: eager, on the processor, torch.optim.Adam as it comes.
-MyGrad and HIPS autograd, which have no Adam that works in place on arrays, get the same formula
-written in NumPy below, and weights stored (in, out), as their own examples do. All start from the
-same weights, and before the clock starts every contestant's weights after three steps are compared
-with PyTorch's.
+MyGrad and HIPS autograd store weights (in, out), as in their own examples, and get Adam twice: as
+their users have it (a line a moment, in MyNN and in autograd.misc), and with our in-place formula,
+which shows what of the difference is the optimizer. All start from the same weights, and before the
+clock starts every contestant's weights after three steps are compared with PyTorch's.
+
+"Products alone" are the matrix products of a step and nothing else, by the BLAS that all NumPy
+libraries here share: no program on top of it can take less.
 """
 
 # ruff: noqa: I001
 import harness
 
 import argparse
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -29,7 +33,8 @@ import proxquant_np as pq
 import proxquant_np.functional as F
 
 torch.set_num_threads(harness.THREADS)
-HERE, PEERS = "proxquant_np", ("PyTorch", "MyGrad", "autograd")
+HERE, PEERS, FLOOR = "proxquant_np", ("PyTorch", "MyGrad", "autograd"), "products alone"
+IN_PLACE = ("MyGrad, Adam in place", "autograd, Adam in place")
 NETWORKS = {  # widths, batch, most of the peers' time that we may take
     "64-128-128-10, batch 64": ((64, 128, 128, 10), 64, (0.6, 0.5, 0.5)),
     "784-300-100-10, batch 128": ((784, 300, 100, 10), 128, (1.0, 0.5, 0.5)),
@@ -43,7 +48,7 @@ Built = tuple[Step, Callable[[], Weights]]
 """A contestant: a training step, and its weights now."""
 
 
-class NumpyAdam:
+class InPlaceAdam:
     """Adam for peers without one: the formula of Kingma and Ba 2015, in place, array by array."""
 
     def __init__(self, weights: Weights) -> None:
@@ -70,6 +75,19 @@ class NumpyAdam:
             np.divide(m, s, out=s)
             s *= rate
             w -= s
+
+
+class PlainAdam(InPlaceAdam):
+    """The same, a new array for every operation, as those libraries' users have it."""
+
+    def step(self, grads: Sequence[np.ndarray]) -> None:
+        """w <- w - lr * m_hat / (sqrt(v_hat) + eps)."""
+        self.t += 1
+        for i, (w, g) in enumerate(zip(self.weights, grads, strict=True)):
+            self.m[i] = BETA1 * self.m[i] + (1 - BETA1) * g
+            self.v[i] = BETA2 * self.v[i] + (1 - BETA2) * g**2
+            m_hat, v_hat = self.m[i] / (1 - BETA1**self.t), self.v[i] / (1 - BETA2**self.t)
+            w -= LR * m_hat / (np.sqrt(v_hat) + EPS)
 
 
 def here(weights: Weights, x: np.ndarray, y: np.ndarray) -> Built:
@@ -110,10 +128,10 @@ def pytorch(weights: Weights, x: np.ndarray, y: np.ndarray) -> Built:
     return step, lambda: [p.detach().numpy() for p in model.parameters()]
 
 
-def mygrad(weights: Weights, x: np.ndarray, y: np.ndarray) -> Built:
+def mygrad(weights: Weights, x: np.ndarray, y: np.ndarray, adam: type = PlainAdam) -> Built:
     """MyGrad: its tensors, ReLU and softmax cross-entropy; Adam by hand."""
     params = [mg.tensor(w.T.copy()) for w in weights]
-    adam = NumpyAdam([p.data for p in params])
+    optimizer = adam([p.data for p in params])
 
     def step() -> None:
         h = x
@@ -121,15 +139,15 @@ def mygrad(weights: Weights, x: np.ndarray, y: np.ndarray) -> Built:
             h = mg_relu(mg.matmul(h, w) + b)
         logits = mg.matmul(h, params[-2]) + params[-1]
         softmax_crossentropy(logits, y).backward()
-        adam.step([p.grad for p in params])
+        optimizer.step([p.grad for p in params])
 
     return step, lambda: [p.data.T for p in params]
 
 
-def hips(weights: Weights, x: np.ndarray, y: np.ndarray) -> Built:
+def hips(weights: Weights, x: np.ndarray, y: np.ndarray, adam: type = PlainAdam) -> Built:
     """HIPS autograd: NumPy code and `grad`; Adam by hand."""
     params = [w.T.copy() for w in weights]
-    adam = NumpyAdam(params)
+    optimizer = adam(params)
     rows = np.arange(len(y))
 
     def loss(params: Weights) -> object:
@@ -141,7 +159,25 @@ def hips(weights: Weights, x: np.ndarray, y: np.ndarray) -> Built:
         return anp.mean(anp.log(anp.sum(anp.exp(logits), axis=1)) - logits[rows, y])
 
     gradient = autograd.grad(loss)
-    return lambda: adam.step(gradient(params)), lambda: [p.T for p in params]
+    return lambda: optimizer.step(gradient(params)), lambda: [p.T for p in params]
+
+
+def products(weights: Weights, x: np.ndarray) -> Step:
+    """The matrix products of forward and backward, into arrays that exist."""
+    matrices = weights[::2]
+    layers = [x, *(np.empty((len(x), len(w)), np.float32) for w in matrices)]
+    errors = [np.ones_like(h) for h in layers]
+    gradients = [np.empty_like(w) for w in matrices]
+
+    def step() -> None:
+        for i, w in enumerate(matrices):
+            np.matmul(layers[i], w.T, out=layers[i + 1])
+        for i in reversed(range(len(matrices))):
+            np.matmul(errors[i + 1].T, layers[i], out=gradients[i])
+            if i:
+                np.matmul(errors[i + 1], matrices[i], out=errors[i])
+
+    return step
 
 
 def contest(widths: tuple[int, ...], batch: int) -> dict[str, Step]:
@@ -153,8 +189,10 @@ def contest(widths: tuple[int, ...], batch: int) -> dict[str, Step]:
         weights.append(rng.normal(0, 0.1, n_out).astype(np.float32))
     x = rng.normal(size=(batch, widths[0])).astype(np.float32)
     y = rng.integers(0, widths[-1], batch)
-    builders = zip((HERE, *PEERS), (here, pytorch, mygrad, hips), strict=True)
-    built = {name: build(weights, x, y) for name, build in builders}
+    builders = dict(zip((HERE, *PEERS), (here, pytorch, mygrad, hips), strict=True))
+    for name, build in zip(IN_PLACE, (mygrad, hips), strict=True):
+        builders[name] = functools.partial(build, adam=InPlaceAdam)
+    built = {name: build(weights, x, y) for name, build in builders.items()}
     for step, _ in built.values():
         for _ in range(3):
             step()
@@ -163,7 +201,7 @@ def contest(widths: tuple[int, ...], batch: int) -> dict[str, Step]:
             # On average: Adam divides by the gradient's size, and a few are nothing but rounding.
             if np.mean(np.abs(ours - theirs)) > 1e-2 * np.mean(np.abs(theirs - start)):
                 raise SystemExit(f"{name} disagrees with PyTorch after three steps")
-    return {name: step for name, (step, _) in built.items()}
+    return {name: step for name, (step, _) in built.items()} | {FLOOR: products(weights, x)}
 
 
 def scalar_addition() -> dict[str, Step]:
@@ -201,19 +239,23 @@ def main() -> None:
         sep=", ",
     )
     print(f"our time divided by the peer's, medians of the rounds\n\n{'':34}{'ms':>9}", end="")
-    print("".join(f"{peer:>18}" for peer in PEERS))
+    print("".join(f"{name:>18}" for name in PEERS), *IN_PLACE, FLOOR, sep="  ")
     rows = []
     networks = [(name, contest(*spec[:2]), spec[2]) for name, spec in NETWORKS.items()]
-    overhead = ("scalar addition", scalar_addition(), (0.5, 0.5, None))
+    overhead = ("scalar addition", scalar_addition(), (0.5, 0.5))
     for name, steps, targets in [*networks, overhead]:
         times = harness.take_turns(steps, args.rounds)
-        ratios = {peer: harness.ratio(times, HERE, peer) for peer in PEERS}
+        ratios = {peer: harness.ratio(times, HERE, peer) for peer in times if peer != HERE}
         medians = {who: float(np.median(t)) for who, t in times.items()}
+        best = dict(zip(PEERS, targets, strict=False))
         print(f"{name:34}{1e3 * medians[HERE]:9.4g}", end="")
-        for peer, target in zip(PEERS, targets, strict=True):
-            print(f"{ratios[peer]:8.2f}" + (f" (<= {target:.1f})" if target else " " * 9), end=" ")
+        for peer, ratio in ratios.items():
+            target = f" (<= {best[peer]:.1f})" if peer in best else ""
+            print(
+                f"{ratio:8.2f}{target:10}" if peer in PEERS else f"{ratio:{len(peer) + 2}.2f}",
+                end="",
+            )
         print()
-        best = dict(zip(PEERS, targets, strict=True))
         rows.append(dict(task=name, seconds=medians, ratios=ratios, targets=best))
     if args.json:
         harness.write_json(args.json, {"machine": where, "rounds": args.rounds, "rows": rows})

@@ -295,7 +295,7 @@ def table(result: Mapping[str, Any]) -> str:
     ]
     if setting["quick"]:
         lines.append("This was --quick, which is too short to conclude anything.")
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def draw(result: Mapping[str, Any], out: Path) -> list[Path]:

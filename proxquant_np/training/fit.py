@@ -28,7 +28,7 @@ from proxquant_np.prox import Regularizer
 from proxquant_np.training import metrics
 from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
-HISTOGRAM_EDGES = np.linspace(-2, 2, 81)
+HISTOGRAM_EDGES = np.linspace(-2.025, 2.025, 82)  # with -1, 0 and +1 in the middle of their bins
 
 
 @dataclass
