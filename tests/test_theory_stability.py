@@ -244,6 +244,29 @@ def test_signs_are_frozen_after_one_step_and_quantized_in_time(seed, lr_times_bo
         assert (np.abs(w[-1]) == 1).all()
 
 
+@given(seeds, st.floats(0.01, 0.99), positive)
+def test_a_bound_for_each_step_is_enough(seed, lr_times_bound, bound):
+    """lambda_t need only exceed the gradients of its own step and of the next."""
+    rng, lr, n = np.random.default_rng(seed), lr_times_bound / bound, 60
+    bounds = bound * rng.uniform(0, 1, n + 1)
+    lams = np.maximum(bounds[:-1], bounds[1:]) * 1.01 + 1e-6
+    w0 = np.concatenate([[-1.0, 1.0, 0.0], rng.uniform(-2, 2, 5)])
+    g = [bounded(rng, b, w0.shape) for b in bounds[:-1]]
+    w = prox_gradient(given_gradients(g), BinaryL1(), w0, lr, lams)
+    assert not flips(w[1:]).any() and (w[:, :2] == w0[:2]).all()
+    away, travelled = distance(w).max(axis=1), np.cumsum(lr * (lams - bounds[:-1]))
+    if travelled[-1] > away[0] + 1e-9:
+        steps = steps_to_quantize(away[0] + 1e-9, lr, lams, bounds[:-1])
+        assert (away[steps:] == 0).all()
+
+
+def test_lambda_must_exceed_the_gradient_of_the_next_step_too():
+    """Companion: |g| = 1/2, then 8, against lambda = 1, then 9: the second step flips the sign."""
+    g = [np.array([0.5]), np.array([8.0])]
+    w = prox_gradient(given_gradients(g), BinaryL1(), [0.0625], 0.0625, [1.0, 9.0])
+    assert w[1:, 0].tolist() == [0.09375, -0.96875] and flips(w[1:]) == 1
+
+
 def test_the_time_bound_is_reached():
     """A gradient of size G that always leads away from the level; all numbers are exact."""
     lr, lam = 0.125, 1.5
@@ -256,7 +279,7 @@ def test_the_time_bound_is_reached():
 
 
 @pytest.mark.parametrize(
-    ("lams", "message"), [([2.0, 1.0], "goes down to 1.0"), ([2.0], "length 1")]
+    ("lams", "message"), [([2.0, 1.0], r"lams\[1\] is 1.0"), ([2.0], "length 1")]
 )
 def test_steps_to_quantize_refuses(lams, message):
     with pytest.raises(ValueError, match=message):
