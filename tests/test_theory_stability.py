@@ -108,6 +108,8 @@ def test_binary_connect_solves_pairs_that_differ_on_q():
 
 # Theorem 3: the Frank-Wolfe twin
 
+HALF = Quadratic(np.eye(1), np.array([-0.5]))  # its minimiser is 1/2
+
 
 @given(dims, st.sampled_from([0.125, 1.0, 4.0]), st.data())
 def test_the_running_mean_is_frank_wolfe_exactly(d, lr, data):
@@ -118,6 +120,23 @@ def test_the_running_mean_is_frank_wolfe_exactly(d, lr, data):
     signs = binary_connect(loss.gradient, np.zeros(d), lr, 25)
     means = frank_wolfe(loss.gradient, np.array([Fraction(1)] * d), 25)
     assert (means * np.arange(1, 26)[:, None] == np.cumsum(signs, axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "z0", "lrs"),
+    [
+        (HALF, 0.0, np.full(25, 0.25)),
+        (HALF, -3.0, np.full(25, 0.25)),  # another start
+        (HALF, 0.0, 1 / np.arange(1, 26)),  # decreasing steps
+        (Ridge(np.array([[2.0]]), np.array([1.0])), 0.0, np.full(25, 0.25)),  # not quadratic
+    ],
+    ids=["holds", "start", "steps", "loss"],
+)
+def test_the_twin_needs_a_quadratic_a_start_at_zero_and_constant_steps(loss, z0, lrs):
+    run = by_projection(loss.gradient, np.array([z0]), lrs, sign_pm)
+    means = np.cumsum(run.iterates[:-1], axis=0) / np.arange(1, 26)[:, None]
+    twin = frank_wolfe(loss.gradient, np.ones(1), 25)
+    assert np.allclose(means, twin) == (loss is HALF and z0 == 0 and lrs[-1] == 0.25)
 
 
 @given(seeds, dims, st.data())
@@ -331,6 +350,17 @@ def test_a_step_of_one_over_the_gradient_lets_levels_go():
         assert (np.abs(w) == 1).all() and flips(w) >= 1
     assert flips(w) == 10
     assert flips(prox_gradient(sign_pm, BinaryL1(), [-1.0], 0.999, [2.0] * 10)) == 0
+
+
+def test_rising_steps_let_signs_change():
+    """Companion, lr constant: lr G < 1 in both steps, but what the first leaves the second takes.
+
+    Falling steps would do: the size that the prox leaves, lr_t lambda_t, exceeds lr_{t+1} G too.
+    """
+    w = prox_gradient(sign_pm, BinaryL1(), [0.0625], 0.0625, [1.5])
+    assert w[1] == 0.09375
+    for lr, flip in ((0.5, True), (0.0625, False), (0.03125, False)):
+        assert flips(prox_gradient(sign_pm, BinaryL1(), w[1], lr, [1.5])) == flip
 
 
 @pytest.mark.parametrize("r", [BinaryL2(), SmoothW()], ids=repr)
