@@ -7,6 +7,7 @@ from proxquant_np import models as models
 from proxquant_np import nn as nn
 from proxquant_np import optim as optim
 from proxquant_np import prox as prox
+from proxquant_np import theory as theory
 from proxquant_np import training as training
 from proxquant_np.autograd import GradcheckError as GradcheckError
 from proxquant_np.autograd import Tensor as Tensor

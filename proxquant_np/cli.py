@@ -1,8 +1,9 @@
-"""The command line: `proxquant-np reproduce` and `proxquant-np search`."""
+"""The command line: `proxquant-np reproduce`, `search` and `figures`."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,6 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--out", type=Path, default=None, help="file to write")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
     command.set_defaults(run=_search)
+    command = commands.add_parser(
+        "figures",
+        help="draw the figures of the theory (about a minute)",
+        description="Compute every figure of the theory from its seeds, and write it as PNG and "
+        "SVG beside the JSON it was drawn from.",
+    )
+    command.add_argument(
+        "--only", type=_figure_name, action="append", metavar="NAME", help="this one (repeatable)"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("figures"), help="folder to write to (default figures)"
+    )
+    command.set_defaults(run=_figures)
     options = parser.parse_args(arguments)
     return _guarded(options.run, options)
 
@@ -69,6 +83,23 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return int(text)
+
+
+def _figure_name(text: str) -> str:
+    from proxquant_np.experiments.figures import FIGURES
+
+    if text in FIGURES:
+        return text
+    close = difflib.get_close_matches(text, FIGURES, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(FIGURES)}"
+    raise argparse.ArgumentTypeError(f"no figure is called {text!r}; {hint}")
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import figures
+
+    for path in figures.draw(options.only or figures.FIGURES, options.out):
+        print(f"wrote {path}")
 
 
 def _search(options: argparse.Namespace) -> None:
