@@ -1,11 +1,13 @@
-"""The command line: `proxquant-np reproduce`, `search` and `figures`."""
+"""The command line, `proxquant-np COMMAND`: each command is the function that adds it to the
+parser and, below, the function that runs it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,44 @@ import proxquant_np
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 2 on a user's mistake, 130 after Ctrl-C."""
+    """Run a command; 0 on success, 1 if a check failed, 2 on a user's mistake, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="proxquant-np", description="Quantized training from first principles, in NumPy."
     )
     parser.add_argument("--version", action="version", version=proxquant_np.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_reproduce, _add_search, _add_figures, _add_check, _add_vectors):
+        add(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        print("\nstopped; finished runs are kept, run again to go on", file=sys.stderr)
+        return 130
+    except (OSError, _Mistake) as error:
+        print(f"proxquant-np: {error}", file=sys.stderr)
+        return 2
+
+
+class _Mistake(Exception):
+    """Of the user's, found when the command runs; its message is one clear line."""
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
+
+
+# Experiments -------------------------------------------------------------------------------------
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    models = ("mlp", "cnn", "resnet", "lstm")  # those of experiments.tasks, which imports a lot
+    command.add_argument("--model", choices=models, default="mlp", help="network (default mlp)")
+
+
+def _add_reproduce(commands: Any) -> None:
     command = commands.add_parser(
         "reproduce",
         help="ProxQuant against BinaryConnect on handwritten digits (about a minute)",
@@ -34,6 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
     command.set_defaults(run=_reproduce)
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import binary_digits
+
+    model = options.model
+    out = options.out or Path("results" if model == "mlp" else f"results-{model}")
+    result = binary_digits.reproduce(
+        options.seeds, out, model=model, quick=options.quick, jobs=options.jobs
+    )
+    print(binary_digits.table(result))
+    for path in binary_digits.draw(result, out):
+        print(f"wrote {path}")
+
+
+def _add_search(commands: Any) -> None:
     command = commands.add_parser(
         "search",
         help="choose the hyperparameters that reproduce uses (tens of minutes)",
@@ -45,6 +95,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--out", type=Path, default=None, help="file to write")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
     command.set_defaults(run=_search)
+
+
+def _search(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import binary_digits
+
+    out = binary_digits.search(options.trials, options.out, model=options.model, jobs=options.jobs)
+    print(f"wrote {out}")
+
+
+# Figures -----------------------------------------------------------------------------------------
+
+
+def _add_figures(commands: Any) -> None:
     command = commands.add_parser(
         "figures",
         help="draw the figures of the theory (about a minute)",
@@ -58,31 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("figures"), help="folder to write to (default figures)"
     )
     command.set_defaults(run=_figures)
-    options = parser.parse_args(arguments)
-    return _guarded(options.run, options)
-
-
-def _add_model(command: argparse.ArgumentParser) -> None:
-    models = ("mlp", "cnn", "resnet", "lstm")  # those of experiments.tasks, which imports a lot
-    command.add_argument("--model", choices=models, default="mlp", help="network (default mlp)")
-
-
-def _guarded(run: Callable[[Any], None], options: argparse.Namespace) -> int:
-    try:
-        run(options)
-    except KeyboardInterrupt:
-        print("\nstopped; finished runs are kept, run again to go on", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"proxquant-np: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
-    return int(text)
 
 
 def _figure_name(text: str) -> str:
@@ -102,23 +140,56 @@ def _figures(options: argparse.Namespace) -> None:
         print(f"wrote {path}")
 
 
-def _search(options: argparse.Namespace) -> None:
-    from proxquant_np.experiments import binary_digits
-
-    out = binary_digits.search(options.trials, options.out, model=options.model, jobs=options.jobs)
-    print(f"wrote {out}")
+# Conformance -------------------------------------------------------------------------------------
 
 
-def _reproduce(options: argparse.Namespace) -> None:
-    from proxquant_np.experiments import binary_digits
-
-    model = options.model
-    out = options.out or Path("results" if model == "mlp" else f"results-{model}")
-    result = binary_digits.reproduce(
-        options.seeds, out, model=model, quick=options.quick, jobs=options.jobs
+def _add_check(commands: Any) -> None:
+    command = commands.add_parser(
+        "check",
+        help="check anyone's prox, quantizer or training step",
+        description="Is package.module:function, found from the current folder, what it should "
+        "be? Prints a report. Exit code 0: passed; 1: failed; 2: there is nothing to check.",
     )
-    print(binary_digits.table(result))
-    for path in binary_digits.draw(result, out):
+    command.add_argument("function", metavar="MODULE:FUNCTION")
+    command.add_argument("--as", dest="definition", metavar="NAME", required=True)
+    command.add_argument("--exact", action="store_true", help="it claims to find the optimum")
+    command.add_argument("--dtype", choices=["float32", "float64"], help="default: both")
+    command.add_argument("--adapter", choices=["torch", "jax"], help="for functions on tensors")
+    command.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from proxquant_np.conformance import command
+
+    dtypes = {} if options.dtype is None else {"dtypes": [options.dtype]}
+    try:
+        report = command.check_by_name(
+            options.function,
+            options.definition,
+            exact=options.exact,
+            adapter=options.adapter,
+            **dtypes,
+        )
+    except ValueError as error:
+        raise _Mistake(error) from None
+    print(report)
+    return 0 if report else 1
+
+
+def _add_vectors(commands: Any) -> None:
+    command = commands.add_parser(
+        "vectors",
+        help="write the golden vectors, for tests in any language",
+        description="Write the golden vectors and SCHEMA.md, which describes them.",
+    )
+    command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    command.set_defaults(run=_vectors)
+
+
+def _vectors(options: argparse.Namespace) -> None:
+    from proxquant_np.conformance import write_vectors
+
+    for path in write_vectors(options.out):
         print(f"wrote {path}")
 
 
