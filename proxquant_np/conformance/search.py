@@ -20,7 +20,7 @@ MISSING = (
 
 
 def smallest(
-    fails: Callable[[Any], bool], build: Callable[[Any], Any], examples: int = 200
+    fails: Callable[[Any], bool], build: Callable[[Any], Any], examples: int = 150
 ) -> tuple[str, Any]:
     """(what was done, in words; the smallest case found for which `fails`, or None).
 
