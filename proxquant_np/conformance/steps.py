@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -176,6 +177,7 @@ TWISTS = {
     "late": ("bias correction", "t is counted from 0: corrected as in the step before"),
     "early": ("bias correction", "corrected as in the step after: t is raised once too often"),
     "eps inside": ("epsilon", "eps is added under the root"),
+    "eps hat": ("epsilon", "eps is added to the root of v before its correction"),
     "plain sum": ("moments", "m <- beta1 m + g, without the factor 1 - beta1"),
     "swapped": ("moments", "beta1 and beta2 are exchanged"),
     "unsquared": ("moments", "v averages |g|, not g^2"),
@@ -236,8 +238,9 @@ def _step(
         moments = (m, v) if twist == "old moments" else (new_m, new_v)
         k = max(1, t - 1) if twist == "late" else t + 1 if twist == "early" else t
         c1, c2 = (1.0, 1.0) if twist == "uncorrected" else (1 - b1**k, 1 - b2**k)
-        eps = 1e-8
-        root = np.sqrt(new_v / c2 + eps) if twist == "eps inside" else np.sqrt(new_v / c2) + eps
+        root = np.sqrt(new_v / c2) + 1e-8 / (math.sqrt(c2) if twist == "eps hat" else 1)
+        if twist == "eps inside":
+            root = np.sqrt(new_v / c2 + 1e-8)
         d = (g if twist == "no momentum" else new_m / c1) / root
     if twist == "map first":
         return prox(start) - lr * d, *moments
