@@ -1,5 +1,8 @@
 """proxquant_np: quantized training from first principles, in NumPy."""
 
+import importlib as _importlib
+from types import ModuleType as _ModuleType
+
 from proxquant_np import data as data
 from proxquant_np import functional as functional
 from proxquant_np import models as models
@@ -18,3 +21,9 @@ from proxquant_np.nn import recalibrate_batch_norm as recalibrate_batch_norm
 from proxquant_np.optim import quantize_and_freeze as quantize_and_freeze
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name == "conformance":  # lies above this package, so it is loaded when it is asked for
+        return _importlib.import_module("proxquant_np.conformance")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

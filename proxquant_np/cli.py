@@ -1,4 +1,4 @@
-"""The command line: `proxquant-np reproduce` and `proxquant-np search`."""
+"""The command line: `proxquant-np reproduce`, `search`, `check` and `vectors`."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--out", type=Path, default=None, help="file to write")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
     command.set_defaults(run=_search)
+    _add_conformance(commands)
     options = parser.parse_args(arguments)
     return _guarded(options.run, options)
 
@@ -81,6 +82,52 @@ def _reproduce(options: argparse.Namespace) -> None:
     print(binary_digits.table(result))
     for path in binary_digits.draw(result, options.out):
         print(f"wrote {path}")
+
+
+def _add_conformance(commands: Any) -> None:
+    command = commands.add_parser(
+        "check",
+        help="check anyone's prox, quantizer or training step",
+        description="Is package.module:function, found from the current folder, what it should "
+        "be? Prints a report. Exit code 0: passed; 1: failed; 2: there is nothing to check.",
+    )
+    command.add_argument("function", metavar="MODULE:FUNCTION")
+    command.add_argument("--as", dest="definition", metavar="NAME", required=True)
+    command.add_argument("--exact", action="store_true", help="it claims to find the optimum")
+    command.add_argument("--dtype", choices=["float32", "float64"], help="default: both")
+    command.add_argument("--adapter", choices=["torch", "jax"], help="for functions on tensors")
+    command.set_defaults(run=_conformance)
+    command = commands.add_parser(
+        "vectors",
+        help="write the golden vectors, for tests in any language",
+        description="Write the golden vectors and SCHEMA.md, which describes them.",
+    )
+    command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    command.set_defaults(run=_conformance)
+
+
+def _conformance(options: argparse.Namespace) -> None:
+    from proxquant_np.conformance import command, write_vectors
+
+    if options.command == "vectors":
+        for path in write_vectors(options.out):
+            print(f"wrote {path}")
+        return
+    try:
+        dtypes = {} if options.dtype is None else {"dtypes": [options.dtype]}
+        report = command.check_by_name(
+            options.function,
+            options.definition,
+            exact=options.exact,
+            adapter=options.adapter,
+            **dtypes,
+        )
+    except ValueError as error:
+        print(f"proxquant-np: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    print(report)
+    if not report:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

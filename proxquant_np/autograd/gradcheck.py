@@ -15,7 +15,14 @@ _TOLERANCE = {"central": (1e-6, 1e-3), "complex": (1e-10, 1e-3), "float32": (1e-
 
 
 class GradcheckError(AssertionError):
-    """A gradient differs from the numerical one; the message says where and by how much."""
+    """A gradient differs from the numerical one; the message says where and by how much.
+
+    input: the number of the wrong one. gradient, numerical: the two gradients, whole.
+    """
+
+    input: int
+    gradient: Array
+    numerical: Array
 
 
 @np.errstate(all="ignore")  # what is infinite or NaN is reported as such, entry by entry
@@ -106,9 +113,11 @@ def gradcheck(
         excess = np.nan_to_num(np.abs(gradient - numerical) - allowed, nan=np.inf)
         if np.any(excess > 0):
             worst = np.unravel_index(np.argmax(excess), x.shape)
-            raise GradcheckError(
+            error = GradcheckError(
                 f"input {i}, entry {tuple(map(int, worst))} of shape {x.shape}: gradient "
                 f"{gradient[worst]:.12g}, numerically ({method}) {numerical[worst]:.12g}; "
                 f"{np.sum(excess > 0)} of {x.size} entries differ"
             )
+            error.input, error.gradient, error.numerical = i, gradient, numerical
+            raise error
     return True

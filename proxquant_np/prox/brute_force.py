@@ -34,7 +34,8 @@ def search_prox(regularizer: Regularizer, x: Floats, strength: float) -> Floats:
     """A minimiser of 1/2 ||u - x||^2 + strength * R(u), strength < inf, for a sum R over weights.
 
     For each weight, every level, x itself and a grid over them are tried; then the two cells around
-    the best of these are searched by golden section. All candidates have the dtype of `x`.
+    the best of these are searched by golden section. All candidates have the dtype of `x`. A weight
+    halfway between two levels does as well on either side: only the upper one is searched.
     """
     levels = regularizer.levels(x)
     u = np.array([_search(regularizer, v, levels, strength) for v in x.flat], x.dtype)
@@ -46,8 +47,10 @@ def _search(regularizer, x, levels, strength):
         return objective(regularizer, np.array([u], x.dtype), x, strength)
 
     low, high = min(x, levels[0]), max(x, levels[-1])  # beyond them both terms grow
+    if x in (levels[:-1] + levels[1:]) / 2:
+        low = x
     grid = np.linspace(low, high, 65, dtype=x.dtype)
-    candidates = sorted({*grid.tolist(), *levels.tolist(), float(x)})
+    candidates = sorted({*grid.tolist(), *levels[levels >= low].tolist(), float(x)})
     best = int(np.argmin([cost(u) for u in candidates]))
     found = [candidates[best]]
     for a, b in pairwise(candidates[max(best - 1, 0) : best + 2]):
@@ -107,15 +110,45 @@ def multibit_codes(n: int, n_bits: int) -> Iterable[Floats]:
         yield np.array(code).reshape(n, n_bits)
 
 
-def exhaustive_prox(x: Floats, strength: float, codes: Iterable[Floats]) -> tuple[float, Floats]:
+def uniform_codes(n: int, n_bits: int, symmetric: bool) -> Iterable[Floats]:
+    """Every way to give n weights a code c of a uniform grid, as matrices of one column.
+
+    The quantized weights are a c, a >= 0, with `offset` z + a c; that a >= 0 is no loss.
+    """
+    end = 2 ** (n_bits - 1) - 1
+    grid = np.arange(-end, end + 1.0) if symmetric else np.arange(2.0**n_bits)
+    for code in product(grid, repeat=n):
+        yield np.array(code)[:, None]
+
+
+def threshold_codes(w: Floats, n_bits: int) -> Iterable[Floats]:
+    """The codes of {-a, 0, a} (n_bits 0), or of 1 or 2 bits, that a threshold on |w| can give.
+
+    The best code is one of them, as each weight has its nearest level: so these will do for
+    tensors that are too large for all codes.
+    """
+    sign = np.where(w >= 0, 1.0, -1.0)
+    for least in np.unique(np.abs(w)):
+        above = np.abs(w) >= least
+        code = sign * above if n_bits == 0 else sign
+        yield np.stack([code, sign * np.where(above, 1, -1)][: max(1, n_bits)], axis=1)
+
+
+def exhaustive_prox(
+    x: Floats, strength: float, codes: Iterable[Floats], offset: bool = False
+) -> tuple[float, Floats]:
     """The minimum of 1/2 ||u - x||^2 + strength/2 ||u - B a||^2 over u, a >= 0 and B in codes.
 
-    And its u. Infinite strength projects: u = B a. One least squares problem in (u, a) for each B;
-    an a that is not >= 0 may be left out, as a code with zeros in its place does better.
+    And its u. With `offset`, B a + z for a number z. Infinite strength projects: u = B a. One least
+    squares problem in (u, a, z) for each B; an a that is not >= 0 may be left out, as a code with
+    zeros in its place does better.
     """
     x = np.asarray(x, np.float64).reshape(-1)
     n, best = x.size, (math.inf, x)
     for b in codes:
+        k = b.shape[1]
+        if offset:
+            b = np.hstack([b, np.ones((n, 1))])
         if math.isinf(strength):
             a = np.linalg.lstsq(b, x)[0]
             u, cost = b @ a, 0.5 * np.square(b @ a - x).sum()
@@ -125,7 +158,7 @@ def exhaustive_prox(x: Floats, strength: float, codes: Iterable[Floats]) -> tupl
             solution = np.linalg.lstsq(matrix, np.append(x, np.zeros(n)))[0]
             u, a = solution[:n], solution[n:]
             cost = 0.5 * np.square(u - x).sum() + 0.5 * strength * np.square(u - b @ a).sum()
-        if cost < best[0] and (a >= -1e-9 * np.abs(x).max()).all():
+        if cost < best[0] and (a[:k] >= -1e-9 * np.abs(x).max()).all():
             best = cost, u
     return best
 

@@ -1,0 +1,62 @@
+"""Conformance (layer 7): functions on torch or JAX arrays as functions on NumPy arrays."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def from_torch(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """fn on CPU tensors, as a function on NumPy arrays, which share their memory with the tensors.
+
+    Arrays go in as tensors, tensors come out as arrays, also in tuples; anything else, such as a
+    strength, is passed on. A function that is an argument (the gradient of `check_step`) takes and
+    returns tensors then. ImportError, naming the extra, if torch is not installed.
+    """
+    torch = _module("torch", "proxquant-np[bench]")
+    return _adapted(
+        fn, torch.Tensor, torch.from_numpy, lambda tensor: tensor.detach().cpu().numpy()
+    )
+
+
+def from_jax(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for JAX arrays, which are immutable copies.
+
+    Unless jax_enable_x64 is set JAX makes float32 of float64: then check with dtypes=["float32"].
+    ImportError if jax is not installed.
+    """
+    jax = _module("jax", "jax")
+    return _adapted(fn, jax.Array, jax.numpy.asarray, np.array)
+
+
+def _module(name, package):
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise ImportError(f"{name} is not installed; {package} brings it") from error
+
+
+def _adapted(fn, kind, theirs, ours):
+    def convert(value, cls, to, back):
+        if isinstance(value, cls):
+            return to(value)
+        if isinstance(value, tuple | list):
+            return tuple(convert(part, cls, to, back) for part in value)
+        if callable(value):
+            return lambda *args: convert(value(*[back(a) for a in args]), cls, to, back)
+        return value
+
+    def into(value):
+        return convert(value, np.ndarray, theirs, out_of)
+
+    def out_of(value):
+        return convert(value, kind, ours, into)
+
+    @functools.wraps(fn)
+    def adapted(*args: Any) -> Any:
+        return out_of(fn(*map(into, args)))
+
+    return adapted

@@ -1,0 +1,79 @@
+"""Conformance (layer 7): what `proxquant-np check` does, for anyone's function by its name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from proxquant_np.conformance.adapters import from_jax, from_torch
+from proxquant_np.conformance.checks import DTYPES, check_prox, check_quantizer
+from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, STEPS, check_name
+from proxquant_np.conformance.report import Report
+from proxquant_np.conformance.steps import check_step
+
+ADAPTERS: dict[str, Callable[[Any], Any]] = {"torch": from_torch, "jax": from_jax}
+
+
+def check_by_name(
+    function: str,
+    definition: str,
+    *,
+    exact: bool = False,
+    dtypes: Sequence[str] = DTYPES,
+    adapter: str | None = None,
+) -> Report:
+    """Check "package.module:function", found from the current folder or as installed, as a name.
+
+    definition: a name in PROXES, QUANTIZERS or STEPS. adapter: "torch" or "jax", for functions on
+    their arrays.
+
+    Raises:
+        ValueError: one line that says what there is none of, and what was meant, perhaps.
+    """
+    check_name(definition, [*PROXES, *QUANTIZERS, *STEPS], "--as")
+    if exact and definition in STEPS:
+        raise ValueError(f"--exact is for proxes and quantizers; {definition} is a step")
+    fn = _load(function)
+    if adapter is not None:
+        try:
+            fn = ADAPTERS[adapter](fn)
+        except ImportError as error:
+            raise ValueError(str(error)) from None
+    if definition in STEPS:
+        return check_step(fn, definition, dtypes=dtypes)
+    check = check_prox if definition in PROXES else check_quantizer
+    return check(fn, definition, exact=exact, dtypes=dtypes)
+
+
+def _load(function):
+    module_name, colon, name = function.partition(":")
+    if not (module_name and colon and name):
+        raise ValueError(f"{function!r} is no function; package.module:function is accepted")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise ValueError(f"importing {module_name} failed: {error}") from error
+        here = [path.stem for path in Path.cwd().glob("*.py")]
+        raise ValueError(f"no module {error.name!r}{_near(error.name, here)}") from None
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"importing {module_name} failed: {what}") from error
+    if not hasattr(module, name):
+        raise ValueError(f"{module_name} has no {name!r}{_near(name, dir(module))}")
+    fn = getattr(module, name)
+    if not callable(fn):
+        raise ValueError(f"{function} is a {type(fn).__name__}; a function is accepted")
+    return fn
+
+
+def _near(name, known):
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,203 @@
+"""Makes the golden vectors; run when a definition is added. Nothing of the checks imports it.
+
+    python -m proxquant_np.conformance.make_vectors
+
+Everything expected comes from the slow references of prox/brute_force.py, which know no formula,
+and from the textbook formulas of SGD and Adam below, in float64. golden/SCHEMA.md describes the
+files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.conformance.definitions import FITTED, PROXES, QUANTIZERS, STEPS, family
+from proxquant_np.conformance.vectors import FOLDER, POINTS, STRENGTHS, TINY, VERSION
+from proxquant_np.prox import BinaryL1, Regularizer
+from proxquant_np.prox.brute_force import (
+    exhaustive_prox,
+    objective,
+    search_prox,
+    threshold_codes,
+)
+from proxquant_np.prox.fitted import FittedL2
+from proxquant_np.prox.regularizer import Floats
+
+
+def make() -> dict[str, bytes]:
+    """The content of every file of golden vectors, by name."""
+    files = {
+        "prox.json": _json({name: _prox(r) for name, r in PROXES.items()}),
+        "quantizers.json": _json({name: _quantizer(r) for name, r in QUANTIZERS.items()}),
+        "steps.json": _json({name: _steps(name) for name in STEPS}),
+        "sign_change.json": _json(_sign_changes()),
+        "large.npz": _npz(_large()),
+    }
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = {"format": "proxquant-np golden vectors", "version": VERSION, "sha256": sums}
+    return {**files, "manifest.json": (json.dumps(manifest, indent=1) + "\n").encode()}
+
+
+def _json(table):
+    """One line a case: small, and a change shows as such."""
+    if isinstance(table, list):
+        table = {"sign_change": {"cases": table}}
+    parts = []
+    for name, entry in table.items():
+        cases = ",\n".join(f"   {json.dumps(case)}" for case in entry["cases"])
+        rest = {k: v for k, v in entry.items() if k != "cases"}
+        head = json.dumps(rest)[1:-1]
+        parts.append(f' {json.dumps(name)}: {{{head + ", " if head else ""}"cases": [\n{cases}]}}')
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+
+
+def _npz(arrays):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def prox_cases(r: Regularizer) -> list[dict[str, Any]]:
+    """Cases of `r`: weights x, strength, a minimiser u, the least objective."""
+    if isinstance(r, FittedL2):
+        kind = family(r)
+        return [
+            {"x": x, "strength": s, "u": u.tolist(), "objective": float(cost)}
+            for x in TINY
+            if len(x) <= 3
+            for s in (0.5, 2.0)
+            for cost, u in [exhaustive_prox(np.array(x), s, kind.codes(len(x)), kind.offset)]
+        ]
+    levels = r.levels(np.zeros(1))
+    x = np.array([*POINTS, *(levels[1:] + levels[:-1]) / 2])
+    cases = []
+    for s in STRENGTHS:
+        u = search_prox(r, x, s)
+        cases.append({"x": x.tolist(), "strength": s, "u": u.tolist()})
+        cases[-1]["objective"] = objective(r, u, x, s)
+    return cases
+
+
+def quantizer_cases(r: Regularizer) -> list[dict[str, Any]]:
+    """Cases of `r`: weights w, a nearest quantized point q, half its squared distance."""
+    if isinstance(r, FittedL2):
+        kind = family(r)
+        return [
+            {"w": w, "q": q.tolist(), "error": float(cost)}
+            for w in TINY
+            for cost, q in [exhaustive_prox(np.array(w), math.inf, kind.codes(len(w)), kind.offset)]
+        ]
+    levels = r.levels(np.zeros(1))
+    cases = []
+    for w in (*POINTS, *(levels[1:] + levels[:-1]) / 2):
+        q = levels[::-1][np.abs(levels[::-1] - w).argmin()]  # the upper one at a tie
+        cases.append({"w": [float(w)], "q": [float(q)], "error": float(0.5 * (q - w) ** 2)})
+    return cases
+
+
+def _prox(r):
+    return {"definition": repr(r), "cases": prox_cases(r)}
+
+
+def _quantizer(r):
+    return {"definition": repr(r), "cases": quantizer_cases(r)}
+
+
+# Steps: gradient(w) = A w - b, the map that of BinaryL1 (lazy: sign_pm; eager: its prox)
+
+A = [[2.0, 1.0, 0.0], [1.0, 3.0, -1.0], [0.0, -1.0, 2.0]]
+POINT = [
+    ([0.25, -0.5, 0.0], [1.0, -2.0, 0.0]),
+    ([-0.0, 0.125, -1.5], [0.5, 0.25, -4.0]),
+    ([1.0, -1.0, 0.0625], [3.0, -2.0, 0.25]),
+    ([1.0, -1.0, 1.0], [1 - 2.0**-16, 2.0**-16 - 3, 2.0**-16 + 3]),  # a small gradient
+]
+
+
+def _steps(name):
+    lazy, adam = name.startswith("lazy"), name.endswith("adam")
+    cases = []
+    for i, (point, b) in enumerate(POINT):
+        for lr in (0.125, 0.375):  # with 0.5 Adam's first step would end near 0
+            for lam in (0.0,) if lazy else (0.0, 0.5, 4.0):
+                case: dict[str, Any] = {"A": A, "b": b, "point": point, "lr": lr}
+                if not lazy:
+                    case["strength"] = lr * lam
+                if adam:
+                    k = i % 3  # the first and the last start from nothing
+                    case |= {"m": [0.5 * k] * 3, "v": [0.25 * k, 0.5 * k, k], "t": 4 * k + 1}
+                cases.append(case | _expected(case, lazy, adam))
+    return {"cases": cases}
+
+
+def _expected(case, lazy, adam):
+    z = np.array(case["point"])
+    plus_minus = lambda w: np.where(w >= 0, 1.0, -1.0)  # noqa: E731
+    g = np.array(case["A"]) @ (plus_minus(z) if lazy else z) - case["b"]
+    if adam:
+        m = 0.9 * np.array(case["m"]) + 0.1 * g
+        v = 0.999 * np.array(case["v"]) + 0.001 * g**2
+        corrected = m / (1 - 0.9 ** case["t"]), v / (1 - 0.999 ** case["t"])
+        moved = z - case["lr"] * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
+    else:
+        moved = z - case["lr"] * g
+    if lazy:
+        out = {"latent": moved, "weights": plus_minus(moved)}
+    else:
+        out = {"weights": search_prox(BinaryL1(), moved, case["strength"])}
+    out |= {"new_m": m, "new_v": v} if adam else {}
+    return {k: a.tolist() for k, a in out.items()}
+
+
+def _sign_changes():
+    pairs: Iterable[tuple[list[float], list[float]]] = [
+        ([1.0, -1.0, 0.5], [1.0, 1.0, 0.5]),
+        ([0.0, -0.0, -1.0], [1.0, 1.0, 1.0]),
+        ([0.0, 0.0], [-1.0, -0.5]),
+        ([-1.0, -2.0], [0.0, -0.0]),
+    ]
+    return [
+        {"a": a, "b": b, "changed": sum((x >= 0) != (y >= 0) for x, y in zip(a, b, strict=True))}
+        for a, b in pairs
+    ]
+
+
+def _large() -> dict[str, Floats]:
+    """Random weights, and the least squared error of each set with levels found by thresholds."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "gaussian": rng.normal(size=512),
+        "laplace": rng.laplace(size=512) + 0.25,
+        "heavy_tails": rng.standard_t(2, size=512),
+    }
+    arrays = {}
+    for name, w in weights.items():
+        arrays[f"weights.{name}"] = w = w.astype(np.float32)
+        for kind in FITTED:
+            error = _threshold_error(kind, w.astype(np.float64))
+            if error is not None:
+                arrays[f"error.{kind}.{name}"] = np.float64(error)
+    return arrays
+
+
+def _threshold_error(kind, w):
+    if kind == "ternary":  # the two sides do not interact
+        return sum(_threshold_error("ternary_symmetric", w[w * side > 0]) for side in (-1, 1))
+    bits = {"ternary_symmetric": 0, "multibit_1": 1, "multibit_2": 2}.get(kind)
+    return None if bits is None else exhaustive_prox(w, math.inf, threshold_codes(w, bits))[0]
+
+
+if __name__ == "__main__":
+    for name, content in make().items():
+        (FOLDER / name).write_bytes(content)
