@@ -29,7 +29,25 @@ from proxquant_np.prox.fitted import FittedL2
 from proxquant_np.prox.regularizer import Floats, L1Distance
 
 DTYPES = ("float32", "float64")
-VALID = {"not nearest", "not optimal"}  # conventions that a quantizer with fitted levels may break
+
+# Of several conventions that are broken the first is named: it may be the reason for the others.
+ORDER = [
+    "raised",
+    "result",
+    "shape changed",
+    "dtype changed",
+    "input mutated",
+    "NaN",
+    "not quantized",
+    "not a prox",
+    "wrong strength",
+    "wrong scale",
+    "factor of two",
+    "not nearest",
+    "not optimal",
+    "wrong tie",
+    "sign(0)",
+]
 
 
 def check_prox(
@@ -93,26 +111,27 @@ def _check(fn, title, name, r, with_strength, exact, dtypes):
             return st.tuples(weights(st, dtypes), *([strengths(st)] if with_strength else []))
 
         words, case = smallest(lambda c: (f := judge.fault(c)) is not None and fails(f), build)
-        return words, [judge.fault(case)] if case else []
+        return words, [(judge.fault(case), case)] if case else []
 
-    found = [fault for case in cases if (fault := judge.fault(case))]
-    wrong = [fault for fault in found if fault.convention not in VALID]
-    if wrong or (found and exact):
-        kinds = {fault.convention for fault in wrong or found}
-        words, more = search(lambda fault: fault.convention in kinds)
-        wrong, found = (more + wrong, found) if wrong else ([], more + found)
+    found = [(fault, case) for case in cases if (fault := judge.fault(case))]
+    worst = min((fault.convention for fault, _ in found), key=ORDER.index, default=None)
+    if worst in judge.valid and not exact:  # is anything against the definition?
+        words, more = search(lambda fault: fault.convention not in judge.valid)
     else:
-        words, more = search(lambda fault: not found or fault.convention not in VALID)
-        found += more
-        wrong = [fault for fault in more if fault.convention not in VALID]
-    if not found:
+        words, more = search(lambda fault: worst in (None, fault.convention))
+    if not (found or more):
         return report("right", True, search=words)
-    if wrong:
-        return report("wrong", False, judge.diagnosed(wrong, cases), words)
-    fault = found[0]
+    fault, case = min(more + found, key=lambda pair: ORDER.index(pair[0].convention))
+    if fault.convention not in judge.valid:
+        named = judge.named(fault, [case, *cases]) or (fault.convention, fault.detail)
+        return report("wrong", False, _renamed(fault, *named), words)
     if exact and fault.convention == "not optimal":
-        fault = Fault("not optimal although claimed", fault.detail, *_rest(fault))
+        fault = _renamed(fault, "not optimal although claimed", fault.detail)
     return report("heuristic", not exact, fault, words, judge.gaps())
+
+
+def _renamed(fault, convention, detail):
+    return Fault(convention, detail, fault.inputs, fault.got, fault.expected)
 
 
 def _rest(fault):
@@ -156,8 +175,9 @@ def form_fault(
         shapes = [(6,), (2, 3), (2, 1, 3, 1)]
         results = [run(fn, _named(w.reshape(shape), rest), w.reshape(shape)) for shape in shapes]
         faults = [result for result in results if isinstance(result, Fault)]
-        if len(faults) == len(shapes):
-            return faults[0]
+        for fault in faults:
+            if len(faults) == len(shapes) or fault.convention in ("input mutated", "dtype changed"):
+                return fault
         if faults:
             ranks = "- and ".join(
                 str(len(shape))
@@ -168,6 +188,8 @@ def form_fault(
             detail = f"only {ranks}-D: weights of shape {shape}: {faults[0].detail}"
             return Fault("rank", detail, *_rest(faults[0]))
         first, *others = results
+        if any(run(fn, _named(w, rest), w).tobytes() != first.tobytes() for _ in range(4)):
+            return Fault("not repeatable", "a second call gave another result", _named(w, rest))
         close = 64 * np.finfo(w.dtype).eps
         for shape, other in zip(shapes[1:], others, strict=True):
             if not np.allclose(other.reshape(-1), first, close, close):
@@ -182,8 +204,6 @@ def form_fault(
         if not np.allclose(other, straight, close, close):
             detail = "a transpose and its contiguous copy give different results"
             return Fault("memory layout", detail, inputs, other, straight)
-        if run(fn, _named(w, rest), w).tobytes() != first.tobytes():
-            return Fault("not repeatable", "a second call gave another result", _named(w, rest))
     return None
 
 
@@ -197,17 +217,17 @@ def _named(w, rest):
 class _Fixed:
     """Judges maps onto fixed levels, weight by weight."""
 
+    valid: frozenset[str] = frozenset()
+
     def __init__(self, fn, name, r, with_strength):
         self.fn, self.r, self.with_strength = fn, r, with_strength
 
     def cases(self, dtypes):
-        levels = self.r.levels(np.zeros(1))
-        points = [*vectors.POINTS, *(levels[1:] + levels[:-1]) / 2, *levels]
         strengths = [(s,) for s in vectors.STRENGTHS] if self.with_strength else [()]
         for dtype in dtypes:
             for rest in strengths:
-                for point in dict.fromkeys(map(repr, map(float, points))):
-                    yield (np.array([float(point)], dtype), *rest)
+                for point in vectors.points(self.r):
+                    yield (np.array([point], dtype), *rest)
 
     def fault(self, case: Case) -> Fault | None:
         x, *rest = case
@@ -249,23 +269,20 @@ class _Fixed:
             return "not nearest", f"{x} went to {u}, away from its nearest level"
         return "not optimal", f"{x} went to {u}, but {expected} has a smaller objective"
 
-    def diagnosed(self, faults: list[Fault], cases: list[Case]) -> Fault:
-        """The first fault, by the name of the mistake that explains every result."""
-        first = faults[0]
-        for kind, detail, wrong in self._mistakes():
-            if all(self._like(wrong, case) for case in cases):
-                return Fault(kind, detail, *_rest(first))
-        return first
+    def named(self, fault: Fault, cases: list[Case]) -> tuple[str, str] | None:
+        """The convention and the words of the mistake that explains every result, if one does."""
+        results = [(run(self.fn, _named(x, rest), x), x, *rest) for x, *rest in cases]
+        if any(isinstance(u, Fault) for u, *_ in results):
+            return None
+        for convention, detail, mistake in self._mistakes():
+            if all(self._like(mistake, *result) for result in results):
+                return convention, detail
+        return None
 
-    def _like(self, wrong, case):
-        x, *rest = case
-        u = run(self.fn, _named(x, rest), x)
-        if isinstance(u, Fault):
-            return False
-        s = rest[0] if rest else np.inf
+    def _like(self, mistake, u, x, s=np.inf):
         close = 256 * np.finfo(x.dtype).eps * np.maximum(1, np.abs(x))
         with np.errstate(all="ignore"):
-            return bool((np.abs(u - wrong(x.astype(np.float64), s)) <= close).all())
+            return bool((np.abs(u - mistake(x.astype(np.float64), s)) <= close).all())
 
     def _mistakes(self) -> Iterator[tuple[str, str, Callable[[Floats, float], Floats]]]:
         r = self.r
@@ -328,15 +345,14 @@ class _Fixed:
         kept = lambda x, s: np.where((x < ends[0]) | (x > ends[1]), x, soft(x, s))  # noqa: E731
         yield "not optimal", "leaves weights beyond the levels alone", kept
 
-    def gaps(self):
-        return {}
-
 
 # Fitted levels
 
 
 class _Fitted:
     """Judges maps onto fitted levels, by the squared error of the quantized weights."""
+
+    valid = frozenset({"not nearest", "not optimal"})  # what a heuristic may break
 
     def __init__(self, fn, name, r, with_strength):
         self.fn, self.r, self.with_strength = fn, r, with_strength
@@ -346,7 +362,7 @@ class _Fitted:
 
     def cases(self, dtypes):
         for dtype in dtypes:
-            for w in vectors.TINY:
+            for w in (*vectors.TINY, vectors.large()["weights.gaussian"][:64]):
                 for rest in [(s,) for s in (0.0, 0.5, 2.0)] if self.with_strength else [()]:
                     yield (np.array(w, dtype), *rest)
 
@@ -368,6 +384,8 @@ class _Fitted:
             q, eps = ((1 + s) * q - w) / s, eps * (1 + s) / s
         q = np.where(np.abs(q) <= eps * top, 0.0, q)
         least, best = self._least(w)
+        if least is not None and least < eps * eps * top * top:
+            least = 0.0  # not the rounding of a search
         if best is not None and rest:
             best = (w + s * best) / (1 + s)
         expected = None if best is None else best.astype(x.dtype)
@@ -454,19 +472,17 @@ class _Fitted:
             return exhaustive_prox(w, np.inf, self.family.codes(len(w)), self.family.offset)
         return None, None
 
-    def diagnosed(self, faults: list[Fault], cases: list[Case]) -> Fault:
-        """The first fault, or the name of the mistake that explains every result."""
-        scale = [f for f in faults if f.convention in ("factor of two", "wrong scale")]
-        if not self.with_strength:
-            kinds = {f.convention for f in scale}
-            return scale[0] if kinds == {"factor of two"} else faults[0]
-        for factor, word in ((2, "doubled"), (0.5, "halved")):
-            if all(self._contains(case, factor * case[1]) for case in cases if case[1]):
-                return Fault("factor of two", f"the strength is {word}", *_rest(faults[0]))
-        if all(self._contains(case, np.inf) for case in cases if case[1]):
-            detail = "projects at every strength > 0"
-            return Fault("wrong strength", detail, *_rest(faults[0]))
-        return faults[0]
+    def named(self, fault: Fault, cases: list[Case]) -> tuple[str, str] | None:
+        """As `_Fixed.named`: the strength that explains every result, of a prox."""
+        cases = [case for case in cases if self.with_strength and case[1]]
+        for factor, convention, detail in (
+            (2, "factor of two", "the strength is doubled"),
+            (0.5, "factor of two", "the strength is halved"),
+            (np.inf, "wrong strength", "projects at every strength > 0"),
+        ):
+            if cases and all(self._contains(case, factor * case[1]) for case in cases):
+                return convention, detail
+        return None
 
     def _contains(self, case, s):
         """Whether the result is (x + s q) / (1 + s) with a valid q."""
@@ -476,24 +492,25 @@ class _Fitted:
         q = u.astype(np.float64) if np.isinf(s) else ((1 + s) * u - x) / s
         close = 64 * float(np.finfo(case[0].dtype).eps) * np.abs(x).max() * (1 + 1 / s)
         explained = self._explain(x, np.where(np.abs(q) <= close, 0.0, q), None, close)
-        return explained is None or explained[0] in VALID
+        return explained is None or explained[0] in self.valid
 
     def gaps(self):
-        """The relative excess of the squared error on the golden tensors, by their names."""
-        found = {}
-        total, least = 0.0, 0.0
-        for w, (error, _) in self.least.items():
-            mine = self._error(np.array(w))
-            total, least = total + mine, least + error
-        if least:
-            found["tiny tensors"] = total / least - 1
+        """The relative excess of the squared error on the golden tensors, by their names.
+
+        Over the least; or, where that is not known, over the error of this package's own heuristic.
+        """
         kind = next((k for k, r in QUANTIZERS.items() if r == self.family.exact), None)
+        found = {}
         for key, w in vectors.large().items():
             group, _, name = key.partition(".")
-            error = vectors.large().get(f"error.{kind}.{name}")
-            if group == "weights" and error is not None:
-                found[f"{len(w)} {name} weights"] = self._error(w) / float(error) - 1
-        return {name: max(0.0, gap) for name, gap in found.items()}
+            if group != "weights":
+                continue
+            least = vectors.large().get(f"error.{kind}.{name}")
+            other = "the least" if least is not None else repr(self.r)
+            if least is None:
+                least = 0.5 * np.square(np.subtract(self.r.project(w), w, dtype=np.float64)).sum()
+            found[f"{other}, {len(w)} {name} weights"] = float(self._error(w) / least - 1)
+        return found
 
     def _error(self, w):
         u = run(self.fn, _named(w, (1.0,) if self.with_strength else ()), w)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.conformance.definitions import FITTED, PROXES, QUANTIZERS, STEPS, family
-from proxquant_np.conformance.vectors import FOLDER, POINTS, STRENGTHS, TINY, VERSION
+from proxquant_np.conformance.vectors import FOLDER, STRENGTHS, TINY, VERSION, points
 from proxquant_np.prox import BinaryL1, Regularizer
 from proxquant_np.prox.brute_force import (
     exhaustive_prox,
@@ -79,8 +79,7 @@ def prox_cases(r: Regularizer) -> list[dict[str, Any]]:
             for s in (0.5, 2.0)
             for cost, u in [exhaustive_prox(np.array(x), s, kind.codes(len(x)), kind.offset)]
         ]
-    levels = r.levels(np.zeros(1))
-    x = np.array([*POINTS, *(levels[1:] + levels[:-1]) / 2])
+    x = np.array(points(r))
     cases = []
     for s in STRENGTHS:
         u = search_prox(r, x, s)
@@ -100,9 +99,9 @@ def quantizer_cases(r: Regularizer) -> list[dict[str, Any]]:
         ]
     levels = r.levels(np.zeros(1))
     cases = []
-    for w in (*POINTS, *(levels[1:] + levels[:-1]) / 2):
+    for w in points(r):
         q = levels[::-1][np.abs(levels[::-1] - w).argmin()]  # the upper one at a tie
-        cases.append({"w": [float(w)], "q": [float(q)], "error": float(0.5 * (q - w) ** 2)})
+        cases.append({"w": [w], "q": [float(q)], "error": float(0.5 * (q - w) ** 2)})
     return cases
 
 
@@ -130,7 +129,7 @@ def _steps(name):
     cases = []
     for i, (point, b) in enumerate(POINT):
         for lr in (0.125, 0.375):  # with 0.5 Adam's first step would end near 0
-            for lam in (0.0,) if lazy else (0.0, 0.5, 4.0):
+            for lam in (0.0,) if lazy else (0.5, 4.0):
                 case: dict[str, Any] = {"A": A, "b": b, "point": point, "lr": lr}
                 if not lazy:
                     case["strength"] = lr * lam

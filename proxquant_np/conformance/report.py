@@ -64,7 +64,7 @@ class Report:
     verdict: "right"; "heuristic", valid but not optimal; or "wrong", against the definition.
     passed: right, or a heuristic that does not claim to be exact.
     fault: the smallest counterexample found, with the convention it breaks; None if right.
-    gaps: of a heuristic, ||w - fn(w)||^2 / least - 1 by name of the weights it was measured on.
+    gaps: of a heuristic, ||w - fn(w)||^2 / least - 1, by what it was compared with and where.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Report:
             shown = {**self.fault.inputs, "got": self.fault.got, "expected": self.fault.expected}
             lines += [f"  {key:10}  {_show(v)}" for key, v in shown.items() if v is not None]
         for name, gap in self.gaps.items():
-            lines.append(f"  gap         {gap:.2%} above the least squared error, {name}")
+            lines.append(f"  gap         {gap:+.2%} in squared error over {name}")
         lines.append(f"  checked     {self.checked}")
         return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np.prox import Regularizer
 from proxquant_np.prox.regularizer import Floats
 from proxquant_np.training.checkpoint import written_whole
 
@@ -19,8 +20,8 @@ FOLDER = Path(__file__).parent / "golden"
 VERSION = 1
 
 # All of these numbers are float32 numbers, so that both precisions see the same.
-POINTS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 0.125, 1.125, 0.3125, -0.8125, 0.25, 2.0, -3.0, 2.0**-40]
-STRENGTHS = [0.0, 0.125, 0.5, 0.875, 1.0, 2.5]
+POINTS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, -0.25, 0.1875, -0.8125, 1.125, 1.5, -3.0, 2.0**-40]
+STRENGTHS = [0.0, 0.125, 0.5, 0.875, 2.5]
 TINY = [
     [0.75],
     [-0.75],
@@ -28,17 +29,22 @@ TINY = [
     [1.0, -1.0],
     [0.0, 1.0],
     [0.5, 0.5, 0.5],
-    [1.0, 0.25, -1.0],
-    [2.0, 1.0, -0.125],
     [0.0, -0.0, 0.0],
     [0.0, 1.0, -1.0],
+    [1.0, 0.25, -1.0],
+    [2.0, 1.0, -0.125],
     [1.0, 3.0, 5.0, -1.0],
-    [1.0, 0.125, 0.25, -0.5],
-    [-1.0, -0.5, -0.25, -4.0],
     [1.5, -1.25, 0.0, 0.25],
     [8.0, 0.125, -0.125, 0.25],
     [0.875, -1.375, 0.1875, 0.5],
 ]
+
+
+def points(r: Regularizer) -> list[float]:
+    """Weights to try on fixed levels: POINTS, the levels of `r` and the ties between them."""
+    levels = r.levels(np.zeros(1))
+    awkward = map(float, [*POINTS, *levels, *(levels[1:] + levels[:-1]) / 2])
+    return list({repr(x): x for x in awkward}.values())  # 0.0 and -0.0 are two
 
 
 def read(name: str, folder: Path = FOLDER) -> bytes:

@@ -53,12 +53,24 @@ def _search(regularizer, x, levels, strength):
     candidates = sorted({*grid.tolist(), *levels[levels >= low].tolist(), float(x)})
     best = int(np.argmin([cost(u) for u in candidates]))
     found = [candidates[best]]
-    for a, b in pairwise(candidates[max(best - 1, 0) : best + 2]):
-        for _ in range(60):
-            left, right = b - GOLDEN * (b - a), a + GOLDEN * (b - a)
-            a, b = (a, right) if cost(left) <= cost(right) else (left, b)
-        found.append((a + b) / 2)
+    found += [_golden(cost, *cell) for cell in pairwise(candidates[max(best - 1, 0) : best + 2])]
     return min(found, key=cost)
+
+
+def _golden(cost, a, b):
+    """A local minimiser of cost on [a, b], by golden section."""
+    left, right = b - GOLDEN * (b - a), a + GOLDEN * (b - a)
+    costs = cost(left), cost(right)
+    for _ in range(45):
+        if costs[0] <= costs[1]:
+            b, right = right, left
+            left = b - GOLDEN * (b - a)
+            costs = cost(left), costs[0]
+        else:
+            a, left = left, right
+            right = a + GOLDEN * (b - a)
+            costs = costs[1], cost(right)
+    return (a + b) / 2
 
 
 def prox_fault(prox: Prox, regularizer: Regularizer, x: Floats, strength: float) -> str | None:
