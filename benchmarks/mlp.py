@@ -242,7 +242,8 @@ def main() -> None:
     print("".join(f"{name:>18}" for name in PEERS), *IN_PLACE, FLOOR, sep="  ")
     rows = []
     networks = [(name, contest(*spec[:2]), spec[2]) for name, spec in NETWORKS.items()]
-    for name, steps, targets in [*networks, ("scalar addition", scalar_addition(), ())]:
+    overhead = ("scalar addition", scalar_addition(), (0.5, 0.5))
+    for name, steps, targets in [*networks, overhead]:
         times = harness.take_turns(steps, args.rounds)
         ratios = {peer: harness.ratio(times, HERE, peer) for peer in times if peer != HERE}
         medians = {who: float(np.median(t)) for who, t in times.items()}

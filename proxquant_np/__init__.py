@@ -5,10 +5,12 @@ from types import ModuleType as _ModuleType
 
 from proxquant_np import data as data
 from proxquant_np import functional as functional
+from proxquant_np import interop as interop
 from proxquant_np import models as models
 from proxquant_np import nn as nn
 from proxquant_np import optim as optim
 from proxquant_np import prox as prox
+from proxquant_np import theory as theory
 from proxquant_np import training as training
 from proxquant_np.autograd import GradcheckError as GradcheckError
 from proxquant_np.autograd import Tensor as Tensor

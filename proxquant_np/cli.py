@@ -1,10 +1,13 @@
-"""The command line: `proxquant-np reproduce`, `search`, `check` and `vectors`."""
+"""The command line, `proxquant-np COMMAND`: each command is the function that adds it to the
+parser and, below, the function that runs it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +15,27 @@ import proxquant_np
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 2 on a user's mistake, 130 after Ctrl-C."""
+    """Run a command; 0 on success, 1 if a check failed, 2 on a user's mistake, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="proxquant-np", description="Quantized training from first principles, in NumPy."
     )
     parser.add_argument("--version", action="version", version=proxquant_np.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser(
-        "reproduce",
-        help="ProxQuant against BinaryConnect on handwritten digits (about a minute)",
-        description="Train full-precision and binary networks on the digits, by all four methods, "
-        "with paired seeds; print the table, write records and figures. Finished runs are kept: "
-        "run again to go on, or with more seeds.",
-    )
-    command.add_argument("--seeds", type=_positive, default=3, help="paired seeds (default 3)")
-    command.add_argument(
-        "--out", type=Path, default=Path("results"), help="folder to write to (default results)"
-    )
-    command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
-    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
-    command.set_defaults(run=_reproduce)
-    command = commands.add_parser(
-        "search",
-        help="choose the hyperparameters that reproduce uses (tens of minutes)",
-        description="Random search on the validation split, the same number of trials for every "
-        "method; overwrites the file that reproduce reads unless --out names another.",
-    )
-    command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
-    command.add_argument("--out", type=Path, default=None, help="file to write")
-    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
-    command.set_defaults(run=_search)
-    _add_conformance(commands)
+    for add in (_add_reproduce, _add_search, _add_figures, _add_check, _add_vectors):
+        add(commands)
     options = parser.parse_args(arguments)
-    return _guarded(options.run, options)
-
-
-def _guarded(run: Callable[[Any], None], options: argparse.Namespace) -> int:
     try:
-        run(options)
+        return options.run(options) or 0
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, run again to go on", file=sys.stderr)
         return 130
-    except OSError as error:
+    except (OSError, _Mistake) as error:
         print(f"proxquant-np: {error}", file=sys.stderr)
         return 2
-    return 0
+
+
+class _Mistake(Exception):
+    """Of the user's, found when the command runs; its message is one clear line."""
 
 
 def _positive(text: str) -> int:
@@ -65,26 +44,106 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _search(options: argparse.Namespace) -> None:
-    from proxquant_np.experiments import binary_digits
+# Experiments -------------------------------------------------------------------------------------
 
-    out = binary_digits.CHOSEN if options.out is None else options.out
-    binary_digits.search(options.trials, out, jobs=options.jobs)
-    print(f"wrote {out}")
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    models = ("mlp", "cnn", "resnet", "lstm")  # those of experiments.tasks, which imports a lot
+    command.add_argument("--model", choices=models, default="mlp", help="network (default mlp)")
+
+
+def _add_reproduce(commands: Any) -> None:
+    command = commands.add_parser(
+        "reproduce",
+        help="ProxQuant against BinaryConnect on handwritten digits (about a minute)",
+        description="Train full-precision and binary networks on the digits (lstm: on a text that "
+        "Python brings along), by all four methods, with paired seeds; print the table, write "
+        "records and figures. Finished runs are kept: run again to go on, or with more seeds.",
+    )
+    _add_model(command)
+    command.add_argument("--seeds", type=_positive, default=3, help="paired seeds (default 3)")
+    command.add_argument(
+        "--out", type=Path, help="folder to write to (default results, or results-MODEL)"
+    )
+    command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
+    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    command.set_defaults(run=_reproduce)
 
 
 def _reproduce(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import binary_digits
 
+    model = options.model
+    out = options.out or Path("results" if model == "mlp" else f"results-{model}")
     result = binary_digits.reproduce(
-        options.seeds, options.out, quick=options.quick, jobs=options.jobs
+        options.seeds, out, model=model, quick=options.quick, jobs=options.jobs
     )
     print(binary_digits.table(result))
-    for path in binary_digits.draw(result, options.out):
+    for path in binary_digits.draw(result, out):
         print(f"wrote {path}")
 
 
-def _add_conformance(commands: Any) -> None:
+def _add_search(commands: Any) -> None:
+    command = commands.add_parser(
+        "search",
+        help="choose the hyperparameters that reproduce uses (tens of minutes)",
+        description="Random search on the validation split, the same number of trials for every "
+        "method; overwrites the file that reproduce reads unless --out names another.",
+    )
+    _add_model(command)
+    command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
+    command.add_argument("--out", type=Path, default=None, help="file to write")
+    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    command.set_defaults(run=_search)
+
+
+def _search(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import binary_digits
+
+    out = binary_digits.search(options.trials, options.out, model=options.model, jobs=options.jobs)
+    print(f"wrote {out}")
+
+
+# Figures -----------------------------------------------------------------------------------------
+
+
+def _add_figures(commands: Any) -> None:
+    command = commands.add_parser(
+        "figures",
+        help="draw the figures of the theory (about a minute)",
+        description="Compute every figure of the theory from its seeds, and write it as PNG and "
+        "SVG beside the JSON it was drawn from.",
+    )
+    command.add_argument(
+        "--only", type=_figure_name, action="append", metavar="NAME", help="this one (repeatable)"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("figures"), help="folder to write to (default figures)"
+    )
+    command.set_defaults(run=_figures)
+
+
+def _figure_name(text: str) -> str:
+    from proxquant_np.experiments.figures import FIGURES
+
+    if text in FIGURES:
+        return text
+    close = difflib.get_close_matches(text, FIGURES, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(FIGURES)}"
+    raise argparse.ArgumentTypeError(f"no figure is called {text!r}; {hint}")
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import figures
+
+    for path in figures.draw(options.only or figures.FIGURES, options.out):
+        print(f"wrote {path}")
+
+
+# Conformance -------------------------------------------------------------------------------------
+
+
+def _add_check(commands: Any) -> None:
     command = commands.add_parser(
         "check",
         help="check anyone's prox, quantizer or training step",
@@ -96,25 +155,14 @@ def _add_conformance(commands: Any) -> None:
     command.add_argument("--exact", action="store_true", help="it claims to find the optimum")
     command.add_argument("--dtype", choices=["float32", "float64"], help="default: both")
     command.add_argument("--adapter", choices=["torch", "jax"], help="for functions on tensors")
-    command.set_defaults(run=_conformance)
-    command = commands.add_parser(
-        "vectors",
-        help="write the golden vectors, for tests in any language",
-        description="Write the golden vectors and SCHEMA.md, which describes them.",
-    )
-    command.add_argument("--out", type=Path, required=True, help="folder to write to")
-    command.set_defaults(run=_conformance)
+    command.set_defaults(run=_check)
 
 
-def _conformance(options: argparse.Namespace) -> None:
-    from proxquant_np.conformance import command, write_vectors
+def _check(options: argparse.Namespace) -> int:
+    from proxquant_np.conformance import command
 
-    if options.command == "vectors":
-        for path in write_vectors(options.out):
-            print(f"wrote {path}")
-        return
+    dtypes = {} if options.dtype is None else {"dtypes": [options.dtype]}
     try:
-        dtypes = {} if options.dtype is None else {"dtypes": [options.dtype]}
         report = command.check_by_name(
             options.function,
             options.definition,
@@ -123,11 +171,26 @@ def _conformance(options: argparse.Namespace) -> None:
             **dtypes,
         )
     except ValueError as error:
-        print(f"proxquant-np: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise _Mistake(error) from None
     print(report)
-    if not report:
-        raise SystemExit(1)
+    return 0 if report else 1
+
+
+def _add_vectors(commands: Any) -> None:
+    command = commands.add_parser(
+        "vectors",
+        help="write the golden vectors, for tests in any language",
+        description="Write the golden vectors and SCHEMA.md, which describes them.",
+    )
+    command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    command.set_defaults(run=_vectors)
+
+
+def _vectors(options: argparse.Namespace) -> None:
+    from proxquant_np.conformance import write_vectors
+
+    for path in write_vectors(options.out):
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

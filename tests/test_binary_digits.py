@@ -1,5 +1,6 @@
 """The main experiment and its command, from a toy-sized run to the committed summary."""
 
+import dataclasses
 import json
 import math
 
@@ -7,11 +8,24 @@ import numpy as np
 import pytest
 
 from proxquant_np import cli, models, nn, prox
+from proxquant_np.data import Split, Splits
 from proxquant_np.experiments import binary_digits
-from proxquant_np.experiments.binary_digits import FULL_PRECISION, METHODS, SPACE, Setting
+from proxquant_np.experiments.binary_digits import FULL_PRECISION, METHODS, SPACE, TASKS
 from proxquant_np.optim import DualAveraging, ProxGradient
 
-TINY = Setting(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33)
+TINY = dict(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33)
+SHORT = dict(full_precision_steps=9, quantizing_steps=9, fine_tuning_steps=3, batch_size=120)
+
+
+def shorten(monkeypatch, model, **steps):
+    """Make all settings of a task that short, and a text, too: an epoch is 9 steps of 16 x 16."""
+    task = TASKS[model]
+    short = {k: dataclasses.replace(getattr(task, k), **steps) for k in ("setting", "quick")}
+    if model == "lstm":
+        short |= {k: dataclasses.replace(v, batch_size=16, length=16) for k, v in short.items()}
+        parts = [Split(*(a[: 16 * 140] for a in part)) for part in task.load()]
+        short["load"] = lambda: Splits(*parts)
+    monkeypatch.setitem(TASKS, model, dataclasses.replace(task, **short))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +58,7 @@ def test_reach_is_the_sum_of_strengths_or_the_last_one():
 
 
 def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(binary_digits, "QUICK", TINY)
+    shorten(monkeypatch, "mlp", **TINY)
     out = tmp_path / "results"
     assert cli.main(["reproduce", "--quick", "--seeds", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
@@ -71,10 +85,46 @@ def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert len(list((out / "records").glob("*.json"))) == 2 * (1 + len(METHODS))
 
 
+@pytest.mark.parametrize("model", ["cnn", "resnet", "lstm"])
+def test_the_other_networks(model, tmp_path, monkeypatch, capsys):
+    """In this process; what they are quantized to, measured by and recorded with."""
+    text = model == "lstm"
+    shorten(monkeypatch, model, **SHORT)
+    monkeypatch.setattr(binary_digits, "run_cells", run_here)
+    monkeypatch.chdir(tmp_path)
+    # Not the committed choice, which may not exist yet when a network is added.
+    h = {"lr": 0.01}
+    chosen = {m: {**h, "reach": 9.0} if "reach" in SPACE[m] else h for m in SPACE}
+    monkeypatch.setattr(binary_digits, "chosen_hyperparameters", lambda model: chosen)
+    assert cli.main(["reproduce", "--model", model, "--quick", "--seeds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{TASKS[model].title}, 1 paired seeds")
+    assert ("test perplexity" in printed) == text
+    out = tmp_path / f"results-{model}"
+    assert (out / "error_curves.png").exists() and (out / "weights.png").exists() == (not text)
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    assert summary["model"] == model
+    assert ("text" in summary) == text
+    least, most = (1, 1000) if text else (0, 1)
+    for result in summary["methods"].values():
+        assert least <= result[f"test_{TASKS[model].measure}"][0] <= most
+    assert summary["methods"]["binary_connect"]["gap"] == pytest.approx(0, abs=1e-6)
+
+
+def run_here(function, cells, **options):
+    """`run_cells` without processes; the text is recorded with every result."""
+    options["out"].mkdir(parents=True, exist_ok=True)
+    results = {}
+    for name, arguments in cells.items():
+        arguments = json.loads(json.dumps(arguments, allow_nan=False))
+        results[name] = json.loads(json.dumps(function(**arguments), allow_nan=False))
+        text = arguments["model"] == "lstm"
+        assert {"name", "sha256", "python"} == set(results[name]["text"]) if text else True
+    return results
+
+
 def test_search_gives_every_method_the_same_trials(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        binary_digits, "Setting", lambda **given: Setting(**given) if given else TINY
-    )
+    shorten(monkeypatch, "mlp", **TINY)
     out = tmp_path / "chosen.json"
     assert cli.main(["search", "--trials", "2", "--out", str(out)]) == 0
     report = json.loads(out.read_text("utf-8"))
@@ -86,11 +136,15 @@ def test_search_gives_every_method_the_same_trials(tmp_path, monkeypatch, capsys
         assert not any("test" in name for trial in trials for name in trial)
 
 
-def test_committed_choice_comes_from_its_trials():
-    report = json.loads(binary_digits.CHOSEN.read_text("utf-8"))
+@pytest.mark.parametrize("model", TASKS)
+def test_committed_choice_comes_from_its_trials(model):
+    task = TASKS[model]
+    report = json.loads(task.choice.read_text("utf-8"))
+    assert report["setting"] == dataclasses.asdict(task.setting)
     assert len({len(trials) for trials in report["trials"].values()}) == 1
+    scored = f"validation_{task.measure}", "validation_loss"
     for method, trials in report["trials"].items():
-        best = min(trials, key=lambda trial: (trial["validation_error"], trial["validation_loss"]))
+        best = min(trials, key=lambda trial: [trial[name] for name in scored])
         assert report["chosen"][method] == {name: best[name] for name in SPACE[method]}
     assert np.isfinite(
         [trial["validation_loss"] for t in report["trials"].values() for trial in t]

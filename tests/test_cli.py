@@ -4,6 +4,7 @@ import pytest
 
 import proxquant_np
 from proxquant_np import cli
+from proxquant_np.experiments.tasks import TASKS
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,8 @@ from proxquant_np import cli
         ["reproduce", "--seeds", "1.5"],
         ["reproduce", "--jobs", "0"],
         ["reproduce", "--unknown"],
+        ["reproduce", "--model", "transformer"],
+        ["search", "--model", ""],
         ["search", "--trials", ""],
     ],
 )
@@ -25,6 +28,13 @@ def test_mistakes_exit_with_2(arguments, capsys):
         cli.main(arguments)
     assert exit.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["reproduce", "search"])
+def test_every_network_can_be_named(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert "{" + ",".join(TASKS) + "}" in capsys.readouterr().out
 
 
 def test_version(capsys):

@@ -6,6 +6,7 @@ The comparison with PyTorch itself, which also makes the frozen vectors, is in t
 import itertools
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,24 @@ def test_other_dtypes_are_refused():
         F.max_pool2d(X.astype(int), 2)
     with pytest.raises(TypeError, match="weight must be float32 as input is, got float64"):
         F.conv2d(X.astype(np.float32), W)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_column_matrix_never_exists_as_a_whole(stride, monkeypatch):
+    """It would be 9 times the input (with stride 2, 2.25). The buffers are small in comparison."""
+    monkeypatch.setattr(threads, "_count", 2)
+    x = Tensor(np.ones((64, 32, 32, 16), np.float32).transpose(0, 3, 1, 2), True)
+    w = Tensor(np.ones((16, 16, 3, 3), np.float32), True)
+    tracemalloc.start()
+    try:
+        y = F.conv2d(x, w, stride=stride, padding=1)
+        forward = tracemalloc.get_traced_memory()[1]
+        y.backward(y.data)
+        both = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert forward - y.data.nbytes < 0.5 * x.data.nbytes
+    assert both - 2 * y.data.nbytes < 2.25 * x.data.nbytes  # both y and g, dx and a copy of it
 
 
 # Threads -----------------------------------------------------------------------------------------

@@ -79,6 +79,27 @@ def test_the_same_arguments_are_refused(size, kernel, stride, padding, dilation,
         np.testing.assert_allclose(F.conv2d(x, w, **options).data, wanted.numpy())
 
 
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    one_or_two(0, 4),
+    st.none() | one_or_two(0, 3),
+    one_or_two(-1, 2),
+    one_or_two(0, 2),
+)
+def test_the_same_poolings_are_refused(size, kernel, stride, padding, dilation):
+    x = np.random.default_rng(0).normal(size=(1, 2, *size))
+    options = {"kernel_size": kernel, "stride": stride, "padding": padding}
+    for name, more in (("max_pool2d", {"dilation": dilation}), ("avg_pool2d", {})):
+        try:
+            wanted = getattr(TF, name)(torch.from_numpy(x), **options, **more)
+        except RuntimeError:
+            with pytest.raises(ValueError, match=f"{name}: "):
+                getattr(F, name)(x, **options, **more)
+        else:
+            ours = getattr(F, name)(x, **options, **more).data
+            np.testing.assert_allclose(ours, wanted.numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(3, 4, 5, 2), (32, 16, 12, 12), (7, 3, 31, 41)])

@@ -28,7 +28,7 @@ FIT = {"steps": 7, "batch_size": 5, "progress": False}
 # Interrupted and resumed = uninterrupted ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "text"])
 @pytest.mark.parametrize("schedule", [None, decay])
 def test_resumed_equals_uninterrupted(case, schedule, tmp_path):
     """Stopped within an epoch, at its first, before its last and after its last step."""
@@ -107,7 +107,7 @@ class Subprocess:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "text"])
 def test_killed_at_random_moments(case, tmp_path):
     """SIGKILL at any moment, also while a checkpoint is being written (every third step)."""
     seed = random.randrange(1 << 30)  # other moments in each run of this test
@@ -190,6 +190,32 @@ def test_works_outside_the_main_thread():
     assert digest(*results[0]) == digest(*run("adam", steps=9))
 
 
+def jitter(x, rng):
+    return x + rng.normal(size=x.shape).astype(x.dtype)
+
+
+def test_prepared_batches_are_the_same_after_resuming(tmp_path):
+    whole = digest(*run("adam", steps=30, prepare=jitter))
+    assert whole != digest(*run("adam", steps=30))
+    for steps in (16, 30):
+        resumed = run("adam", steps=steps, prepare=jitter, checkpoint=tmp_path / "run.npz")
+    assert digest(*resumed) == whole
+
+
+def test_each_batch_is_prepared_with_a_generator_of_its_own_and_validation_is_not():
+    drawn = []
+
+    def prepare(x, rng):
+        drawn.append((len(x), rng.random()))
+        return x * 0
+
+    history = run("adam", steps=26, prepare=prepare)[2]
+    assert [n for n, _ in drawn] == [5] * 26 and len({r for _, r in drawn}) == 26
+    assert len(set(history.epochs["validation_loss"])) == 2
+    first = np.random.default_rng([0, 0]).random()  # what the order of the epoch is drawn with
+    assert first not in [r for _, r in drawn]
+
+
 # Checkpoints of other runs -----------------------------------------------------------------------
 
 
@@ -227,6 +253,8 @@ def wrapped(base=None, regularizer=None, homotopy=None, clip=True):
         ("examples was 65, is 64", None, {"train": Split(TRAIN.x[:64], TRAIN.y[:64])}),
         ("validation examples was 0, is 20", None, {"validation": VALIDATION}),
         ("schedule was None, is function", None, {"schedule": decay}),
+        ("max_norm was None, is 1.0", None, {"max_norm": 1.0}),
+        ("prepare was None, is function", None, {"prepare": jitter}),
         ("optimizer was ProxGradient, is Adam", lambda: start("adam"), {}),
         ("base was SGD, is Adam", wrapped(lambda p: optim.Adam(p, 0.05)), {}),
         ("momentum was 0.9, is 0.5", wrapped(lambda p: optim.SGD(p, 0.05, 0.5)), {}),
@@ -497,6 +525,9 @@ def test_divergence_stops_the_run_before_the_step(tmp_path):
         ({"checkpoint_every": 0}, ValueError),
         ({"seed": -1}, ValueError),
         ({"seed": 0.5}, TypeError),
+        ({"length": 0}, ValueError),
+        ({"length": 2.5}, TypeError),
+        ({"max_norm": -1.0}, ValueError),
         ({"train": Split(TRAIN.x, TRAIN.y[:-1])}, ValueError),
         ({"train": Split(TRAIN.x[:0], TRAIN.y[:0])}, ValueError),
         ({"validation": Split(TRAIN.x[:2], TRAIN.y[:1])}, ValueError),

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import proxquant_np
 from proxquant_np.models import MLP, LSTMLanguageModel, ResNet, SmallCNN
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
@@ -83,5 +84,10 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_torch_is_imported_on_demand_only():
-    code = "import sys, proxquant_np; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, proxquant_np as pq; assert 'torch' not in sys.modules; "
+        "pq.interop.torch.to_torch(pq.models.MLP()); assert 'torch' in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'jax'"):
+        proxquant_np.interop.jax  # noqa: B018

@@ -12,6 +12,29 @@ from proxquant_np.training.fit import HISTOGRAM_EDGES
 COUNTS = np.arange(len(HISTOGRAM_EDGES) - 1).tolist()
 FRAMES = [{"epoch": 1, "counts": COUNTS}, {"epoch": 9, "counts": COUNTS[::-1]}]
 CURVES = {"binary_connect": [[0.1, 0.2], [0.2, 0.1]], "prox_quant": [[0.3, 0.0], [0.1, 0.0]]}
+RASTER = {"steps": 9, "flips": {"binary_connect": [[1, 8], []], "prox_quant": [[], []]}}
+OVER_TIME = {
+    "steps": 9,
+    "per_step": {"binary_connect": [0.1, 0.2], "prox_quant": [0.1, 0.0]},
+    "coordinates": {"binary_connect": [5, 3, 1], "prox_quant": [8, 1]},
+}
+FINITE = {
+    "summary": {
+        "prox_quant": {
+            "largest_gradient": 0.5,
+            "last_flip": 1,
+            "quantized": 3,
+            "theorem": {"no_flips_after": 3, "quantized": 4},
+            "theorem_step_by_step": {"no_flips_after": 2, "quantized": 3},
+        }
+    },
+    "curves": {
+        "step": [0, 2, 4],
+        "lam": [0.0, 0.4, 0.8],
+        "largest_gradient": [0.5, 0.3, 0.1],
+        "not_quantized": [1.0, 0.2, 0.0],
+    },
+}
 FIGURES = {
     "regularizers": (plotting.regularizers, plotting.regularizers_data(points=41)),
     "weight_filmstrip": (
@@ -20,10 +43,21 @@ FIGURES = {
     ),
     "sign_flips": (plotting.sign_flips, CURVES),
     "error_curves": (plotting.error_curves, CURVES),
+    "moreau_envelopes": (plotting.moreau_envelopes, plotting.moreau_envelopes_data(points=9)),
+    "prox_maps": (plotting.prox_maps, plotting.prox_maps_data(per_piece=3)),
+    "homotopy": (plotting.homotopy, plotting.homotopy_data(steps=5)),
+    "toy_pair": (plotting.toy_pair, plotting.toy_pair_data(rate=0.1)),
+    "landscapes": (plotting.landscapes, plotting.landscapes_data(steps=10)),
+    "regret": (plotting.regret, plotting.regret_data(horizons=(4, 8))),
+    "flip_frequency": (plotting.flip_frequency, plotting.flip_frequency_data(d=3, steps=30)),
+    "convergence_bound": (plotting.convergence_bound, plotting.convergence_bound_data(steps=5)),
+    "flip_raster": (plotting.flip_raster, RASTER),
+    "flips_over_time": (plotting.flips_over_time, OVER_TIME),
+    "finite_time": (plotting.finite_time, FINITE),
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", ["regularizers", "weight_filmstrip", "sign_flips", "flip_raster"])
 def test_figures_are_saved_with_their_data(name, tmp_path):
     function, data = FIGURES[name]
     for attempt in ("a", "b"):
@@ -33,7 +67,74 @@ def test_figures_are_saved_with_their_data(name, tmp_path):
         first, second = ((tmp_path / x / f"{name}{suffix}").read_bytes() for x in "ab")
         assert first == second
     assert (tmp_path / "a" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert all(ax.get_title() or ax.get_xlabel() for ax in function(data).axes)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_say_what_they_show_and_nothing_is_cut_off(name):
+    function, data = FIGURES[name]
+    figure = function(data)
+    assert all(ax.get_title() or ax.get_xlabel() for ax in figure.axes)
+    figure.draw_without_rendering()
+    drawn, page = figure.get_tightbbox(), figure.bbox_inches
+    assert min(drawn.p0) > -0.02 and (drawn.p1 < page.p1 + 0.02).all()
+
+
+def test_animations_repeat_for_ever(tmp_path):
+    data = plotting.homotopy_data(steps=4)
+    for attempt in "ab":
+        plotting.save_animation(plotting.homotopy_frames(data), tmp_path / attempt, fps=5)
+    gif = (tmp_path / "a.gif").read_bytes()
+    assert gif == (tmp_path / "b.gif").read_bytes()
+    assert gif.startswith(b"GIF89a") and b"NETSCAPE2.0\x03\x01\x00\x00\x00" in gif
+    assert gif.count(b"!\xf9\x04") == 3  # frames 0, 2 and 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "b.gif"]
+
+
+def test_envelopes_lie_below_and_touch_at_the_levels():
+    data = plotting.moreau_envelopes_data(points=9)  # -2, -1.5, ..., 2
+    for name, huber in (
+        ("BinaryL1", lambda r, s: r**2 / 2 / s if r < s else r - s / 2),
+        ("BinaryL2", lambda r, s: r**2 / 2 / (1 + s)),
+    ):
+        for s, envelope in zip(data["strengths"], data[name]["envelopes"], strict=True):
+            expected = [huber(abs(abs(w) - 1), s) for w in data["w"]]
+            assert np.allclose(envelope, expected, rtol=1e-5)
+            assert (np.array(envelope) <= data[name]["value"]).all()
+
+
+def test_pieces_of_prox_maps_meet_at_their_jumps():
+    data = plotting.prox_maps_data()
+    for one in data["sets"].values():
+        x = np.array(one["x"])
+        assert (x[1:, 0] == x[:-1, -1]).all() and (x[0, 0], x[-1, -1]) == (-2, 2)
+        for maps in (one["L1"], one["L2"]):
+            jumps = np.array(maps)[:, 1:, 0] - np.array(maps)[:, :-1, -1]
+            assert (jumps[0] == 0).all() and (np.diff(jumps, axis=0) >= 0).all()
+            assert (jumps[-1] > 0.5).all()
+
+
+def test_data_show_what_their_figures_claim():
+    homotopy, toys = plotting.homotopy_data(), plotting.toy_pair_data()
+    assert homotopy["iterates"][0] > 0 and homotopy["iterates"][-1] == -1
+    plus, minus = toys["$f_+$"], toys["$f_-$"]
+    assert plus["binary_connect"] == minus["binary_connect"]
+    assert (plus["prox_quant"][-1], minus["prox_quant"][-1]) == (-1, 1)
+    for name in ("convex, minimiser inside the cube", "nonconvex"):
+        one = plotting.landscapes_data()[name]
+        assert np.abs(one["prox_quant"][-1]).tolist() == [1, 1] and len(one["corners"]) > 1
+    rates = plotting.regret_data()
+    assert (np.array(rates["cube"]) <= rates["rate"]).all() and min(rates["corners"]) > 0.9
+    for one in plotting.flip_frequency_data().values():
+        assert np.allclose(one["predicted_time"], one["measured_time"], atol=2e-3)
+        assert (np.array(one["distance"]) <= one["distance_bound"]).all()
+    good, bad = list(plotting.convergence_bound_data().values())[1:]
+    for name in ("SmoothW", "BinaryL2"):
+        assert (np.array(good[name]["measured"]) <= good[name]["bound"]).all()
+        assert bad[name]["measured"][-1] > bad[name]["bound"][-1]
+
+
+def test_rounded_keeps_significant_digits():
+    assert plotting.style.rounded([1.23456789e-7, 1e-13, -123456.789]) == [1.23457e-7, 0, -123457.0]
 
 
 def test_prox_maps_are_not_joined_across_their_jumps():

@@ -16,6 +16,9 @@ import proxquant_np.functional as F
 from proxquant_np.optim import clip_grad_norm
 
 torch = pytest.importorskip("torch")
+
+import torch_twins  # noqa: E402
+
 DTYPES = st.sampled_from([np.float32, np.float64])
 
 
@@ -95,22 +98,6 @@ def test_clipping(max_norm, seed):
         np.testing.assert_allclose(p.grad, q.grad.numpy(), rtol=1e-5)
 
 
-class Twin(torch.nn.Module):
-    """The language model in PyTorch, with the same names."""
-
-    def __init__(self, vocabulary, embedding, hidden, layers, tied):
-        super().__init__()
-        self.embedding = torch.nn.Embedding(vocabulary, embedding)
-        self.lstm = torch.nn.LSTM(embedding, hidden, layers)
-        self.decoder = torch.nn.Linear(hidden, vocabulary)
-        if tied:
-            self.decoder.weight = self.embedding.weight
-
-    def forward(self, tokens, state):
-        output, state = self.lstm(self.embedding(tokens), state)
-        return self.decoder(output), state
-
-
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-9), (np.float32, 1e-2)])
 def test_language_model_follows_pytorch_for_20_adam_steps(tied, dtype, rtol):
@@ -120,7 +107,9 @@ def test_language_model_follows_pytorch_for_20_adam_steps(tied, dtype, rtol):
     small the gradient is, so an entry whose float32 gradient is all rounding may go either way.
     """
     model = pq.models.LSTMLanguageModel(7, 6, 6, 2, tie_weights=tied, rng=1, dtype=dtype)
-    twin = Twin(7, 6, 6, 2, tied).to(torch.float64 if dtype == np.float64 else torch.float32)
+    twin = torch_twins.LSTMLanguageModel(7, 6, 6, 2, tied=tied).to(
+        torch.float64 if dtype == np.float64 else torch.float32
+    )
     start = model.state_dict()
     twin.load_state_dict({name: torch.tensor(value) for name, value in start.items()})
     ours, theirs = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2
 from proxquant_np.theory import (
     Quadratic,
+    Ridge,
     SmoothW,
     f_plus,
     measured_beta,
@@ -91,6 +93,19 @@ def test_steps_too_large_climb():
     descent = run.descent()
     assert not holds(descent) and descent.left.max() > run.objective()[0]
     assert not holds(run.stationarity()) and not holds(run.rate())
+
+
+def test_gradients_of_batches_climb():
+    """Half of the loss at a time: each leads away from the minimum of their sum, so F rises."""
+    full = Ridge(np.array([[1.0], [1.0]]), np.array([-1.0, 1.0]))  # least at 0
+    halves = cycle([Ridge(full.a[i : i + 1], full.t[i : i + 1]) for i in (0, 1)])
+    loss = SimpleNamespace(
+        value=full.value, gradient=lambda w: 2 * next(halves).gradient(w), beta=full.beta, lower=0.0
+    )
+    run = run_prox_gradient(loss, SmoothW(), np.zeros(1), 0.0, 50)
+    assert not holds(run.descent())
+    exact = run_prox_gradient(full, SmoothW(), np.zeros(1), 0.0, 50)
+    assert holds(exact.descent()) and not exact.moves().any()
 
 
 class HalfProx(SmoothW):

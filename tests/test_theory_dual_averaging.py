@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
 from proxquant_np.optim import SGD, DualAveraging
-from proxquant_np.prox import BinaryL1, LevelsL1, LevelsL2, sign_pm
+from proxquant_np.prox import BinaryL1, LevelsL1, LevelsL2, MultiBitL2, TernaryL2, sign_pm
+from proxquant_np.prox.brute_force import multibit_codes, ternary_codes
 from proxquant_np.theory import (
     Kink,
     Quadratic,
@@ -19,6 +20,7 @@ from proxquant_np.theory import (
     by_projection,
     by_straight_through,
     f_plus,
+    quadratic_on_cube,
     random_ridge,
     regret,
 )
@@ -116,6 +118,52 @@ def test_enumeration_in_twelve_dimensions():
     assert len(np.unique(ways[0], axis=0)) > 3  # it did move
     with pytest.raises(ValueError, match="16777216 points"):
         by_enumeration(loss.gradient, np.zeros(12), [1.0], (-1, 0, 1, 2))
+
+
+FITTED = {
+    "ternary": (TernaryL2(symmetric=True), list(ternary_codes(4, symmetric=True))),
+    "1 bit": (MultiBitL2(1), list(multibit_codes(4, 1))),
+    "2 bits": (MultiBitL2(2, projection="exact"), list(multibit_codes(4, 2))),
+}
+
+
+def least_literally(z0, total, codes):
+    """min <total, w> + 1/2 ||w - z0||^2 over w = B a, every B in codes, a from normal equations."""
+    b = np.array(codes)
+    points = b @ np.linalg.pinv(b.mT @ b) @ b.mT @ (z0 - total)
+    return (points @ total + 0.5 * np.square(points - z0).sum(axis=1)).min()
+
+
+@pytest.mark.parametrize(("r", "codes"), FITTED.values(), ids=FITTED)
+@every_schedule
+@given(seeds)
+def test_with_fitted_levels_too(r, codes, lrs, seed):
+    """Q = {B a}, infinite: the closed form attains the literal minimum, and straight-through it."""
+    rng = np.random.default_rng(seed)
+    loss, _ = quadratic_on_cube(rng, 4)
+    z0, lrs = rng.normal(size=4), lrs[:5]
+    _, iterates, gradients = by_projection(loss.gradient, z0, lrs, r.project)
+    for t, w in enumerate(iterates):
+        total = lrs[:t] @ gradients[:t]
+        reached = total @ w + 0.5 * np.square(w - z0).sum()
+        assert np.isclose(reached, least_literally(z0, total, codes), rtol=1e-9, atol=1e-9)
+    through = by_straight_through(loss.value, z0, lrs, r.project)
+    assert np.allclose(through, iterates, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "r"),
+    [("ternary", TernaryL2(symmetric=True, projection="threshold")), ("2 bits", MultiBitL2(2))],
+)
+def test_a_heuristic_projection_is_not_dual_averaging(name, r):
+    """Companion: the closed form is the argmin only if P_Q is exact."""
+    exact, codes = FITTED[name]
+    for z0 in np.random.default_rng(0).normal(size=(50, 4)):
+        least = least_literally(z0, np.zeros(4), codes)
+        assert np.isclose(0.5 * np.square(exact.project(z0) - z0).sum(), least)
+        if 0.5 * np.square(r.project(z0) - z0).sum() > 1.01 * least:
+            return
+    raise AssertionError(f"{r} was exact throughout")
 
 
 # Companions: what the equality needs

@@ -108,6 +108,8 @@ def test_binary_connect_solves_pairs_that_differ_on_q():
 
 # Theorem 3: the Frank-Wolfe twin
 
+HALF = Quadratic(np.eye(1), np.array([-0.5]))  # its minimiser is 1/2
+
 
 @given(dims, st.sampled_from([0.125, 1.0, 4.0]), st.data())
 def test_the_running_mean_is_frank_wolfe_exactly(d, lr, data):
@@ -118,6 +120,23 @@ def test_the_running_mean_is_frank_wolfe_exactly(d, lr, data):
     signs = binary_connect(loss.gradient, np.zeros(d), lr, 25)
     means = frank_wolfe(loss.gradient, np.array([Fraction(1)] * d), 25)
     assert (means * np.arange(1, 26)[:, None] == np.cumsum(signs, axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "z0", "lrs"),
+    [
+        (HALF, 0.0, np.full(25, 0.25)),
+        (HALF, -3.0, np.full(25, 0.25)),  # another start
+        (HALF, 0.0, 1 / np.arange(1, 26)),  # decreasing steps
+        (Ridge(np.array([[2.0]]), np.array([1.0])), 0.0, np.full(25, 0.25)),  # not quadratic
+    ],
+    ids=["holds", "start", "steps", "loss"],
+)
+def test_the_twin_needs_a_quadratic_a_start_at_zero_and_constant_steps(loss, z0, lrs):
+    run = by_projection(loss.gradient, np.array([z0]), lrs, sign_pm)
+    means = np.cumsum(run.iterates[:-1], axis=0) / np.arange(1, 26)[:, None]
+    twin = frank_wolfe(loss.gradient, np.ones(1), 25)
+    assert np.allclose(means, twin) == (loss is HALF and z0 == 0 and lrs[-1] == 0.25)
 
 
 @given(seeds, dims, st.data())
@@ -244,6 +263,29 @@ def test_signs_are_frozen_after_one_step_and_quantized_in_time(seed, lr_times_bo
         assert (np.abs(w[-1]) == 1).all()
 
 
+@given(seeds, st.floats(0.01, 0.99), positive)
+def test_a_bound_for_each_step_is_enough(seed, lr_times_bound, bound):
+    """lambda_t need only exceed the gradients of its own step and of the next."""
+    rng, lr, n = np.random.default_rng(seed), lr_times_bound / bound, 60
+    bounds = bound * rng.uniform(0, 1, n + 1)
+    lams = np.maximum(bounds[:-1], bounds[1:]) * 1.01 + 1e-6
+    w0 = np.concatenate([[-1.0, 1.0, 0.0], rng.uniform(-2, 2, 5)])
+    g = [bounded(rng, b, w0.shape) for b in bounds[:-1]]
+    w = prox_gradient(given_gradients(g), BinaryL1(), w0, lr, lams)
+    assert not flips(w[1:]).any() and (w[:, :2] == w0[:2]).all()
+    away, travelled = distance(w).max(axis=1), np.cumsum(lr * (lams - bounds[:-1]))
+    if travelled[-1] > away[0] + 1e-9:
+        steps = steps_to_quantize(away[0] + 1e-9, lr, lams, bounds[:-1])
+        assert (away[steps:] == 0).all()
+
+
+def test_lambda_must_exceed_the_gradient_of_the_next_step_too():
+    """Companion: |g| = 1/2, then 8, against lambda = 1, then 9: the second step flips the sign."""
+    g = [np.array([0.5]), np.array([8.0])]
+    w = prox_gradient(given_gradients(g), BinaryL1(), [0.0625], 0.0625, [1.0, 9.0])
+    assert w[1:, 0].tolist() == [0.09375, -0.96875] and flips(w[1:]) == 1
+
+
 def test_the_time_bound_is_reached():
     """A gradient of size G that always leads away from the level; all numbers are exact."""
     lr, lam = 0.125, 1.5
@@ -256,7 +298,7 @@ def test_the_time_bound_is_reached():
 
 
 @pytest.mark.parametrize(
-    ("lams", "message"), [([2.0, 1.0], "goes down to 1.0"), ([2.0], "length 1")]
+    ("lams", "message"), [([2.0, 1.0], r"lams\[1\] is 1.0"), ([2.0], "length 1")]
 )
 def test_steps_to_quantize_refuses(lams, message):
     with pytest.raises(ValueError, match=message):
@@ -308,6 +350,17 @@ def test_a_step_of_one_over_the_gradient_lets_levels_go():
         assert (np.abs(w) == 1).all() and flips(w) >= 1
     assert flips(w) == 10
     assert flips(prox_gradient(sign_pm, BinaryL1(), [-1.0], 0.999, [2.0] * 10)) == 0
+
+
+def test_rising_steps_let_signs_change():
+    """Companion, lr constant: lr G < 1 in both steps, but what the first leaves the second takes.
+
+    Falling steps would do: the size that the prox leaves, lr_t lambda_t, exceeds lr_{t+1} G too.
+    """
+    w = prox_gradient(sign_pm, BinaryL1(), [0.0625], 0.0625, [1.5])
+    assert w[1] == 0.09375
+    for lr, flip in ((0.5, True), (0.0625, False), (0.03125, False)):
+        assert flips(prox_gradient(sign_pm, BinaryL1(), w[1], lr, [1.5])) == flip
 
 
 @pytest.mark.parametrize("r", [BinaryL2(), SmoothW()], ids=repr)

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from op_registry import OPS
+from strategies import entries, seeds
 
 import proxquant_np.functional as F
 from proxquant_np import Tensor
@@ -147,6 +151,57 @@ def test_same_as_pytorch(ours, theirs, inputs, dtype, tolerance):
     z.backward(torch.from_numpy(v))
     for a, b in zip(mine, torchs, strict=True):
         same(a.grad, b.grad, tolerance)
+
+
+def as_pytorch(name):
+    """PyTorch's function of that name, taking the arguments that the registry draws."""
+    others = {"max": torch.amax, "min": torch.amin, "batch_norm": TF.batch_norm}
+    theirs = others.get(name) or getattr(torch, name, None) or getattr(TF, name, None)
+
+    def call(*tensors, **options):
+        if name == "getitem":
+            return tensors[0][options["index"]]
+        if name in ("max", "min") and options["dim"] is None:
+            options["dim"] = ()
+        if name == "reshape":
+            options["shape"] = np.atleast_1d(options["shape"]).tolist()
+        if name == "cross_entropy":
+            options["target"] = torch.from_numpy(options["target"])
+        return theirs(*tensors, **options)
+
+    return call
+
+
+def unlike_pytorch(name, options):
+    """Arguments that NumPy takes and PyTorch does not."""
+    if name == "getitem":
+        index = options["index"]
+        parts = index if isinstance(index, tuple) else (index,)
+        return any(isinstance(i, slice) and (i.step or 1) < 0 for i in parts)
+    return name == "clip" and options["min"] is options["max"] is None
+
+
+@pytest.mark.filterwarnings("ignore:var... degrees of freedom:UserWarning")  # where nothing is left
+@pytest.mark.parametrize("op", [op for op in OPS if op.name != "dropout"], ids=lambda op: op.name)
+@given(data=st.data(), seed=seeds, kind=st.sampled_from([(np.float64, 1e-10), (np.float32, 1e-4)]))
+def test_same_as_pytorch_for_drawn_shapes(op, data, seed, kind):
+    dtype, tolerance = kind
+    shapes, options = data.draw(op.arguments)
+    assume(not unlike_pytorch(op.name, options))
+    arrays = op.domain(*(entries(shape, seed, i) for i, shape in enumerate(shapes)))
+    arrays = [x.astype(dtype) for x in arrays]
+    mine = [Tensor(x, requires_grad=True) for x in arrays]
+    torchs = [torch.tensor(x, requires_grad=True) for x in arrays]
+    y, z = op(*mine, **options), op.arrange(as_pytorch(op.name), *torchs, **options)
+    same(y.data, z, tolerance)
+    v = np.random.default_rng(seed).normal(size=y.shape).astype(dtype)
+    y.backward(v)
+    z.backward(torch.from_numpy(v))
+    for a, b in zip(mine, torchs, strict=True):
+        if b.grad is None:  # a condition has none, ours or theirs
+            assert a.grad is None
+        else:
+            same(a.grad, b.grad, tolerance)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-4)])

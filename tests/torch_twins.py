@@ -1,4 +1,6 @@
-"""The convolutional models in PyTorch, layer by layer as they are usually written there."""
+"""The models in PyTorch, layer by layer as they are usually written there."""
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -72,3 +74,38 @@ class Normalized(nn.BatchNorm2d):
     def forward(self, x):
         """Apply both."""
         return TF.relu(super().forward(x))
+
+
+class MLP(nn.Module):
+    """Linear, batch norm, ReLU."""
+
+    def __init__(self, sizes=(64, 64, 64, 10), batch_norm=True):
+        super().__init__()
+        layers = []
+        for n_in, n_out in pairwise(sizes[:-1]):
+            layers.append(nn.Linear(n_in, n_out, bias=not batch_norm))
+            layers += [nn.BatchNorm1d(n_out)] if batch_norm else []
+            layers.append(nn.ReLU())
+        self.layers = nn.Sequential(*layers, nn.Linear(*sizes[-2:]))
+
+    def forward(self, x):
+        """(n, sizes[0]) to logits."""
+        return self.layers(x)
+
+
+class LSTMLanguageModel(nn.Module):
+    """Embedding, LSTM, linear."""
+
+    def __init__(self, vocabulary, embedding, hidden, layers=1, dropout=0.0, tied=False):
+        super().__init__()
+        self.drop = nn.Dropout(dropout)
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.lstm = nn.LSTM(embedding, hidden, layers, dropout=dropout)
+        self.decoder = nn.Linear(hidden, vocabulary)
+        if tied:
+            self.decoder.weight = self.embedding.weight
+
+    def forward(self, tokens, state=None):
+        """Tokens (T, n) and a state to logits and the next state."""
+        output, state = self.lstm(self.drop(self.embedding(tokens)), state)
+        return self.decoder(self.drop(output)), state

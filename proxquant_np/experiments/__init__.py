@@ -2,5 +2,6 @@
 
 runner.py         runs the cells of an experiment in parallel, one JSON record each
 statistics.py     paired comparisons and verdicts
+tasks.py          the networks and data that the main comparison runs on
 binary_digits.py  ProxQuant against BinaryConnect on handwritten digits, binary weights
 """

@@ -8,6 +8,9 @@ Seeds are paired: one seed is one full-precision network and one data order for 
 Hyperparameters come from `search`, which gives every method the same number of random trials on
 the validation split; what it chose, and every trial, is in binary_digits.json. `reproduce` reads
 the test split, once, after everything is fixed.
+
+The same protocol runs on the other networks of tasks.py: `model` says which, and each has a choice
+of its own beside this file.
 """
 
 from __future__ import annotations
@@ -16,19 +19,19 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from proxquant_np import models, nn, optim, prox
-from proxquant_np.data import load_digits
+from proxquant_np import nn, optim, prox
+from proxquant_np.data import Splits
 from proxquant_np.experiments.runner import environment, run_cells, write_text
 from proxquant_np.experiments.statistics import compare
+from proxquant_np.experiments.tasks import TASKS, Task
 from proxquant_np.training import fit, metrics
 
-CHOSEN = Path(__file__).with_suffix(".json")
 FULL_PRECISION = "full_precision"
 METHODS = {
     "binary_connect": "BinaryConnect (lazy, hard)",
@@ -39,32 +42,24 @@ METHODS = {
 FRAMES = 6  # of the weights' histogram kept in a record
 
 
-@dataclass(frozen=True)
-class Setting:
-    """How long each phase lasts, in steps, and the batch."""
-
-    full_precision_steps: int = 2000
-    quantizing_steps: int = 6000
-    fine_tuning_steps: int = 500
-    batch_size: int = 32
-
-
-QUICK = Setting(full_precision_steps=400, quantizing_steps=800, fine_tuning_steps=100)
-
-
 def optimizer_for(
-    method: str, model: nn.Module, steps: int, lr: float, reach: float = 0.0
+    method: str,
+    model: nn.Module,
+    steps: int,
+    lr: float,
+    reach: float = 0.0,
+    regularizer: prox.Regularizer = TASKS["mlp"].regularizer,
 ) -> optim.QuantizedOptimizer:
     """One cell of the table around Adam, as published: weights clipped to [-1, 1].
 
     The soft cells raise lambda_t = rate * t. The rate follows from `reach`: for ProxQuant, the sum
-    of all strengths, which is how far the prox alone can carry a weight (a weight at 0 has to
-    travel 1); for ProxConnect, whose prox acts on the latent afresh each step, the last strength
-    (with 1 or more its last weights are binary).
+    of all strengths, which is how far BinaryL1's prox alone can carry a weight (a weight at 0 has
+    to travel 1) and with an L2 prox what e^-reach remains of its gap; for ProxConnect, whose prox
+    acts on the latent afresh each step, the last strength (with 1 or more BinaryL1's last weights
+    are binary, an L2 prox's are within 1 / (1 + reach) of the gap).
     """
     params = nn.quantizable_parameters(model)
     base = optim.Adam(model.parameters(), lr)
-    regularizer = prox.BinaryL1()
     wrapper = {"binary_connect": optim.DualAveraging, "prox_connect": optim.DualAveraging}.get(
         method, optim.ProxGradient
     )
@@ -76,63 +71,65 @@ def optimizer_for(
     return wrapper(base, params, regularizer, homotopy, clip=True)
 
 
-def train_full_precision(seed: int, setting: Mapping[str, int], lr: float) -> dict[str, Any]:
+def train_full_precision(
+    seed: int, setting: Mapping[str, float], lr: float, model: str = "mlp"
+) -> dict[str, Any]:
     """The warm start of one seed: its measurements and its weights as nested lists."""
-    setting, start = Setting(**setting), time.perf_counter()
-    digits = load_digits()
-    model = models.MLP(rng=seed)
+    task, start = TASKS[model], time.perf_counter()
+    data, network = task.load(), task.build(seed)
     history = fit(
-        model,
-        optim.Adam(model.parameters(), lr),
-        digits.train,
-        steps=setting.full_precision_steps,
-        batch_size=setting.batch_size,
-        validation=digits.validation,
-        regularizer=prox.BinaryL1(),
+        network,
+        optim.Adam(network.parameters(), lr),
+        data.train,
+        steps=setting["full_precision_steps"],
+        validation=data.validation,
+        regularizer=task.regularizer,
         seed=seed,
         progress=False,
+        **_reading(setting),
     )
     seconds = time.perf_counter() - start
     return {
-        **_measure(model, digits),
+        **_measure(task, network, data, setting),
         "sign_change": None,
         "flip_rate": None,
         "gap": history.epochs["quantization_gap"][-1] if history.epochs else None,
         "seconds": seconds,
         "epochs": _epochs(history),
-        "weights": {name: value.tolist() for name, value in model.state_dict().items()},
+        "weights": {name: value.tolist() for name, value in network.state_dict().items()},
     }
 
 
 def train_quantized(
     method: str,
     seed: int,
-    setting: Mapping[str, int],
+    setting: Mapping[str, float],
     hyperparameters: Mapping[str, float],
     weights: Mapping[str, Any],
+    model: str = "mlp",
 ) -> dict[str, Any]:
     """Quantize the network with these weights by one method; its measurements."""
-    setting, start = Setting(**setting), time.perf_counter()
-    digits = load_digits()
-    model = models.MLP(rng=seed)
-    model.load_state_dict(weights)
-    params = nn.quantizable_parameters(model)
+    task, start = TASKS[model], time.perf_counter()
+    data, network = task.load(), task.build(seed)
+    network.load_state_dict(weights)
+    params = nn.quantizable_parameters(network)
     initial = {name: p.data.copy() for name, p in params.items()}
-    common = dict(
-        batch_size=setting.batch_size, validation=digits.validation, seed=seed, progress=False
+    common = dict(validation=data.validation, seed=seed, progress=False, **_reading(setting))
+    steps = setting["quantizing_steps"]
+    optimizer = optimizer_for(
+        method, network, steps, regularizer=task.regularizer, **hyperparameters
     )
-    steps = setting.quantizing_steps
-    optimizer = optimizer_for(method, model, steps, **hyperparameters)
-    history = fit(model, optimizer, digits.train, steps=steps, **common)
+    history = fit(network, optimizer, data.train, steps=steps, **common)
     gap = metrics.quantization_gap(params, optimizer.regularizer)
 
     optim.quantize_and_freeze(params, optimizer.regularizer)
-    nn.recalibrate_batch_norm(model, np.array_split(digits.train.x, 8))
-    rest = [p for p in model.parameters() if p.requires_grad]
-    fit(model, optim.Adam(rest, 1e-3), digits.train, steps=setting.fine_tuning_steps, **common)
+    if any(isinstance(module, nn.BatchNorm1d) for _, module in network.named_modules()):
+        nn.recalibrate_batch_norm(network, np.array_split(data.train.x, 8))
+    rest = [p for p in network.parameters() if p.requires_grad]
+    fit(network, optim.Adam(rest, 1e-3), data.train, steps=setting["fine_tuning_steps"], **common)
     late = history.steps["change_from_last_step"][-max(1, steps // 10) :]
     return {
-        **_measure(model, digits),
+        **_measure(task, network, data, setting),
         "sign_change": metrics.sign_change(initial, params),
         "flip_rate": float(np.mean(late)),
         "gap": gap,
@@ -141,11 +138,24 @@ def train_quantized(
     }
 
 
-def _measure(model: nn.Module, digits: Any) -> dict[str, float]:
+def _reading(setting: Mapping[str, float]) -> dict[str, float]:
+    """What of a setting are arguments of `fit`."""
+    return {name: value for name, value in setting.items() if not name.endswith("_steps")}
+
+
+def _measure(
+    task: Task, model: nn.Module, data: Splits, setting: Mapping[str, float]
+) -> dict[str, Any]:
+    reading = {}
+    if "length" in setting:
+        reading = {name: setting[name] for name in ("batch_size", "length")}
+    validation = metrics.evaluate(model, *data.validation, **reading)
+    test = metrics.evaluate(model, *data.test, **reading)
     return {
-        "validation_loss": metrics.evaluate(model, *digits.validation).loss,
-        "validation_error": metrics.evaluate(model, *digits.validation).error,
-        "test_error": metrics.evaluate(model, *digits.test).error,
+        "validation_loss": validation.loss,
+        f"validation_{task.measure}": getattr(validation, task.measure),
+        f"test_{task.measure}": getattr(test, task.measure),
+        **task.source(),
     }
 
 
@@ -157,22 +167,34 @@ def _epochs(history: Any) -> dict[str, Any]:
     return {**{k: [round(x, 6) for x in v] for k, v in epochs.items()}, "frames": frames}
 
 
-def chosen_hyperparameters() -> dict[str, dict[str, float]]:
+def chosen_hyperparameters(model: str = "mlp") -> dict[str, dict[str, float]]:
     """What `search` chose, by method."""
-    return json.loads(CHOSEN.read_text("utf-8"))["chosen"]
+    return json.loads(TASKS[model].choice.read_text("utf-8"))["chosen"]
+
+
+def _cell(model: str, **arguments: Any) -> dict[str, Any]:
+    """A cell's arguments; those of the MLP do not name it (its records are older than the rest)."""
+    return arguments if model == "mlp" else {**arguments, "model": model}
 
 
 def reproduce(
-    seeds: int, out: Path, *, quick: bool = False, jobs: int = 2, progress: bool = True
+    seeds: int,
+    out: Path,
+    *,
+    model: str = "mlp",
+    quick: bool = False,
+    jobs: int = 2,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Run (or read) every cell for seeds 0..seeds-1 and write the summary to out/summary.json."""
-    setting, chosen = asdict(QUICK if quick else Setting()), chosen_hyperparameters()
+    task, chosen = TASKS[model], chosen_hyperparameters(model)
+    setting = asdict(task.quick if quick else task.setting)
     common = dict(jobs=jobs, out=out / "records", progress=progress)
     networks = run_cells(
         train_full_precision,
         {
-            f"{FULL_PRECISION}-seed{seed}": dict(
-                seed=seed, setting=setting, **chosen[FULL_PRECISION]
+            f"{FULL_PRECISION}-seed{seed}": _cell(
+                model, seed=seed, setting=setting, **chosen[FULL_PRECISION]
             )
             for seed in range(seeds)
         },
@@ -181,7 +203,8 @@ def reproduce(
     )
     networks = dict(zip(range(seeds), networks.values(), strict=True))
     cells = {
-        f"{method}-seed{seed}": dict(
+        f"{method}-seed{seed}": _cell(
+            model,
             method=method,
             seed=seed,
             setting=setting,
@@ -196,28 +219,32 @@ def reproduce(
     for method in METHODS:
         results[method] = [records[f"{method}-seed{seed}"] for seed in range(seeds)]
     summary = {
+        "model": model,
+        **task.source(),
         "setting": {"seeds": seeds, "quick": quick, **setting},
         "hyperparameters": chosen,
         "environment": environment(),
-        "methods": {method: _summarise(method, results) for method in results},
+        "methods": {m: _summarise(m, results, f"test_{task.measure}") for m in results},
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return {**summary, "records": results}
 
 
-def _summarise(method: str, results: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _summarise(
+    method: str, results: Mapping[str, list[dict[str, Any]]], measure: str
+) -> dict[str, Any]:
     runs = results[method]
-    errors = [run["test_error"] for run in runs]
+    errors = [run[measure] for run in runs]
     summary: dict[str, Any] = {
-        "test_error": errors,
-        "test_error_mean": float(np.mean(errors)),
-        "test_error_std": float(np.std(errors, ddof=1)) if len(errors) > 1 else None,
+        measure: errors,
+        f"{measure}_mean": float(np.mean(errors)),
+        f"{measure}_std": float(np.std(errors, ddof=1)) if len(errors) > 1 else None,
     }
     for name in ("sign_change", "flip_rate", "gap", "seconds"):
         values = [run[name] for run in runs if run[name] is not None]
         summary[name] = float(np.mean(values)) if values else None
     if method != "binary_connect":
-        difference = compare(errors, [run["test_error"] for run in results["binary_connect"]])
+        difference = compare(errors, [run[measure] for run in results["binary_connect"]])
         summary["minus_binary_connect"] = {
             k: None if isinstance(v, float) and not math.isfinite(v) else v
             for k, v in difference._asdict().items()
@@ -227,24 +254,28 @@ def _summarise(method: str, results: Mapping[str, list[dict[str, Any]]]) -> dict
 
 def table(result: Mapping[str, Any]) -> str:
     """The summary as text, one method a line."""
-    setting = result["setting"]
+    setting, task = result["setting"], TASKS[result["model"]]
+    measure, value, scale = f"test_{task.measure}", ".2%", 100
+    unit = "percentage points"
+    if task.measure == "perplexity":
+        value, scale, unit = ".3f", 1, ""
     lines = [
-        f"Binary weights on the UCI digits, MLP 64-64-64-10, {setting['seeds']} paired seeds",
+        f"{task.title}, {setting['seeds']} paired seeds",
         "",
-        f"{'':34}{'test error':>15}{'minus BinaryConnect [95%]':>30}"
+        f"{'':34}{measure.replace('_', ' '):>15}{'minus BinaryConnect [95%]':>30}"
         f"{'signs':>8}{'flips':>9}{'gap':>8}{'':>2}{'time':>6}",
-        f"{'':34}{'mean +- std':>15}{'percentage points':>30}"
+        f"{'':34}{'mean +- std':>15}{unit:>30}"
         f"{'changed':>8}{'per step':>9}{'before':>8}{'':>2}{'':>6}",
     ]
     names = {FULL_PRECISION: "full precision (the warm start)", **METHODS}
     for method, s in result["methods"].items():
-        std = s["test_error_std"]
-        error = f"{s['test_error_mean']:.2%}" + ("" if std is None else f" +- {std:.2%}")
+        mean, std = s[f"{measure}_mean"], s[f"{measure}_std"]
+        error = f"{mean:{value}}" + ("" if std is None else f" +- {std:{value}}")
         difference = ""
         if d := s.get("minus_binary_connect"):
-            difference = f"{100 * d['mean']:+.2f}"
+            difference = f"{scale * d['mean']:+.2f}"
             if d["low"] is not None:
-                difference += f" [{100 * d['low']:+.2f}, {100 * d['high']:+.2f}]"
+                difference += f" [{scale * d['low']:+.2f}, {scale * d['high']:+.2f}]"
         shown = [
             f"{s[k]:{f}}" if s[k] is not None else ""
             for k, f in (("sign_change", ".1%"), ("flip_rate", ".3%"), ("gap", ".4f"))
@@ -257,7 +288,8 @@ def table(result: Mapping[str, Any]) -> str:
     lines += [
         "",
         "signs changed: against the warm start, at the end; flips per step: over the last tenth of",
-        "the quantizing phase; gap before: mean distance to +-1 before projecting; time: a run.",
+        f"the quantizing phase; gap before: mean distance to {task.levels} before projecting; "
+        "time: a run.",
         f'The claim "ProxQuant errs less than BinaryConnect" is {verdict} '
         f"({setting['seeds']} seeds, {setting['quantizing_steps']} quantizing steps).",
     ]
@@ -267,7 +299,10 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
-    """Draw the four figures of a finished `reproduce` into `out`; their paths."""
+    """Draw the figures of a finished `reproduce` into `out`; their paths.
+
+    Four; the two that show the levels -1 and +1 are left out where the levels are others.
+    """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
     runs = result["records"]
@@ -275,15 +310,14 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
     def over_epochs(name: str) -> dict[str, list[list[float]]]:
         return {method: [run["epochs"][name] for run in runs[method]] for method in METHODS}
 
-    figures = {
-        "regularizers": (plotting.regularizers, plotting.regularizers_data()),
-        "weights": (
-            plotting.weight_filmstrip,
-            {m: runs[m][0]["epochs"]["frames"] for m in ("binary_connect", "prox_quant")},
-        ),
+    figures: dict[str, Any] = {
         "sign_flips": (plotting.sign_flips, over_epochs("change_from_last_epoch")),
         "error_curves": (plotting.error_curves, over_epochs("quantized_error")),
     }
+    if TASKS[result["model"]].levels == "+-1":
+        frames = {m: runs[m][0]["epochs"]["frames"] for m in ("binary_connect", "prox_quant")}
+        figures["regularizers"] = plotting.regularizers, plotting.regularizers_data()
+        figures["weights"] = plotting.weight_filmstrip, frames
     for name, (function, data) in figures.items():
         plotting.save_figure(function(data), data, out / name)
     return [out / f"{name}.png" for name in figures]
@@ -301,13 +335,22 @@ SPACE = {  # log-uniform
 }
 
 
-def search(trials: int, out: Path = CHOSEN, *, jobs: int = 2, progress: bool = True) -> None:
+def search(
+    trials: int,
+    out: Path | None = None,
+    *,
+    model: str = "mlp",
+    jobs: int = 2,
+    progress: bool = True,
+) -> Path:
     """Random search, the same number of trials for every method, on the validation split.
 
-    A trial's score is its validation error (then loss) averaged over SEARCH_SEEDS. Writes the
-    choice of each method and every trial to `out`.
+    A trial's score is its validation error (then loss) averaged over SEARCH_SEEDS, or its
+    perplexity. Writes the choice of each method and every trial to `out`, by default the file that
+    `reproduce` reads.
     """
-    setting = asdict(Setting())
+    task = TASKS[model]
+    setting, scored = asdict(task.setting), (f"validation_{task.measure}", "validation_loss")
     rng = np.random.default_rng(0)
     draws = {
         method: [
@@ -326,9 +369,10 @@ def search(trials: int, out: Path = CHOSEN, *, jobs: int = 2, progress: bool = T
         for i, h in enumerate(hyperparameters):
             for seed in SEARCH_SEEDS:
                 cells[f"{i}-{seed}"] = (
-                    dict(seed=seed, setting=setting, **h)
+                    _cell(model, seed=seed, setting=setting, **h)
                     if method == FULL_PRECISION
-                    else dict(
+                    else _cell(
+                        model,
                         method=method,
                         seed=seed,
                         setting=setting,
@@ -342,14 +386,10 @@ def search(trials: int, out: Path = CHOSEN, *, jobs: int = 2, progress: bool = T
         for i, h in enumerate(hyperparameters):
             runs = [results[f"{i}-{seed}"] for seed in SEARCH_SEEDS]
             scores = {
-                name: round(float(np.mean([run[name] for run in runs])), 6)
-                for name in ("validation_error", "validation_loss")
+                name: round(float(np.mean([run[name] for run in runs])), 6) for name in scored
             }
             log[method].append({**h, **scores})
-        best = min(
-            range(trials),
-            key=lambda i: (log[method][i]["validation_error"], log[method][i]["validation_loss"]),
-        )
+        best = min(range(trials), key=lambda i: [log[method][i][name] for name in scored])
         chosen[method] = hyperparameters[best]
         if method == FULL_PRECISION:
             networks = {seed: results[f"{best}-{seed}"] for seed in SEARCH_SEEDS}
@@ -361,4 +401,6 @@ def search(trials: int, out: Path = CHOSEN, *, jobs: int = 2, progress: bool = T
         "environment": environment(),
         "trials": log,
     }
+    out = task.choice if out is None else out
     write_text(out, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return out

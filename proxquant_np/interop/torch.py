@@ -1,12 +1,10 @@
-"""Exchange of parameters with PyTorch; `import proxquant_np.interop.torch` when it is needed.
+"""Exchange of parameters with PyTorch, which is imported when `pq.interop.torch` is first named.
 
 Names, shapes and layouts of parameters and buffers are PyTorch's throughout this package, so a
 state passes from one to the other under its own names:
 
-    from proxquant_np.interop.torch import from_torch, to_torch
-
-    from_torch(model, torch_model.state_dict())
-    torch_model.load_state_dict(to_torch(model))
+    pq.interop.torch.from_torch(model, torch_model.state_dict())
+    torch_model.load_state_dict(pq.interop.torch.to_torch(model))
 """
 
 from __future__ import annotations

@@ -23,6 +23,10 @@ Proof: the gradient moves w_i by at most lr G, and the distance with it; the pro
 lr lambda_t off, or all there is. That is 1. It leaves |w_i| >= min(1, lr lambda_t) > lr G, which is
 too far from 0 for the next step to cross it, and the prox itself never does. That is 2.
 
+G may change with t: 1 uses lambda_t > G_t alone, and 2 besides lambda_t > G_{t+1}, which keeps the
+next step from crossing. So what counts is not the largest gradient of a run, but whether lambda
+stays above each as it comes.
+
 Without lr G < 1 a step from +1 may reach the side of -1, where the prox completes the flip; 1 is
 still true. 1 also holds for LevelsL1 with any levels.
 """
@@ -108,20 +112,22 @@ def inner_distance(loss: Quadratic, minimiser: Floats, t: int) -> float:
 
 
 def steps_to_quantize(
-    distance: float, lr: float, lams: Sequence[float], gradient_bound: float
+    distance: float, lr: float, lams: Sequence[float], gradient_bound: float | Sequence[float]
 ) -> int:
-    """The steps after which every weight is at a level: lr sum_{t<n} (lambda_t - G) >= distance.
+    """The steps after which every weight is at a level: lr sum_{t<n} (lambda_t - G_t) >= distance.
 
     The least such n. distance: the largest of a weight to its nearest level, as the phase begins.
-    lams: lambda_t > G from the beginning of the phase on, enough of them, else ValueError.
+    lams: lambda_t > G_t from the beginning of the phase on, enough of them, else ValueError.
+    gradient_bound: G, or one for each lambda.
     """
-    lams = np.asarray(lams, np.float64)
-    if not (lams > gradient_bound).all():
+    excess = np.asarray(lams, np.float64) - gradient_bound
+    if not (excess > 0).all():
+        t = int(np.argmax(excess <= 0))
         raise ValueError(
-            f"lams goes down to {lams.min()}; the theorem needs more than gradient_bound, "
-            f"{gradient_bound}"
+            f"lams[{t}] is {lams[t]}; the theorem needs more than gradient_bound, "
+            f"{np.broadcast_to(gradient_bound, excess.shape)[t]}"
         )
-    travelled = np.concatenate([[0.0], np.cumsum(lr * (lams - gradient_bound))])
+    travelled = np.concatenate([[0.0], np.cumsum(lr * excess)])
     if travelled[-1] < distance:
         raise ValueError(
             f"lams (length {len(lams)}) moves weights by {travelled[-1]} only, less than the "

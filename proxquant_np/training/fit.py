@@ -21,9 +21,9 @@ import numpy as np
 
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
-from proxquant_np.data import Split
+from proxquant_np.data import Split, chunks
 from proxquant_np.nn import Module, quantizable_parameters
-from proxquant_np.optim import Optimizer, QuantizedOptimizer
+from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
 from proxquant_np.prox import Regularizer
 from proxquant_np.training import metrics
 from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -38,7 +38,8 @@ class History:
     `steps`, one entry a step: loss and error on the batch (before the step), lr, strength (of the
     step's map; infinite for a projection, 0 for a base optimizer), sign change against the start
     and against the step before. `epochs`, one entry an epoch: mean training loss and error,
-    validation loss and error of the weights in use, and the error with them quantized (in a copy),
+    validation loss and error of the weights in use, and the error with them quantized (in a copy;
+    of a language model also the loss, the perplexity being exp of a loss),
     sign change against the start and the epoch before, quantization gap, and the histogram of the
     weights (of the latent ones where there are any) over HISTOGRAM_EDGES, outliers in the end bins.
     `parameters`: sign change against the start after each epoch, by parameter.
@@ -73,17 +74,21 @@ def fit(
     validation: Split | None = None,
     regularizer: Regularizer | None = None,
     schedule: Callable[[int], float] | None = None,
+    length: int | None = None,
+    max_norm: float | None = None,
+    prepare: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 500,
     progress: bool = True,
     description: str = "fit",
 ) -> History:
-    """Minimise the mean cross-entropy of a classifier for a number of steps.
+    """Minimise the mean cross-entropy of a classifier or a language model for a number of steps.
 
     Args:
-        model: maps a batch of inputs to logits (n, classes). Trained in place, and left in
-            training mode.
+        model: maps a batch of inputs to logits (n, classes), or, with `length`, inputs
+            (length, n) and a state to logits (length, n, classes) and the next state. Trained in
+            place, and left in training mode.
         optimizer: over parameters of the model; what it does with them is its affair.
         train: inputs and integer classes. Each epoch is one pass in a new random order, in full
             batches (what is left over waits for another epoch's order).
@@ -92,7 +97,14 @@ def fit(
         regularizer: whose Q the quantization gap and the quantized validation error refer to; by
             default the optimizer's, if it has one.
         schedule: step 0, 1, ... -> learning rate; by default the optimizer's stays as it is.
-        seed: of the data order.
+        length: `train` and `validation` are streams, such as `load_text` returns. They are cut
+            into `batch_size` columns and those into chunks (`data.chunks`), one a step, in their
+            order. The state is carried from chunk to chunk, but not the gradient (truncated
+            backpropagation through time); each epoch begins without a state.
+        max_norm: `optim.clip_grad_norm` with this bound, before each step.
+        prepare: (inputs, generator) -> inputs, for each batch of `train` alone and with a
+            generator of its own that depends on seed and step: augmentation, say.
+        seed: of the data order, and of what `prepare` draws.
         checkpoint: a file. If it exists the run resumes from it (the other arguments must be as
             they were; `steps` may grow), and it is rewritten every `checkpoint_every` steps and
             at the end. Random generators that modules hold as attributes are saved with it.
@@ -115,6 +127,8 @@ def fit(
         metrics.check_examples("validation", *validation)
     _check_integer("steps", steps, 1)
     _check_integer("batch_size", batch_size, 1, len(x))
+    if length is not None:
+        _check_integer("length", length, 1)
     _check_integer("checkpoint_every", checkpoint_every, 1)
     _check_integer("seed", seed, 0)
     base = getattr(optimizer, "base", optimizer)
@@ -123,13 +137,16 @@ def fit(
     if regularizer is None:
         regularizer = getattr(optimizer, "regularizer", None)
 
-    run = _Run(model, optimizer, regularizer, validation)
+    run = _Run(model, optimizer, regularizer, validation, batch_size, length, max_norm)
     identity = {
         "seed": int(seed),
         "batch_size": int(batch_size),
         "examples": len(x),
         "validation examples": 0 if validation is None else len(validation[0]),
         "schedule": _name(schedule),
+        "length": length,
+        "max_norm": max_norm,
+        "prepare": _name(prepare),
         "regularizer": _name(regularizer),
         "optimizer": type(optimizer).__name__,
         "homotopy": _name(getattr(optimizer, "homotopy", None)),
@@ -143,7 +160,8 @@ def fit(
         if done > steps:
             raise ValueError(f"steps is {steps}, but {checkpoint} holds a run of {done} steps")
 
-    per_epoch = len(x) // batch_size
+    pieces = [] if length is None else chunks(Split(x, y), batch_size, length)
+    per_epoch = len(pieces) or len(x) // batch_size
     order = None
     model.train()
     with (
@@ -152,12 +170,18 @@ def fit(
     ):
         for step in range(done, steps):
             epoch, position = divmod(step, per_epoch)
-            if position == 0 or order is None:
-                order = np.random.default_rng([seed, epoch]).permutation(len(x))
-            batch = order[position * batch_size : (position + 1) * batch_size]
+            if pieces:
+                inputs, targets = pieces[position]
+            else:
+                if position == 0 or order is None:
+                    order = np.random.default_rng([seed, epoch]).permutation(len(x))
+                batch = order[position * batch_size : (position + 1) * batch_size]
+                inputs, targets = x[batch], y[batch]
+            if prepare is not None:  # a seed's trailing zeros do not count, hence 1 + position
+                inputs = prepare(inputs, np.random.default_rng([seed, epoch, 1 + position]))
             if schedule is not None:
                 optimizer.lr = schedule(step)
-            run.step(x[batch], y[batch])
+            run.step(inputs, targets)
             if position == per_epoch - 1:
                 run.end_epoch(per_epoch)
                 bar.set_postfix_str(run.summary(), refresh=False)
@@ -181,11 +205,16 @@ _HISTORY = ("steps", "epochs", "parameters")
 
 
 class _Run:
-    """The state of a run beyond the model's and the optimizer's own: reference signs, history."""
+    """The state of a run beyond the model's and the optimizer's own: reference signs, history,
+    and the recurrent state, None at the start of an epoch.
+    """
 
-    def __init__(self, model, optimizer, regularizer, validation):
+    def __init__(self, model, optimizer, regularizer, validation, batch_size, length, max_norm):
         self.model, self.optimizer = model, optimizer
         self.regularizer, self.validation = regularizer, validation
+        self.reading = {} if length is None else {"batch_size": batch_size, "length": length}
+        self.max_norm = max_norm
+        self.state: metrics.State | None = None
         self.weights = quantizable_parameters(model)
         if isinstance(optimizer, QuantizedOptimizer):
             chosen = {id(p) for p in optimizer.params}
@@ -199,12 +228,14 @@ class _Run:
 
     def step(self, x: np.ndarray, y: np.ndarray) -> None:
         self.optimizer.zero_grad()
-        logits = self.model(Tensor(x))
+        logits, y, self.state = metrics.predict(self.model, x, y, self.state)
         loss = F.cross_entropy(logits, y)
         if not math.isfinite(loss.item()):
             done = len(self.history.steps.get("loss", ()))
             raise FloatingPointError(f"the loss is {loss.item()} at step {done}: it diverged")
         loss.backward()
+        if self.max_norm is not None:
+            clip_grad_norm(self.model.parameters(), self.max_norm)
         strength = getattr(self.optimizer, "strength", 0.0)
         self.optimizer.step()
         signs = self.signs()
@@ -224,14 +255,18 @@ class _Run:
             name: float(np.mean(self.history.steps[name][-length:])) for name in ("loss", "error")
         }
         weights = list(self.weights.values())
+        self.state = None
         if self.validation is not None:
-            result = metrics.evaluate(self.model, *self.validation)
+            result = metrics.evaluate(self.model, *self.validation, **self.reading)
             now["validation_loss"], now["validation_error"] = result
         if self.regularizer is not None:
             now["quantization_gap"] = metrics.quantization_gap(weights, self.regularizer)
             if self.validation is not None:
                 copied = metrics.quantized_copy(self.model, self.regularizer, weights)
-                now["quantized_error"] = metrics.evaluate(copied, *self.validation).error
+                result = metrics.evaluate(copied, *self.validation, **self.reading)
+                now["quantized_error"] = result.error
+                if self.reading:
+                    now["quantized_loss"] = result.loss
         signs = self.before_step
         now["change_from_start"] = _changed(signs, self.initial)
         now["change_from_last_epoch"] = _changed(signs, self.before_epoch)
@@ -246,9 +281,11 @@ class _Run:
 
     def summary(self) -> str:
         """The last epoch in a few words."""
-        epochs = self.history.epochs
-        shown = "error" if self.validation is None else "validation_error"
-        return f"loss {epochs['loss'][-1]:.3f}, {shown.replace('_', ' ')} {epochs[shown][-1]:.3f}"
+        prefix = "" if self.validation is None else "validation_"
+        loss, error = (self.history.epochs[f"{prefix}{name}"][-1] for name in ("loss", "error"))
+        value = metrics.Evaluation(loss, error).perplexity if self.reading else error
+        shown = f"{prefix}{'perplexity' if self.reading else 'error'} {value:.3f}"
+        return f"loss {self.history.epochs['loss'][-1]:.3f}, {shown.replace('_', ' ')}"
 
     def generators(self) -> list[np.random.Generator]:
         """The random generators that the model's modules hold, each once."""
@@ -265,6 +302,7 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "signs": {name: np.packbits(getattr(self, name)) for name in _SIGNS},
+            "state": {str(i): s.data for i, s in enumerate(self.state or ())},
             **{group: getattr(self.history, group) for group in _HISTORY},
         }
         return {
@@ -301,6 +339,7 @@ class _Run:
             generator.bit_generator.state = state
         for name, packed in part("signs").items():
             setattr(self, name, np.unpackbits(packed, count=self.initial.size).astype(bool))
+        self.state = tuple(map(Tensor, part("state").values())) or None
         self.history = History(
             *({k: v.tolist() for k, v in part(group).items()} for group in _HISTORY)
         )
@@ -308,11 +347,12 @@ class _Run:
 
 
 def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """What must agree between a run and its checkpoint: all arrays but the history's."""
+    """What must agree between a run and its checkpoint: all arrays but the history's and the
+    recurrent state, which comes and goes; the shape of that follows from the rest."""
     return {
         name: f"{value.dtype} {value.shape}" if value.ndim else "a number"
         for name, value in arrays.items()
-        if not name.startswith(_HISTORY)
+        if not name.startswith((*_HISTORY, "state/"))
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor, no_grad
+from proxquant_np.data import Split, chunks
 from proxquant_np.nn import Module, Parameter, quantizable_parameters
 from proxquant_np.prox import Regularizer
 
@@ -102,37 +104,70 @@ def quantization_gap(w: Weights, regularizer: Regularizer) -> float:
     return total / sum(x.size for x in arrays)
 
 
+State = tuple[Tensor, ...]
+
+
+def predict(
+    model: Module, x: np.ndarray, y: np.ndarray, state: State | None = None
+) -> tuple[Tensor, np.ndarray, State | None]:
+    """Logits of a batch with the classes on axis 1, the targets to match, and the state after it.
+
+    A recurrent model maps (x, state) to (logits (..., classes), state): its logits and targets are
+    flattened over all positions, its state is detached. Any other model has the state None.
+    """
+    result = model(Tensor(x)) if state is None else model(Tensor(x), state)
+    if isinstance(result, Tensor):
+        return result, y, None
+    logits, state = result
+    flat = F.reshape(logits, (-1, logits.shape[-1]))
+    return flat, y.reshape(-1), tuple(s.detach() for s in state)
+
+
 class Evaluation(NamedTuple):
     """Mean cross-entropy, and the fraction of wrong predictions."""
 
     loss: float
     error: float
 
+    @property
+    def perplexity(self) -> float:
+        """exp(loss): as uncertain as a choice among so many equally likely classes."""
+        return math.exp(self.loss) if self.loss < 709 else math.inf  # more, no float can hold
 
-def evaluate(model: Module, x: np.ndarray, y: np.ndarray, batch_size: int = 512) -> Evaluation:
+
+def evaluate(
+    model: Module, x: np.ndarray, y: np.ndarray, batch_size: int = 512, length: int | None = None
+) -> Evaluation:
     """Loss and error of a classifier on inputs x and classes y, in evaluation mode.
 
     The model's mode is restored and nothing else in it changes. A model that predicts several
-    classes an example, logits (n, c, ...) and y (n, ...), is measured over all of them.
+    classes an example, logits (n, c, ...) and y (n, ...), is measured over all of them. With
+    `length`, which recurrent models need, x and y are one stream, read in `data.chunks` of that
+    length and `batch_size` columns, the state carried from chunk to chunk.
 
     Raises:
         ValueError: no examples, or not as many inputs as targets.
     """
     check_examples("x and y", x, y)
+    batches = (
+        [Split(x[i : i + batch_size], y[i : i + batch_size]) for i in range(0, len(y), batch_size)]
+        if length is None
+        else chunks(Split(x, y), batch_size, length)
+    )
     modes = [(m, m.training) for _, m in model.named_modules()]
     model.eval()
-    loss, wrong = 0.0, 0
+    loss, wrong, count, state = 0.0, 0, 0, None
     try:
         with no_grad():
-            for start in range(0, len(y), batch_size):
-                target = y[start : start + batch_size]
-                logits = model(Tensor(x[start : start + batch_size]))
+            for inputs, targets in batches:
+                logits, target, state = predict(model, inputs, targets, state)
                 loss += F.cross_entropy(logits, target, "sum").item()
                 wrong += int(np.count_nonzero(logits.data.argmax(1) != target))
+                count += target.size
     finally:
         for module, mode in modes:
             module.training = mode
-    return Evaluation(loss / y.size, wrong / y.size)
+    return Evaluation(loss / count, wrong / count)
 
 
 def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:

@@ -1,0 +1,98 @@
+"""What all figures share: colours, line styles, axes, and how figures are written to disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.animation import PillowWriter
+from matplotlib.figure import Figure
+
+from proxquant_np.training import written_whole
+
+LAZY, EAGER, NEUTRAL = "#D55E00", "#0072B2", "#666666"
+STRENGTH_COLOURS = ("#000000", "#56B4E9", "#009E73", "#E69F00", "#CC79A7")
+STRENGTH_LINES = (":", "-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
+STYLES = {
+    "full_precision": dict(color=NEUTRAL, linestyle=":", label="full precision"),
+    "binary_connect": dict(color=LAZY, linestyle="-", label="BinaryConnect (lazy, hard)"),
+    "binary_connect_decayed": dict(
+        color=LAZY, linestyle=":", label=r"BinaryConnect, $\eta\to 0$ (lazy, hard)"
+    ),
+    "prox_connect": dict(color=LAZY, linestyle="--", label="ProxConnect (lazy, soft)"),
+    "prox_quant": dict(color=EAGER, linestyle="--", label="ProxQuant (eager, soft)"),
+    "projected_gradient": dict(
+        color=EAGER, linestyle="-", label="projected gradient (eager, hard)"
+    ),
+}
+
+
+def save_figure(figure: Figure, data: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Write path.png, path.svg and the data the figure was drawn from, path.json.
+
+    The SVG holds no date and no random identifiers, so that the same data give the same file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path.with_suffix(".png")) as file:
+        figure.savefig(file, format="png", dpi=150)
+    with (
+        written_whole(path.with_suffix(".svg")) as file,
+        matplotlib.rc_context({"svg.hashsalt": "proxquant_np"}),
+    ):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    with written_whole(path.with_suffix(".json")) as file:
+        file.write((json.dumps(data, indent=1) + "\n").encode())
+
+
+def save_animation(frames: Iterable[Figure], path: str | os.PathLike, fps: int = 8) -> None:
+    """Write the figures, all of one size, as the animated GIF path.gif, which repeats for ever."""
+    path = Path(path).with_suffix(".gif")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames, writer = list(frames), PillowWriter(fps=fps)
+    with tempfile.TemporaryDirectory() as folder:  # the writer wants a name that ends in .gif
+        target = Path(folder) / path.name
+        writer.setup(frames[0], target, dpi=80)
+        for frame in frames:
+            writer.fig = frame
+            writer.grab_frame()
+        writer.finish()
+        with written_whole(path) as file:
+            file.write(target.read_bytes())
+
+
+def new_figure(rows: int, columns: int, width: float, height: float, **kwargs: Any) -> Any:
+    """A Figure of this size in inches and its axes, an array (rows, columns)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def mark_levels(ax: Any, levels: Sequence[float]) -> None:
+    """A thin vertical line at each level."""
+    for level in levels:
+        ax.axvline(level, color="#bbbbbb", linewidth=0.8, zorder=0)
+
+
+def with_jumps(x: np.ndarray, y: np.ndarray, limit: float) -> np.ndarray:
+    """y with a gap wherever it jumps by more than `limit` between neighbours."""
+    y = y.astype(float).copy()
+    y[1:][np.abs(np.diff(y)) > limit] = np.nan
+    return y
+
+
+def rounded(values: Any, digits: int = 6) -> Any:
+    """An array as the floats that go into the JSON, to so many significant digits.
+
+    What is smaller than 1e-12 is 0: a rounding error, most likely, and another on another machine.
+    """
+    short = np.vectorize(lambda v: float(f"{v:.{digits}g}"), otypes=[float])
+    return short(np.round(values, 12)).tolist()

@@ -1,0 +1,163 @@
+"""Figures of training: weights, signs and errors over epochs and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from proxquant_np.training.fit import HISTOGRAM_EDGES
+
+from .style import EAGER, LAZY, NEUTRAL, STYLES, mark_levels, new_figure
+
+
+def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Histograms of the weights over training, one row a method, one column an epoch.
+
+    `data`: method -> frames {"epoch", "counts" over HISTOGRAM_EDGES}. Of lazy methods the latent
+    weights are shown, which is where their history is: their weights in use are -1 and +1 always.
+    """
+    columns = max(len(frames) for frames in data.values())
+    figure, axes = new_figure(len(data), columns, 1.9 * columns, 1.9 * len(data), sharex=True)
+    widths = np.diff(HISTOGRAM_EDGES)
+    for row, (method, frames) in zip(axes, data.items(), strict=True):
+        style = STYLES[method]
+        for ax, frame in zip(row, frames, strict=False):
+            share = np.array(frame["counts"]) / max(1, sum(frame["counts"]))
+            ax.bar(HISTOGRAM_EDGES[:-1], share, widths, align="edge", color=style["color"])
+            mark_levels(ax, (-1, 1))
+            ax.set(xlim=(-1.6, 1.6), yticks=[], title=f"epoch {frame['epoch']}")
+            ax.spines["left"].set_visible(False)
+        what = "latent $z$" if style["color"] == LAZY else "$w$"
+        row[0].set_ylabel(style["label"].split(" (")[0] + "\n" + what)
+    for ax in axes[-1]:
+        ax.set_xlabel("weight")
+    return figure
+
+
+def sign_flips(data: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Fraction of weights whose sign differs from the epoch before.
+
+    `data`: method -> one list over epochs for each seed; drawn are their mean and their range.
+    Zeros lie on the axis (symlog scale).
+    """
+    figure, axes = new_figure(1, 1, 7, 4)
+    ax = axes[0, 0]
+    _lines(ax, data)
+    ax.set_yscale("symlog", linthresh=1e-4)
+    ax.set_ylim(0, 1)
+    ax.set(xlabel="epoch of the quantizing phase", ylabel="fraction of signs changed in the epoch")
+    return figure
+
+
+def error_curves(data: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Validation error of the quantized network after each epoch.
+
+    `data`: method -> one list over epochs for each seed; drawn are their mean and their range.
+    """
+    figure, axes = new_figure(1, 1, 7, 4)
+    ax = axes[0, 0]
+    _lines(ax, data)
+    ax.set_yscale("log")
+    ax.set(xlabel="epoch of the quantizing phase", ylabel="validation error, all weights projected")
+    return figure
+
+
+def _lines(ax: Any, data: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    for method, seeds in data.items():
+        values = np.array(seeds)
+        epochs = np.arange(1, values.shape[1] + 1)
+        ax.plot(epochs, values.mean(0), linewidth=1.2, **STYLES[method])
+        ax.fill_between(
+            epochs, values.min(0), values.max(0), color=STYLES[method]["color"], alpha=0.15
+        )
+    ax.legend(frameon=False, fontsize="small")
+
+
+def flip_raster(data: Mapping[str, Any]) -> Figure:
+    """A dot for every change of sign, coordinates upwards, steps to the right, one panel a method.
+
+    `data`: "steps", and "flips": method -> for each coordinate, the steps in which it flipped. The
+    coordinates are the same ones in all panels, sorted by their flips in the first.
+    """
+    flips = data["flips"]
+    figure, axes = new_figure(1, len(flips), 4 * len(flips), 4, sharex=True, sharey=True)
+    order = np.argsort([len(steps) for steps in next(iter(flips.values()))], kind="stable")
+    for ax, (method, rows) in zip(axes[0], flips.items(), strict=True):
+        points = [(t, row) for row, i in enumerate(order) for t in rows[i]]
+        x, y = np.array(points or np.empty((0, 2))).T
+        ax.plot(x, y, ".", color=STYLES[method]["color"], markersize=2.5, rasterized=True)
+        ax.set_title(STYLES[method]["label"].split(" (")[0] + f": {len(points)} flips")
+        ax.set(xlabel="$t$", xlim=(-0.01 * data["steps"], data["steps"]), ylim=(-1, len(order)))
+    axes[0, 0].set_ylabel("coordinate")
+    return figure
+
+
+def flips_over_time(data: Mapping[str, Any]) -> Figure:
+    """Left, the fraction of weights that flip in a step; right, that flip at least k times.
+
+    `data`: "steps"; "per_step": method -> means over equal parts of the run; "coordinates": method
+    -> how many weights flip 0, 1, 2, ... times.
+    """
+    figure, axes = new_figure(1, 2, 10, 4)
+    left, right = axes[0]
+    for method, rates in data["per_step"].items():
+        edges = np.linspace(0, data["steps"], len(rates) + 1)
+        left.plot((edges[1:] + edges[:-1]) / 2, rates, **STYLES[method])
+    for method, counts in data["coordinates"].items():
+        share = np.cumsum(counts[::-1])[::-1][1:] / sum(counts)
+        right.step(np.arange(1, len(counts)), share, where="mid", **STYLES[method])
+    left.set_yscale("symlog", linthresh=1e-5)
+    left.set(xlabel="$t$", ylabel="fraction of weights that flip in a step", ylim=(0, 0.02))
+    right.set(xscale="log", yscale="log", xlabel="$k$")
+    right.set_ylabel("fraction of weights that flip at least $k$ times")
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
+    return figure
+
+
+def finite_time(data: Mapping[str, Any]) -> Figure:
+    """ProxQuant on a network: lambda_t against the gradients, and when it had to be quantized.
+
+    `data`: "summary", whose "prox_quant" has the steps of the theorem and the measured ones;
+    "curves" over "step": "lam", "largest_gradient" and "not_quantized", the fraction of weights
+    that are not at a level.
+    """
+    figure, axes = new_figure(2, 1, 7.5, 5.6, sharex=True)
+    (top,), (bottom,) = axes
+    curves, summary = data["curves"], data["summary"]["prox_quant"]
+    t, bound = curves["step"], summary["largest_gradient"]
+    top.plot(t, curves["lam"], color=EAGER, linestyle="--", label=r"$\lambda_t$")
+    top.plot(
+        t,
+        curves["largest_gradient"],
+        color=NEUTRAL,
+        linewidth=0.6,
+        label=r"$G_t = \max_i |g_{t,i}|$",
+    )
+    top.set_title("ProxQuant's weights in a network")
+    top.axhline(bound, color="black", linestyle=":", label=r"$G = \max_t G_t$")
+    bottom.plot(t, curves["not_quantized"], color=EAGER, linestyle="--")
+    bottom.set_yscale("symlog", linthresh=1e-4)
+    bottom.set(xlabel="$t$", ylabel=r"fraction of weights off $\{-1, +1\}$", ylim=(0, 1.5))
+    lines = [
+        (summary["last_flip"], EAGER, "-", f"last flip: {summary['last_flip']}"),
+        (summary["quantized"], EAGER, (0, (1, 1)), f"all quantized from {summary['quantized']} on"),
+    ]
+    for bound, colour, name in (
+        ("each $G_t$", NEUTRAL, "theorem_step_by_step"),
+        ("$G$", "black", "theorem"),
+    ):
+        step, quantized = summary[name]["no_flips_after"], summary[name]["quantized"]
+        what = f"theorem with {bound}: no flip after {step}, all quantized from {quantized}"
+        lines.append((step, colour, "--", what))
+    for step, colour, line, label in lines:
+        bottom.axvline(step, color=colour, linestyle=line, label=label)
+    top.legend(frameon=False, loc="lower right", ncols=3)
+    figure.legend(
+        *bottom.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
+    return figure
