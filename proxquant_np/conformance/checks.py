@@ -122,12 +122,23 @@ def _check(fn, title, name, r, with_strength, exact, dtypes):
     if not (found or more):
         return report("right", True, search=words)
     fault, case = min(more + found, key=lambda pair: ORDER.index(pair[0].convention))
+    fault, case = _fewer(judge, fault, case)
     if fault.convention not in judge.valid:
         named = judge.named(fault, [case, *cases]) or (fault.convention, fault.detail)
         return report("wrong", False, _renamed(fault, *named), words)
     if exact and fault.convention == "not optimal":
         fault = _renamed(fault, "not optimal although claimed", fault.detail)
     return report("heuristic", not exact, fault, words, judge.gaps())
+
+
+def _fewer(judge, fault, case):
+    """Leave out weights, one by one, as long as the same convention is broken."""
+    for i in reversed(range(case[0].size)):
+        smaller = (np.delete(case[0], i), *case[1:])
+        less = judge.fault(smaller) if smaller[0].size else None
+        if less is not None and less.convention == fault.convention:
+            fault, case = less, smaller
+    return fault, case
 
 
 def _renamed(fault, convention, detail):
@@ -468,7 +479,7 @@ class _Fitted:
         if self.family.exact is not None:
             q = self.family.exact.project(w)
             return 0.5 * np.square(q - w).sum(), q
-        if len(self.r.levels(w)) ** len(w) <= 300:
+        if len(self.r.levels(w)) ** len(w) <= 81:
             return exhaustive_prox(w, np.inf, self.family.codes(len(w)), self.family.offset)
         return None, None
 
