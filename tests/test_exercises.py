@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -21,6 +22,7 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
+@cache
 def checks(name, solved, replace=None):
     """What each check prints; with `replace`, (right, wrong) in one stub, only the check of that.
 
