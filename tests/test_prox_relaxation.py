@@ -80,6 +80,14 @@ def test_the_value_of_parq():
     assert r.value(np.array([2.5])) == r.value(np.array([-1.5])) == np.inf
 
 
+def test_a_strength_too_small_for_the_dtype_is_not_zero():
+    """R is infinite beyond the ends, so any strength but 0 brings a weight to them."""
+    w = np.array([-3.0, 0.25, 3.0], np.float32)
+    for s in (1e-188, 1e-40, 1e-3):
+        assert np.allclose(Parq(BinaryL1()).prox(w, s), [-1, 0.25, 1], atol=1e-3)
+    assert Parq(BinaryL1()).prox(w, 0).tolist() == [-3, 0.25, 3]
+
+
 def test_homotopies_make_the_published_schedules():
     """Parq's slope 1 / r grows until the map is hard; BinaryRelax's m grows ever on."""
     lr, w = 0.05, np.array([-0.3, 0.01, 0.2, 0.7])
