@@ -70,9 +70,11 @@ class FittedL2(L2Distance):
     def map_rows(self, x: Floats, out: Floats, fill: Callable[..., None]) -> None:
         """Run fill(weights, levels, out) on parts of rows of `x`, each row with its own levels."""
         rows, target = self._rows(x), self._rows(out)
-        levels = self._row_levels(rows)
-        for i, j in tiles(rows):
-            fill(rows[i, j], levels[i], target[i, j])
+        for group in _groups(rows):
+            part = np.ascontiguousarray(rows[group])  # which those of an inner axis are not
+            levels = self._row_levels(part)
+            for i, j in tiles(part):
+                fill(part[i, j], levels[i], target[group][i, j])
         if not np.may_share_memory(target, out):  # the rows of an inner axis are no view
             moved = np.moveaxis(out, self.axis, 0)
             moved[...] = target.reshape(moved.shape)
@@ -81,7 +83,8 @@ class FittedL2(L2Distance):
         self.map_rows(x, out, lambda w, q, out: pick(w, q, thresholds(q), out))
 
     def _levels(self, x):
-        levels = self._row_levels(self._rows(x))
+        rows = self._rows(x)
+        levels = np.concatenate([self._row_levels(rows[group]) for group in _groups(rows)])
         return levels[0] if self.axis is None and self.block is None else levels
 
     def _rows(self, x):
@@ -104,6 +107,12 @@ class FittedL2(L2Distance):
         else:  # powers of two: the scaling is exact
             levels = np.ldexp(self._fit(np.ldexp(rows, -exponent)), exponent)
         return levels.astype(rows.dtype) + rows.dtype.type(0)  # which makes 0.0 of -0.0
+
+
+def _groups(rows):
+    """Slices of rows, some of them at a time: what fitting them adds to memory stays small."""
+    height = max(1, 4 * BLOCK_BYTES // (rows.itemsize * rows.shape[1]))
+    return [slice(i, i + height) for i in range(0, len(rows), height)]
 
 
 def tiles(rows: Floats) -> Iterator[tuple[slice, slice]]:

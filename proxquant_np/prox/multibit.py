@@ -49,7 +49,9 @@ class MultiBitL2(FittedL2):
 
     def _fit(self, rows):
         if self.projection == "exact" and self.n_bits == 2:
-            magnitudes = _two_means(np.sort(np.abs(rows), axis=1))
+            ordered = np.abs(rows)
+            ordered.sort(axis=1)
+            magnitudes = _two_means(ordered)
         else:
             a = _greedy(rows, self.n_bits)
             if self.projection == "alternating" and self.n_bits > 1:  # one bit is exact already
@@ -91,21 +93,21 @@ def _least_squares(rows, a):
     return np.abs(np.linalg.pinv(gram, rcond=1e-12, hermitian=True) @ right[..., None])[..., 0]
 
 
-def _two_means(ascending):
+def _two_means(ordered):
     """For each row, the means of its lower and upper part, split where the squared error is least.
 
     That is where the variance between the parts, m (n - m) (upper - lower)^2 / n^2, is greatest.
     """
-    n = ascending.shape[1]
-    total = ascending.sum(axis=1, dtype=np.float64, keepdims=True)
+    n = ordered.shape[1]
+    total = ordered.sum(axis=1, dtype=np.float64, keepdims=True)
 
     def deviation(i, sums, m):
         upper = (total[i] - sums) / np.maximum(n - m, 1)
         return np.sqrt(m * (n - m)) * (upper - sums / m)
 
-    m, sums = best_split(ascending, deviation)
+    m, sums = best_split(ordered, deviation)
     upper = (total - sums) / np.maximum(n - m, 1)
     # Each between the ends of its part, so that equal weights have exactly their mean.
-    ends = [np.take_along_axis(ascending, k, axis=1) for k in (m - 1, np.minimum(m, n - 1))]
-    lower = np.clip(sums / m, ascending[:, :1], ends[0])
-    return np.concatenate([lower, np.clip(upper, ends[1], ascending[:, -1:])], axis=1)
+    ends = [np.take_along_axis(ordered, k, axis=1) for k in (m - 1, np.minimum(m, n - 1))]
+    lower = np.clip(sums / m, ordered[:, :1], ends[0])
+    return np.concatenate([lower, np.clip(upper, ends[1], ordered[:, -1:])], axis=1)

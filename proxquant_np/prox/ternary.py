@@ -50,10 +50,10 @@ class TernaryL2(FittedL2):
         return np.stack([-neg, np.zeros_like(pos), pos], axis=1)
 
     def _exact(self, rows):
-        if self.symmetric:
-            return [_best_mean(np.sort(np.abs(rows), axis=1)[:, ::-1])]
-        ascending = np.sort(rows, axis=1)
-        return [_best_mean(-ascending), _best_mean(ascending[:, ::-1])]
+        ordered = np.abs(rows) if self.symmetric else rows.copy()
+        ordered.sort(axis=1)
+        pos = _best_mean(ordered[:, ::-1])
+        return [pos] if self.symmetric else [_best_mean(np.negative(ordered, out=ordered)), pos]
 
     def _threshold(self, rows):
         sides = [np.abs] if self.symmetric else [np.negative, np.asarray]
