@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from prox_strategies import strengths, weights
 
-from proxquant_np.prox import LevelsL2, MultiBitL2, TernaryL2, UniformL2, fitted
+from proxquant_np.prox import (
+    LevelsL2,
+    MultiBitL1,
+    MultiBitL2,
+    TernaryL1,
+    TernaryL2,
+    UniformL2,
+    fitted,
+)
 from proxquant_np.prox.brute_force import (
     excess_error,
     exhaustive_prox,
@@ -47,7 +55,7 @@ ALL = [
     UniformL2(4),
     UniformL2(3, False),
 ]
-ALL += [UniformL2(8, False, "least_squares")]
+ALL += [UniformL2(8, False, "least_squares"), TernaryL1(), MultiBitL1(2)]
 exact = pytest.mark.parametrize("r", EXACT, ids=repr)
 every = pytest.mark.parametrize("r", dict.fromkeys(ALL), ids=repr)
 

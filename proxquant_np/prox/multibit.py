@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from .fitted import FittedL2, best_split, mean, sums_from
+from .fitted_l1 import FittedL1, locations
 from .levels import thresholds
 from .regularizer import check_integer
 
@@ -58,6 +59,39 @@ class MultiBitL2(FittedL2):
                 for _ in range(self.rounds):
                     a = _least_squares(rows, a)
             magnitudes = _codes(a)[0]
+        return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
+
+
+@dataclass(frozen=True, repr=False)
+class MultiBitL1(FittedL1):
+    """R(w) = min of ||w - q||_1 over q in {sum_j a_j b_j, b_j = +-1}^d and a.
+
+    n_bits: 1 or 2; from 3 on an exact search is not known to us. prox(w, s) = argmin_u
+    1/2 ||u - w||^2 + s R(u), exact, by that of `MultiBitL2` with Huber's loss in place of the
+    square. The rest as `FittedL1`. Source: ours.
+    """
+
+    n_bits: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("n_bits", self.n_bits, least=1, most=2)
+
+    def _fit(self, rows):
+        return MultiBitL2(self.n_bits, "exact")._fit(rows)
+
+    def _fit_huber(self, rows, s):
+        ordered = np.sort(np.abs(rows), axis=1).astype(np.float64)
+        a, cost = locations(ordered[:, ::-1], s)  # of the upper parts, from the largest on
+        magnitudes = a[:, -1:]
+        if self.n_bits == 2:
+            lower, rest = locations(-ordered, s)
+            cost[:, :-1] += rest[:, -2::-1]
+            m = np.argmin(cost, axis=1)[:, None]
+            upper = np.take_along_axis(a, m, axis=1)
+            left = np.maximum(ordered.shape[1] - 2 - m, 0)
+            lower = np.where(m + 1 < ordered.shape[1], np.take_along_axis(-lower, left, 1), upper)
+            magnitudes = np.concatenate([lower, upper], axis=1)
         return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
 
 
