@@ -20,6 +20,12 @@ FIGURES = {
     ),
     "sign_flips": (plotting.sign_flips, CURVES),
     "error_curves": (plotting.error_curves, CURVES),
+    "quantizer_gaps": (
+        plotting.quantizer_gaps,
+        plotting.quantizer_gaps_data(
+            [np.random.default_rng(0).normal(size=40)], tensors=2, size=40
+        ),
+    ),
 }
 
 

@@ -1,0 +1,36 @@
+"""The measured gaps of heuristic quantizers: on weights that were trained, never below zero."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from proxquant_np import plotting
+from proxquant_np.experiments import quantizer_gaps
+from proxquant_np.experiments.binary_digits import QUICK
+
+
+def test_gaps_of_trained_weights(monkeypatch, tmp_path):
+    monkeypatch.setattr(quantizer_gaps, "Setting", lambda: QUICK)
+    trained = quantizer_gaps.trained_weights(seeds=1)
+    assert [w.shape for w in trained] == [(64, 64), (64, 64), (10, 64)]
+    assert all(w.dtype == np.float32 for w in trained)
+
+    monkeypatch.setattr(quantizer_gaps, "trained_weights", lambda: trained)
+    path = quantizer_gaps.draw(tmp_path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    data = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    gaps = {name: np.array(kinds["trained"]) for name, kinds in data["gaps"].items()}
+    assert all((values > -1e-6).all() for values in gaps.values())
+    assert (gaps["2 bits: alternating, 2 rounds"] <= gaps["2 bits: greedy"]).all()
+    for kinds in data["by_rounds"].values():
+        assert all((np.diff(medians) <= 1e-6).all() for medians in kinds.values())
+
+
+def test_a_gap_is_the_excess_error_of_the_heuristic():
+    """Of weights one knows: {1, 1/4} are two bits exactly, which greedy misses."""
+    w = np.array([1.0, -1.0, 1.0, -0.25, 0.25])
+    gaps = plotting.quantizer_gaps_data([w], tensors=1, size=9)["gaps"]
+    assert gaps["2 bits: greedy"]["trained"] == [np.inf]
+    assert gaps["ternary: exact, but neg = -pos"]["trained"] == [0]
