@@ -135,9 +135,8 @@ def _two_means(ordered):
     n = ordered.shape[1]
     total = ordered.sum(axis=1, dtype=np.float64, keepdims=True)
 
-    def deviation(i, sums, m):
-        upper = (total[i] - sums) / np.maximum(n - m, 1)
-        return np.sqrt(m * (n - m)) * (upper - sums / m)
+    def deviation(i, sums, m):  # sqrt(m (n - m)) (upper - lower), brought over one denominator
+        return (m * total[i] - n * sums) / np.sqrt(np.maximum(m * (n - m), 1))
 
     m, sums = best_split(ordered, deviation)
     upper = (total - sums) / np.maximum(n - m, 1)

@@ -53,8 +53,12 @@ class TernaryL2(FittedL2):
     def _exact(self, rows):
         ordered = np.abs(rows) if self.symmetric else rows.copy()
         ordered.sort(axis=1)
-        pos = _best_mean(ordered[:, ::-1])
-        return [pos] if self.symmetric else [_best_mean(np.negative(ordered, out=ordered)), pos]
+        if self.symmetric:
+            return [_best_mean(ordered[:, ::-1])]
+        below = np.count_nonzero(ordered < 0, axis=1)
+        neg = ordered[:, : max(1, below.max())]  # a side has all of its weights, and at least one
+        pos = ordered[:, min(below.min(), ordered.shape[1] - 1) :]
+        return [_best_mean(-neg), _best_mean(pos[:, ::-1])]
 
     def _threshold(self, rows):
         sides = [np.abs] if self.symmetric else [np.negative, np.asarray]
