@@ -54,6 +54,12 @@ FIGURES = {
     "flip_raster": (plotting.flip_raster, RASTER),
     "flips_over_time": (plotting.flips_over_time, OVER_TIME),
     "finite_time": (plotting.finite_time, FINITE),
+    "quantizer_gaps": (
+        plotting.quantizer_gaps,
+        plotting.quantizer_gaps_data(
+            [np.random.default_rng(0).normal(size=40)], tensors=2, size=40
+        ),
+    ),
 }
 
 
