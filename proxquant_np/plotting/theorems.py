@@ -44,7 +44,7 @@ def regret_data(
         for steps in horizons:
             lrs = np.full(steps, far / np.sqrt(steps))
             run = by_projection(f_plus.gradient, np.array([start]), lrs, project)
-            data[name].append(float(theory.regret(run, lrs, best).left[-1] / lrs.sum()))
+            data[name].append(rounded(theory.regret(run, lrs, best).left[-1] / lrs.sum()))
     return data
 
 
