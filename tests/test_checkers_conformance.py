@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import proxquant_np as pq
+from proxquant_np.conformance import checks, steps
 from proxquant_np.prox import BinaryL1, LevelsL1, TernaryL2
 
 kit = pq.conformance
@@ -302,7 +303,8 @@ WRONG_STEPS = [
     (maps_first, "eager_sgd", "order", "before the base step"),
     (lr_twice, "eager_sgd", "wrong strength", "lr once more"),
     (lambda w, g, lr, s: BinaryL1().prox(w + lr * g(w), s), "eager_sgd", "direction", ""),
-    (lambda w, g, lr, s: (w, w), "eager_sgd", "result", "2 values"),
+    (lambda w, g, lr, s: (w, w), "eager_sgd", "result", "(ndarray, ndarray), not arrays (weights)"),
+    (lambda w, g, lr, s: with_numpy_sign(w - lr * g(w), s), "eager_sgd", "sign(0)", "0 stays 0"),
     (lambda *a: adam(*a, correct=False), "eager_adam", "bias correction", "no division"),
     (lambda *a: adam(*a, inside=True), "eager_adam", "epsilon", "under the root"),
     (lambda *a: adam(*a, hat=True), "eager_adam", "epsilon", "before its correction"),
@@ -344,6 +346,11 @@ def test_heuristics_are_not_wrong_but_not_exact(fn, definition, kinds):
 @pytest.mark.parametrize(("fn", "definition", "kind", "words"), WRONG_STEPS)
 def test_wrong_steps(fn, definition, kind, words):
     diagnosed(kit.check_step(fn, definition), kind, words)
+
+
+def test_every_diagnosis_has_its_convention():
+    named = {*checks.ORDER, *(kind for kind, _ in steps.TWISTS.values())}
+    assert named <= set(kit.CONVENTIONS)
 
 
 # Gradients
@@ -518,6 +525,16 @@ def test_rounding_at_a_tie_is_not_a_mistake():
         assert kit.check_prox(
             lambda x, s, q=project: x - np.clip(x - q(x), -s, s), LevelsL1(levels)
         )
+
+
+def test_torch_functions_are_caught_as_others():
+    torch = pytest.importorskip("torch")
+
+    def in_place(x, s):
+        return x.sub_(torch.clamp(x - torch.sign(x), -s, s))
+
+    report = kit.check_prox(kit.from_torch(in_place), "binary_l1")
+    assert (report.name, report.convention) == ("in_place", "input mutated")
 
 
 def test_right_gradients_pass():

@@ -122,7 +122,9 @@ def _check(fn, title, name, r, with_strength, exact, dtypes):
         return report("right", True, search=words)
     if all(fault.convention in judge.valid for fault, _ in found + more):
         more += search(lambda fault: fault.convention not in judge.valid)[1]
-    fault, case = min(more + found, key=lambda pair: ORDER.index(pair[0].convention))
+    fault, case = min(
+        more + found, key=lambda pair: (ORDER.index(pair[0].convention), pair[1][0].size)
+    )
     fault, case = _fewer(judge, fault, case)
     if fault.convention not in judge.valid:
         named = judge.named(fault, [case, *cases]) or (fault.convention, fault.detail)
@@ -133,12 +135,18 @@ def _check(fn, title, name, r, with_strength, exact, dtypes):
 
 
 def _fewer(judge, fault, case):
-    """Leave out weights, one by one, as long as the same convention is broken."""
-    for i in reversed(range(case[0].size)):
-        smaller = (np.delete(case[0], i), *case[1:])
-        less = judge.fault(smaller) if smaller[0].size else None
-        if less is not None and less.convention == fault.convention:
-            fault, case = less, smaller
+    """Leave out weights, half of them, then fewer, as long as the same convention is broken."""
+    part = case[0].size // 2
+    while part:
+        i = 0
+        while i < case[0].size > part:
+            smaller = (np.delete(case[0], slice(i, i + part)), *case[1:])
+            less = judge.fault(smaller)
+            if less is not None and less.convention == fault.convention:
+                fault, case = less, smaller
+            else:
+                i += part
+        part //= 2
     return fault, case
 
 
@@ -382,8 +390,9 @@ class _Fitted:
         self.least = {tuple(c["w"]): (c["error"], c["q"]) for c in entry["cases"]}
 
     def cases(self, dtypes):
+        large = [w for key, w in vectors.large().items() if key.startswith("weights.")]
         for dtype in dtypes:
-            for w in (*vectors.TINY, vectors.large()["weights.gaussian"][:64]):
+            for w in (*vectors.TINY, *large):
                 for rest in [(s,) for s in (0.0, 0.5, 2.0)] if self.with_strength else [()]:
                     yield (np.array(w, dtype), *rest)
 
@@ -435,7 +444,7 @@ class _Fitted:
                     return "factor of two", f"the levels are {word} as large as they should be"
             return "wrong scale", f"weights of one magnitude are scaled by {ratio:.6g}"
         error = 0.5 * np.square(q - w).sum()
-        if least is None or error > least + close * (np.abs(w).sum() + close):
+        if least is None or error > least + close * (np.abs(w - q).sum() + close * w.size):
             levels = np.unique(q)
             nearest = levels[np.abs(np.subtract.outer(w, levels)).argmin(axis=1)]
             i = int(np.argmax(np.abs(w - q) - np.abs(w - nearest)))
@@ -489,7 +498,7 @@ class _Fitted:
         if self.family.exact is not None:
             q = self.family.exact.project(w)
             return 0.5 * np.square(q - w).sum(), q
-        if len(self.r.levels(w)) ** len(w) <= 81:
+        if len(self.r.levels(w)) ** len(w) <= 32:
             return exhaustive_prox(w, np.inf, self.family.codes(len(w)), self.family.offset)
         return None, None
 

@@ -120,6 +120,7 @@ POINT = [
     ([0.25, -0.5, 0.0], [1.0, -2.0, 0.0]),
     ([-0.0, 0.125, -1.5], [0.5, 0.25, -4.0]),
     ([1.0, -1.0, 0.0625], [3.0, -2.0, 0.25]),
+    ([0.25, -0.5, 1.0], [-2.0, 1.0, 0.5]),  # with SGD and lr 0.125 the first ends on 0
     ([1.0, -1.0, 1.0], [1 - 2.0**-16, 2.0**-16 - 3, 2.0**-16 + 3]),  # a small gradient
 ]
 
@@ -133,7 +134,7 @@ def _steps(name):
             if not lazy:
                 case["strength"] = lr * lam
             if adam:
-                k = i % 3  # the first and the last start from nothing
+                k = i % 4  # the first and the last start from nothing
                 case |= {"m": [0.5 * k] * 3, "v": [0.25 * k, 0.5 * k, k], "t": 4 * k + 1}
             cases.append(case | _expected(case, lazy, adam))
     return {"cases": cases}

@@ -47,6 +47,8 @@ def smallest(
         return "then a search, which shrank this case", case
     except hypothesis.errors.NoSuchExample:
         return f"then a search of {examples} cases", None
+    except hypothesis.errors.Flaky:
+        return "then a search, stopped as the same input gave different results", None
 
 
 def _plainest_first(numbers):
