@@ -1,4 +1,4 @@
-"""The command line: `proxquant-np reproduce`, `search` and `figures`."""
+"""The command line: `proxquant-np reproduce`, `search`, `figures`, `pack` and `inspect`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("figures"), help="folder to write to (default figures)"
     )
     command.set_defaults(run=_figures)
+    _add_packing(commands)
     options = parser.parse_args(arguments)
     return _guarded(options.run, options)
 
@@ -73,8 +74,8 @@ def _guarded(run: Callable[[Any], None], options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, run again to go on", file=sys.stderr)
         return 130
-    except OSError as error:
-        print(f"proxquant-np: {error}", file=sys.stderr)
+    except (OSError, *getattr(options, "mistakes", ())) as error:
+        print(f"proxquant-np: {str(error).replace(chr(10), ' ')}", file=sys.stderr)
         return 2
     return 0
 
@@ -120,6 +121,50 @@ def _reproduce(options: argparse.Namespace) -> None:
     print(binary_digits.table(result))
     for path in binary_digits.draw(result, out):
         print(f"wrote {path}")
+
+
+def _add_packing(commands: Any) -> None:
+    command = commands.add_parser(
+        "pack",
+        help="write a trained network as a few bits a weight",
+        description="Quantize the network that a training checkpoint holds and write it packed.",
+    )
+    command.add_argument("checkpoint", type=Path, help="file that training.fit saved")
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        help="file to write, .npz or .safetensors "
+        "(default: CHECKPOINT with .packed.npz for its suffix)",
+    )
+    command.add_argument(
+        "--regularizer", metavar="R", help="such as 'MultiBitL2(n_bits=2)' (default: the run's)"
+    )
+    command.set_defaults(run=_pack, mistakes=(ValueError, ModuleNotFoundError))
+    command = commands.add_parser(
+        "inspect",
+        help="what a packed file holds, layer by layer",
+        description="Print, for every array of a packed file: shape, bits, levels, bytes, how many "
+        "times smaller than as float32, and the entropy of the codes in bits.",
+    )
+    command.add_argument("file", type=Path, help="file that pack wrote")
+    command.set_defaults(run=_inspect, mistakes=(ValueError, ModuleNotFoundError))
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from proxquant_np import packing
+
+    out = options.out or options.checkpoint.with_suffix(".packed.npz")
+    chosen = options.regularizer and packing.parse_regularizer(options.regularizer)
+    packing.pack_checkpoint(options.checkpoint, out, chosen)
+    print(packing.table(out))
+    print(f"wrote {out}")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from proxquant_np import packing
+
+    print(packing.table(options.file))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import proxquant_np.functional as F
+from proxquant_np import models
 from proxquant_np.autograd import Tensor
 from proxquant_np.data import Split, chunks
 from proxquant_np.nn import Module, quantizable_parameters
@@ -313,7 +314,12 @@ class _Run:
 
     def save(self, path: str | os.PathLike, identity: dict[str, Any], step: int) -> None:
         states = [g.bit_generator.state for g in self.generators()]
-        meta = {"identity": identity, "step": step, "generators": states}
+        deployment = {  # what packing needs to know
+            "model": models.describe(self.model),
+            "quantized": list(self.weights),
+            "frozen": [name for name, p in self.weights.items() if not p.requires_grad],
+        }
+        meta = {"identity": identity, "step": step, "generators": states, **deployment}
         save_checkpoint(path, self.arrays(), meta)
 
     def restore(self, path: str | os.PathLike, identity: dict[str, Any]) -> int:
