@@ -32,32 +32,35 @@ class Codes:
 
     @classmethod
     def of(cls, w: np.ndarray, regularizer: Regularizer, frozen: bool = False) -> Codes:
-        """The projection of `w`; or, if it is frozen, `w` itself, which must have few values.
+        """The projection of `w`; or `w` itself, if levels are fitted and it was projected before.
+
+        To fit levels anew to such weights would move them, where the projection is a heuristic.
+        They are told by having no more values than levels, in each set; if sets are so small that
+        all weights have that, by being frozen.
 
         Raises:
-            ValueError: `w` is frozen, but has more values (in one set) than the regularizer has
-                levels; more than 2^16 levels; or weights that the regularizer refuses.
+            ValueError: more than 2^16 levels, or weights that the regularizer refuses.
         """
         axis, block = _sets(regularizer, w.ndim)
-        levels = np.atleast_2d(regularizer.levels(w))
-        bits = max(1, math.ceil(math.log2(levels.shape[1])))
+        levels, q = np.atleast_2d(regularizer.levels(w)), regularizer.project(w)
+        n_levels = levels.shape[1]
+        bits = max(1, math.ceil(math.log2(n_levels)))
         if bits > MAX_BITS:
-            raise ValueError(
-                f"regularizer has {levels.shape[1]} levels, at most 65536 can be coded"
-            )
-        if frozen and not regularizer.elementwise:  # fitted anew, they may be others
-            levels = _values(w, levels.shape[1], axis, block)
-        q = w if frozen else regularizer.project(w)
+            raise ValueError(f"{n_levels} levels are too many: at most 65536 have codes")
+        if not regularizer.elementwise and not np.array_equal(q, w):
+            values = _values(w, axis, block)
+            few = max(map(len, values)) <= n_levels
+            if few and (frozen or w.size // len(values) > n_levels):
+                padded = [np.pad(v, (0, n_levels - len(v)), "edge") for v in values]
+                levels, q = np.array(padded), w
         chosen = _set_index(w.shape, axis, block)
         codes = np.zeros(w.shape, np.uint16)
         for level in levels.T[1:]:
             codes += q >= level[chosen]
-        if not np.array_equal(levels[chosen, codes], q):
-            raise ValueError(
-                f"a frozen weight of shape {w.shape} has other values than the {levels.shape[1]} "
-                f"levels of {regularizer}: quantize it first (quantize_and_freeze)"
-            )
-        return cls(w.shape, bits, levels, pack_bits(codes, bits), axis, block)
+        found = cls(w.shape, bits, levels, pack_bits(codes, bits), axis, block)
+        if not np.array_equal(found.array(), q):
+            raise ValueError(f"{regularizer} projects on other values than its levels")
+        return found
 
     def codes(self) -> np.ndarray:
         """The codes, uint16, in the shape of the array."""
@@ -127,8 +130,7 @@ def _set_index(shape, axis, block):
     return np.arange(shape[axis]).reshape((-1,) + (1,) * (len(shape) - 1 - axis))
 
 
-def _values(w, most, axis, block):
-    """The values in each set, ascending, the greatest repeated up to `most`; or the first few."""
+def _values(w, axis, block):
+    """The values in each set, ascending."""
     rows = w.reshape(-1, block or w.size) if axis is None else np.moveaxis(w, axis, 0)
-    found = [np.unique(row)[:most] for row in rows]
-    return np.array([np.pad(values, (0, most - len(values)), "edge") for values in found])
+    return [np.unique(row) for row in rows]

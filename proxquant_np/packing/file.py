@@ -78,16 +78,15 @@ def pack(
 ) -> None:
     """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
 
-    The model is not changed. Weights are projected, as in `metrics.quantized_copy`; those that are
-    frozen (requires_grad False), as `quantize_and_freeze` leaves them, are deployed already and
-    stored as they are. The file is written whole or not at all; it is .safetensors if `path` ends
-    so, .npz otherwise.
+    The model is not changed. Weights are projected, as in `metrics.quantized_copy`, unless that was
+    done before (`Codes.of` says how that is told). The file is written whole or not at all; it is
+    .safetensors if `path` ends so, .npz otherwise.
 
     Raises:
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
-        ValueError, TypeError: a frozen weight that is not quantized, weights or a regularizer that
-            make no sense, `params` that are not the model's. Then nothing is written.
+        ValueError, TypeError: weights or a regularizer that make no sense, `params` that are not
+            the model's. In each case `path` is as it was before.
     """
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {type(model).__name__}")
@@ -121,22 +120,20 @@ def pack_checkpoint(
     """`pack` the network whose training `fit` saved in `checkpoint`.
 
     For this the checkpoint holds, beside the arrays "model/NAME", in its meta: "model", the name
-    and constructor arguments of one of `proxquant_np.models`; "quantized" and "frozen", the names
-    of the parameters that are quantized, and of those frozen; and, in "identity", the regularizer
-    of the run, which `regularizer` replaces (and must, if the run had none).
+    and constructor arguments of one of `proxquant_np.models`; "quantized", the names of the
+    parameters that are quantized; and, in "identity", the regularizer of the run, which
+    `regularizer` replaces (and must, if the run had none).
 
     Raises:
         CheckpointError: the checkpoint is damaged.
         ValueError: it lacks one of these. OSError and others as `pack`.
     """
     if Path(path).exists() and Path(path).samefile(checkpoint):
-        raise ValueError(
-            f"{path} is the checkpoint itself, it would be overwritten: choose another"
-        )
+        raise ValueError(f"{path} is the checkpoint itself: choose another file to write")
     arrays, meta = load_checkpoint(checkpoint)
     try:
         description = meta["model"]
-        quantized, frozen = set(meta["quantized"]), set(meta["frozen"])
+        quantized = set(meta["quantized"])
         named = meta["identity"]["regularizer"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{checkpoint} does not say which network it holds") from error
@@ -155,10 +152,8 @@ def pack_checkpoint(
         model.load_state_dict(state)
     except KeyError as error:
         raise ValueError(f"{checkpoint}: {error.args[0]}") from error
-    params = {name: p for name, p in model.named_parameters() if name in quantized}
-    for name, p in params.items():
-        p.requires_grad = name not in frozen
-    pack(model, regularizer, path, params.values())
+    params = [p for name, p in model.named_parameters() if name in quantized]
+    pack(model, regularizer, path, params)
 
 
 def parse_regularizer(text: str) -> Regularizer:
@@ -262,7 +257,10 @@ def read_packed(path: str | os.PathLike) -> Packed:
                 raise ValueError(f"{entry['name']} names no array")
             entries[entry["name"]] = entry["same"] if "same" in entry else reader.entry(entry)
         reader.end()
-        return Packed(header["model"], str(header["regularizer"]), entries)
+        model = header["model"]
+        if model is not None:
+            model = {"name": str(model["name"]), "arguments": {**model["arguments"]}}
+        return Packed(model, str(header["regularizer"]), entries)
     except Exception as error:  # the header was written by something else
         raise PackedError(f"{path} is not a whole packed file: {error}") from error
 

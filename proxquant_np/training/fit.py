@@ -314,12 +314,8 @@ class _Run:
 
     def save(self, path: str | os.PathLike, identity: dict[str, Any], step: int) -> None:
         states = [g.bit_generator.state for g in self.generators()]
-        deployment = {  # what packing needs to know
-            "model": models.describe(self.model),
-            "quantized": list(self.weights),
-            "frozen": [name for name, p in self.weights.items() if not p.requires_grad],
-        }
-        meta = {"identity": identity, "step": step, "generators": states, **deployment}
+        network = {"model": models.describe(self.model), "quantized": list(self.weights)}
+        meta = {"identity": identity, "step": step, "generators": states, **network}
         save_checkpoint(path, self.arrays(), meta)
 
     def restore(self, path: str | os.PathLike, identity: dict[str, Any]) -> int:
