@@ -6,9 +6,12 @@ Two ways to multiply without the float matrix:
                     holds, and multiplied by the float product: any levels, any inputs
     sign_product    both factors are signs; 64 products are one exclusive-or and one count of bits
 
-The first saves memory: the matrix takes bits/32 of what floats take, plus one block. It cannot save
-time against a float product that is held ready, whose work it does as well; benchmarks/packed.py
-says what the unpacking costs. The second saves both.
+The first saves memory: the matrix takes bits/32 of what floats take, plus two blocks. It cannot
+save time, for it does the work of a float product whose matrix is ready, and unpacks as well: that
+doubles one row times a large matrix, is lost in a batch of 64, and dominates a matrix of 64 x 64.
+The second saves memory and, for few rows times a large matrix, time: there the matrix is read from
+memory, and is 32 times smaller. On large batches NumPy's passes over the bits are no quicker than
+the float product, and on small matrices they are slower (benchmarks/packed.py).
 """
 
 from __future__ import annotations
@@ -72,8 +75,12 @@ class PackedMatrix:
         return (self.rows(slice(i, i + step)) for i in range(0, self.shape[0], step))
 
     def product(self, x: np.ndarray) -> np.ndarray:
-        """x @ W^T for x (..., columns), up to the rounding of a sum; the dtype is that of both."""
-        return np.concatenate([x @ rows.T for rows in self.blocks()], axis=-1)
+        """x @ W^T for x (..., columns), up to the rounding of a sum; x has the dtype of W."""
+        y, done = np.empty(x.shape[:-1] + self.shape[:1], self.levels.dtype), 0
+        for rows in self.blocks():
+            y[..., done : done + len(rows)] = x @ rows.T
+            done += len(rows)
+        return y
 
 
 def pack_signs(x: np.ndarray) -> np.ndarray:
