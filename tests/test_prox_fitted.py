@@ -223,6 +223,15 @@ def test_every_weight_goes_to_its_nearest_level_the_upper_at_a_tie(r, w):
     assert (q == levels[::-1][distance.argmin(axis=-1)]).all()
 
 
+@pytest.mark.parametrize("family", [TernaryL2, lambda **axis: MultiBitL2(2, **axis)])
+def test_projection_takes_the_very_levels_it_names_along_an_inner_axis(family):
+    """Whose rows are strided in memory: a sum there may round otherwise."""
+    r = family(axis=1)
+    w = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    levels = r.levels(w)
+    assert all(set(q) <= set(a) for q, a in zip(r.project(w).T, levels, strict=True))
+
+
 def test_levels_of_known_weights():
     w = np.array([2.0, 4.0, 0.1, -1.0, -0.1])
     assert TernaryL2().levels(w).tolist() == [-1, 0, 3]

@@ -77,8 +77,7 @@ class Fitted(Regularizer):
         `project` fits them if None.
         """
         rows, target = self._rows(x), self._rows(out)
-        for group in _groups(rows):
-            part = np.ascontiguousarray(rows[group])  # which those of an inner axis are not
+        for group, part in _groups(rows):
             levels = self._row_levels(part, fit)
             for i, j in tiles(part):
                 fill(part[i, j], levels[i], target[group][i, j])
@@ -91,7 +90,7 @@ class Fitted(Regularizer):
 
     def _levels(self, x):
         rows = self._rows(x)
-        levels = np.concatenate([self._row_levels(rows[group]) for group in _groups(rows)])
+        levels = np.concatenate([self._row_levels(part) for _, part in _groups(rows)])
         return levels[0] if self.axis is None and self.block is None else levels
 
     def _rows(self, x):
@@ -136,9 +135,14 @@ class FittedL2(Fitted, L2Distance):
 
 
 def _groups(rows):
-    """Slices of rows, some of them at a time: what fitting them adds to memory stays small."""
+    """Some rows at a time, so that what fitting them adds to memory stays small: slice and rows.
+
+    The latter are contiguous, which those of an inner axis are not: sums then round alike always.
+    """
     height = max(1, 4 * BLOCK_BYTES // (rows.itemsize * rows.shape[1]))
-    return [slice(i, i + height) for i in range(0, len(rows), height)]
+    for i in range(0, len(rows), height):
+        group = slice(i, i + height)
+        yield group, np.ascontiguousarray(rows[group])
 
 
 def tiles(rows: Floats) -> Iterator[tuple[slice, slice]]:
