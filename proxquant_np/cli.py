@@ -23,11 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_reproduce, _add_search, _add_figures, _add_check, _add_vectors):
         add(commands)
+    parser.set_defaults(stopped="")
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
     except KeyboardInterrupt:
-        print("\nstopped; finished runs are kept, run again to go on", file=sys.stderr)
+        print(f"\nstopped{options.stopped}", file=sys.stderr)
         return 130
     except (OSError, _Mistake) as error:
         print(f"proxquant-np: {error}", file=sys.stderr)
@@ -67,7 +68,7 @@ def _add_reproduce(commands: Any) -> None:
     )
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
-    command.set_defaults(run=_reproduce)
+    command.set_defaults(run=_reproduce, stopped="; finished runs are kept, run again to go on")
 
 
 def _reproduce(options: argparse.Namespace) -> None:
