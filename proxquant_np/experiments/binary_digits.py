@@ -408,6 +408,7 @@ def _search(trials: int, task: Task, model: str, jobs: int, progress: bool) -> d
         "space": SPACE,
         "seeds": SEARCH_SEEDS,
         "setting": setting,
+        **task.source(),
         "environment": environment(),
         "trials": log,
     }
