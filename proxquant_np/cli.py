@@ -23,11 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in COMMANDS:
         add(commands)
+    parser.set_defaults(stopped="")
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
     except KeyboardInterrupt:
-        print("\nstopped; finished runs are kept, run again to go on", file=sys.stderr)
+        print(f"\nstopped{options.stopped}", file=sys.stderr)
         return 130
     except (OSError, *getattr(options, "mistakes", ())) as error:  # those of the user
         print(f"proxquant-np: {' '.join(str(error).split())}", file=sys.stderr)
@@ -63,7 +64,7 @@ def _add_reproduce(commands: Any) -> None:
     )
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
-    command.set_defaults(run=_reproduce)
+    command.set_defaults(run=_reproduce, stopped="; finished runs are kept, run again to go on")
 
 
 def _reproduce(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 import proxquant_np
 from proxquant_np import cli
+from proxquant_np.experiments import binary_digits
 from proxquant_np.experiments.tasks import TASKS
 
 
@@ -42,6 +43,34 @@ def test_version(capsys):
         cli.main(["--version"])
     assert exit.value.code == 0
     assert capsys.readouterr().out.strip() == proxquant_np.__version__
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [("reproduce", "; finished runs are kept, run again to go on"), ("search", "")],
+)
+def test_ctrl_c_says_what_is_kept(command, kept, tmp_path, monkeypatch, capsys):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(binary_digits, "run_cells", stop)
+    assert cli.main([command, "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == f"\nstopped{kept}\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("out", "says"), [("none/chosen.json", "No such file or directory: 'none/"), (".", "a folder")]
+)
+def test_a_search_that_could_not_be_written_does_not_begin(
+    out, says, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(binary_digits, "run_cells", lambda *a, **k: pytest.fail("it began"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["search", "--out", out]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("proxquant-np: ") and says in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_out_that_is_a_file(tmp_path, capsys):

@@ -287,8 +287,29 @@ def test_checkpoint_of_something_else_is_refused(tmp_path):
 
 def test_a_longer_run_is_not_cut(tmp_path):
     run("adam", steps=9, checkpoint=tmp_path / "run.npz")
+    model, optimizer = start("adam")
+    before = model.state_dict()
     with pytest.raises(ValueError, match=r"steps is 8, but .* holds a run of 9 steps"):
-        run("adam", steps=8, checkpoint=tmp_path / "run.npz")
+        fit(
+            model,
+            optimizer,
+            TRAIN,
+            steps=8,
+            batch_size=5,
+            validation=VALIDATION,
+            checkpoint=tmp_path / "run.npz",
+        )
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_what_a_checkpoint_needs_is_looked_at_first(tmp_path):
+    """Not when the first one is written, which may be hours later."""
+    model, optimizer = start("adam")
+    with pytest.raises(FileNotFoundError, match=r"checkpoint: the folder of .*none"):
+        fit(model, optimizer, TRAIN, **FIT, checkpoint=tmp_path / "none" / "run.npz")
+    assert optimizer.state_dict()["steps"].max() == 0
+    fit(model, optimizer, TRAIN, **FIT, max_norm=np.float32(5), checkpoint=tmp_path / "run.npz")
+    assert load_checkpoint(tmp_path / "run.npz")[1]["identity"]["max_norm"] == 5
 
 
 # The history -------------------------------------------------------------------------------------
@@ -532,6 +553,9 @@ def test_divergence_stops_the_run_before_the_step(tmp_path):
         ({"train": Split(TRAIN.x[:0], TRAIN.y[:0])}, ValueError),
         ({"validation": Split(TRAIN.x[:2], TRAIN.y[:1])}, ValueError),
         ({"optimizer": start("adam")[1]}, ValueError),
+        ({"regularizer": prox.BinaryL1}, TypeError),
+        ({"max_norm": -1}, ValueError),
+        ({"max_norm": "5"}, TypeError),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, error):

@@ -15,7 +15,7 @@ import proxquant_np.functional as F
 from proxquant_np import models, optim
 from proxquant_np.data import Split, chunks, load_text
 from proxquant_np.optim import clip_grad_norm
-from proxquant_np.training import fit, metrics
+from proxquant_np.training import fit, load_checkpoint, metrics
 
 
 def read(model, split, columns, length):
@@ -121,6 +121,14 @@ def test_streams_too_short_are_refused():
         fit(model, optimizer, short, steps=1, batch_size=5, length=2, progress=False)
     with pytest.raises(ValueError, match="at least batch_size=5 tokens"):
         metrics.evaluate(model, *short, 5, 2)
+
+
+def test_a_numpy_integer_is_a_length(tmp_path):
+    """And can be saved as one."""
+    model, optimizer = start("text")
+    arguments = dict(steps=1, batch_size=2, length=np.int64(2), progress=False)
+    fit(model, optimizer, TEXT, checkpoint=tmp_path / "run.npz", **arguments)
+    assert load_checkpoint(tmp_path / "run.npz")[1]["identity"]["length"] == 2
 
 
 def test_the_default_text_can_be_learned():

@@ -30,6 +30,16 @@ def test_a_homotopy_is_a_value_and_returns_a_float(h):
         setattr(h, dataclasses.fields(h)[0].name, 2)
 
 
+@pytest.mark.parametrize("number", [np.float64(2), np.float32(2), np.int64(2), 2])
+def test_parameters_become_floats(number):
+    """So that a checkpoint, which holds the repr, knows an equal one again."""
+    for h in (Linear(number), Constant(number), Geometric(number, number)):
+        assert repr(h) == repr(dataclasses.replace(h, **dict.fromkeys(vars(h), 2.0)))
+    assert repr(Linear.to(number, 4)) == repr(Linear(0.5))
+    assert Linear(np.float32(0.1))(3) == 3 * float(np.float32(0.1))
+    assert Geometric(np.float64(1e300), np.float64(1e10))(1) == math.inf  # without a warning
+
+
 def test_geometric_overflows_to_infinity_and_underflows_to_zero():
     assert Geometric(1, 2)(5000) == Geometric(1e300, 1e10)(1) == math.inf
     assert Geometric(1, 0.5)(5000) == 0

@@ -74,6 +74,17 @@ X = np.arange(12.0).reshape(4, 3)
     [
         (r"\(n, c, \.\.\.\), got \(3,\)", lambda: F.batch_norm(X[0], None, None, training=True)),
         ("running_mean and running_var", lambda: F.batch_norm(X, None, None)),
+        *(
+            (
+                "momentum must lie in",
+                lambda m=m: F.batch_norm(X, None, None, training=True, momentum=m),
+            )
+            for m in (-0.1, 1.5, np.nan)
+        ),
+        *(
+            ("eps be >= 0", lambda e=e: F.batch_norm(X, None, None, training=True, eps=e))
+            for e in (-1e-5, np.nan)
+        ),
         (r"more than one value.*\(1, 3\)", lambda: F.batch_norm(X[:1], None, None, training=True)),
         (
             r"weight must have shape \(3,\), got \(4,\)",

@@ -144,6 +144,17 @@ def row_pow():
     assert gradients((x**0.5)[1:].sum() * 0.0, x)[0].tolist() == [0, 0, 0, 0]
 
 
+def row_mul_exp():
+    x = leaf([0, 1])
+    assert gradients(F.sum(F.where(x > 0, x * F.log(x), 0.0)), x)[0].tolist() == [0, 1]
+    a = leaf([1, 2])
+    assert gradients(F.sum(a * np.array([np.inf, 3])), a)[0].tolist() == [np.inf, 3]
+    with np.errstate(over="ignore"):
+        x = leaf([0, 1000])
+        assert gradients(F.sum(F.exp(x)), x)[0].tolist() == [1, np.inf]
+        assert gradients(F.sum(F.where(x < 1, F.exp(x), 0.0)), x)[0].tolist() == [1, 0]
+
+
 def row_where():
     x = leaf([-1, 0, 4])
     assert gradients(F.sum(F.where(x > 0, F.sqrt(x), 0.0)), x)[0].tolist() == [0, 0, 0.25]
@@ -245,6 +256,18 @@ def test_straight_through_maps_forward_and_is_the_identity_backward():
     assert y.data.tolist() == [-1, 1, 1]
     v = np.array([1.0, 2.0, 3.0])
     assert gradients(y, w, grad=v)[0].tolist() == v.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "projection", [lambda w: np.where(w >= 0, 1, -1), lambda w: w >= 0, lambda w: [-1, 1, 1]]
+)
+def test_straight_through_keeps_the_dtype_whatever_the_projection_s(projection, dtype):
+    """Else the gradient would be rounded to an integer, or to True."""
+    w = leaf([-0.3, 0.0, 0.7], dtype)
+    y = F.straight_through(w, projection)
+    assert y.dtype == dtype
+    assert gradients(F.sum(y * 0.25), w)[0].tolist() == [0.25] * 3
 
 
 # Errors -------------------------------------------------------------------------------------------

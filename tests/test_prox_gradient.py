@@ -178,6 +178,16 @@ def test_a_bad_lambda_is_refused_before_anything_moves(lam):
     assert p.data == np.float32(0.3)
 
 
+@pytest.mark.parametrize("lam", [None, "1", True, 1j, np.ones(1), np.ones(2)])
+def test_a_lambda_that_is_no_number_is_refused_before_anything_moves(lam):
+    p = leaf([0.3])
+    opt = ProxGradient(SGD([p], 0.1), [p], BinaryL1(), lambda t: lam)
+    p.grad = np.ones(1, np.float32)
+    with pytest.raises(TypeError, match=r"homotopy\(t\) must be a number.* at t = 0"):
+        opt.step()
+    assert p.data == np.float32(0.3)
+
+
 def test_lr_is_the_base_s():
     p = leaf([0.3])
     base = SGD([p], 0.1)

@@ -47,7 +47,8 @@ def batch_norm(
 
     Raises:
         ValueError: no channel axis, statistics or a residual of another shape, evaluation without
-            running statistics, or one value a channel in training (its variance says nothing).
+            running statistics, one value a channel in training (its variance says nothing), or
+            a momentum or an eps that makes no sense.
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm: input must have shape (n, c, ...), got {input.shape}")
@@ -56,6 +57,10 @@ def batch_norm(
     for name, value in named.items():
         if value is not None and value.shape != (channels,):
             raise ValueError(f"batch_norm: {name} must have shape ({channels},), got {value.shape}")
+    if not (0 <= momentum <= 1 and eps >= 0):
+        raise ValueError(
+            f"batch_norm: momentum must lie in [0, 1] and eps be >= 0, got {momentum} and {eps}"
+        )
     if residual is not None and residual.shape != input.shape:
         raise ValueError(
             f"batch_norm: residual must have shape {input.shape}, got {residual.shape}"

@@ -15,13 +15,14 @@ At a kink an operation has many subgradients. The one taken here:
 | sqrt(x)           | x = 0                     | infinite; 0 where nothing flows back   |
 | log(x), a / x     | x = 0                     | infinite; 0 where nothing flows back   |
 | a ** b            | a = 0, b < 1              | infinite; 0 where nothing flows back   |
+| a * b, exp(x)     | b, exp(x) infinite        | infinite; 0 where nothing flows back   |
 | where(c, a, b)    | any                       | exactly 0 to the branch not taken      |
 
 "0 where nothing flows back": an incoming gradient of 0 gives 0 even if the slope is infinite, so
-`where(x > 0, sqrt(x), 0)` has the gradient 0 at x = 0, not NaN. The other way round, a slope of 0
-(relu, abs, clip, where) gives 0 even if the incoming gradient is infinite, so `sqrt(relu(x))` has
-the gradient 0 at x < 0. Values at these edges (`log(0)` is -inf) come without NumPy's warning, as
-in PyTorch.
+`where(x > 0, sqrt(x), 0)` and `where(x > 0, x * log(x), 0)` have the gradient 0 at x = 0, not NaN.
+The other way round, a slope of 0 (relu, abs, clip, where) gives 0 even if the incoming gradient is
+infinite, so `sqrt(relu(x))` has the gradient 0 at x < 0. Values at these edges (`log(0)` is -inf)
+come without NumPy's warning, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -48,6 +49,15 @@ def _idle_is_zero(vjp: VJP) -> VJP:
     return quiet
 
 
+def _times(g: Array, slope: Array) -> Array:
+    """g * slope, the same way. Quicker: it looks only if the processor has noted a 0 * inf."""
+    try:
+        with np.errstate(invalid="raise"):
+            return g * slope
+    except FloatingPointError:
+        return _idle_is_zero(lambda g: g * slope)(g)
+
+
 def _only(g: Array, where: Array) -> Array:
     """g where it holds, else exactly 0. On integers, since inf * 0 is NaN; np.where is slower."""
     return (g.view(f"i{g.itemsize}") * where).view(g.dtype)
@@ -69,9 +79,10 @@ def sub(a: Array, b: Array) -> Traced:
 
 
 @differentiable
+@_at_edges
 def mul(a: Array, b: Array) -> Traced:
     """a * b, entry by entry."""
-    return a * b, (lambda g: g * b, lambda g: g * a)
+    return a * b, (lambda g: _times(g, b), lambda g: _times(g, a))
 
 
 @differentiable
@@ -146,7 +157,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Traced:
 def exp(x: Array) -> Traced:
     """e ** x."""
     y = np.exp(x)
-    return y, lambda g: g * y
+    return y, lambda g: _times(g, y)
 
 
 @differentiable
@@ -414,10 +425,11 @@ def dropout(
 def straight_through(w: Array, projection: Callable[[Array], Array]) -> Traced:
     """projection(w) going forward; coming back, the gradient passes as if it were the identity.
 
-    This is no derivative: the projection's is 0 almost everywhere. Bengio et al. 2013; it is what
-    BinaryConnect does, and with SGD the same as dual averaging (optim/dual_averaging.py).
+    The result has the dtype of w, whatever the projection's. This is no derivative: that of the
+    projection is 0 almost everywhere. Bengio et al. 2013; it is what BinaryConnect does, and with
+    SGD the same as dual averaging (optim/dual_averaging.py).
     """
-    y = projection(w)
+    y = np.asarray(projection(w), w.dtype)  # integers or booleans could hold no gradient
     if y.shape != w.shape:
         raise ValueError(f"straight_through: projection gave {y.shape} for w of shape {w.shape}")
     return y, lambda g: g

@@ -162,7 +162,7 @@ class Tensor:
                     owned = parent.grad is not None or (part is not g and part.base is None)
                     _accumulate(parent, part if owned else part.copy())
                 elif parent in pending:
-                    pending[parent] = pending[parent] + part
+                    pending[parent] = np.asarray(pending[parent] + part)
                 else:
                     pending[parent] = part
                     heappush(queue, (-parent._order, parent))
@@ -246,7 +246,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
     """Turn `forward(*arrays, **options) -> (y, vjp)` into a function on tensors.
 
-    Arguments may be tensors or anything NumPy takes. The result is recorded if recording is on
+    Arguments may be tensors, NumPy arrays or numbers. The result is recorded if recording is on
     and an argument requires gradients. See `Traced` for what `vjp` may be.
     """
     signature = inspect.signature(forward)

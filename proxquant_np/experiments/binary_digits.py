@@ -30,7 +30,7 @@ from proxquant_np.data import Splits
 from proxquant_np.experiments.runner import environment, run_cells, write_text
 from proxquant_np.experiments.statistics import compare
 from proxquant_np.experiments.tasks import TASKS, Task
-from proxquant_np.training import fit, metrics
+from proxquant_np.training import fit, metrics, written_whole
 
 FULL_PRECISION = "full_precision"
 METHODS = {
@@ -347,9 +347,19 @@ def search(
 
     A trial's score is its validation error (then loss) averaged over SEARCH_SEEDS, or its
     perplexity. Writes the choice of each method and every trial to `out`, by default the file that
-    `reproduce` reads.
+    `reproduce` reads. A file that cannot be written is an OSError before the search begins.
     """
     task = TASKS[model]
+    out = Path(task.choice if out is None else out)
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder; search writes a file")
+    with written_whole(out) as file:  # now: it would be a pity to fail at the end
+        report = _search(trials, task, model, jobs, progress)
+        file.write((json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+    return out
+
+
+def _search(trials: int, task: Task, model: str, jobs: int, progress: bool) -> dict[str, Any]:
     setting, scored = asdict(task.setting), (f"validation_{task.measure}", "validation_loss")
     rng = np.random.default_rng(0)
     draws = {
@@ -393,7 +403,7 @@ def search(
         chosen[method] = hyperparameters[best]
         if method == FULL_PRECISION:
             networks = {seed: results[f"{best}-{seed}"] for seed in SEARCH_SEEDS}
-    report = {
+    return {
         "chosen": chosen,
         "space": SPACE,
         "seeds": SEARCH_SEEDS,
@@ -402,6 +412,3 @@ def search(
         "environment": environment(),
         "trials": log,
     }
-    out = task.choice if out is None else out
-    write_text(out, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    return out

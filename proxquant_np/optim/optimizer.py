@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -270,7 +271,10 @@ class QuantizedOptimizer:
         """lr * lambda_t of the coming step, t being the steps taken; infinite without homotopy."""
         if self.homotopy is None:
             return math.inf
-        strength = self.lr * self.homotopy(self.steps)
+        lam = self.homotopy(self.steps)
+        if isinstance(lam, bool) or not isinstance(lam, Real):
+            raise TypeError(f"homotopy(t) must be a number, got {lam!r} at t = {self.steps}")
+        strength = self.lr * lam
         if not strength >= 0:
             raise ValueError(
                 f"lr * homotopy(t) must be >= 0, got {strength} at t = {self.steps}, lr = {self.lr}"

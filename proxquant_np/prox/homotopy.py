@@ -32,7 +32,9 @@ class Homotopy(ABC):
 
     def __post_init__(self):
         for field in fields(self):
-            _check_number(field.name, getattr(self, field.name))
+            number = getattr(self, field.name)
+            _check_number(field.name, number)
+            object.__setattr__(self, field.name, float(number))  # equal ones have one repr
 
     def __call__(self, t: int) -> float:
         check_integer("t", t, least=0)
@@ -78,6 +80,6 @@ class Geometric(Homotopy):
 
     def _at(self, t):
         try:
-            return self.initial * float(self.ratio) ** t
+            return self.initial * self.ratio**t
         except OverflowError:  # of the power alone; a product that overflows is inf already
             return math.inf if self.initial else 0.0

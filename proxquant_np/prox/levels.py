@@ -104,7 +104,8 @@ class LevelsL1(_Levels, L1Distance):
     """R(w) = sum_i min_j |w_i - l_j|.
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - q(w), -s, s). Repeated, it reaches
-    the levels, exactly. Any shape, float32 or float64; the cost grows with log(number of levels).
+    the levels, exactly. Any shape, float32 or float64; the cost grows with the number of levels up
+    to 64, and from there with its logarithm.
 
     values: the levels, one or more real numbers, finite and strictly increasing, else ValueError.
     They are rounded to the dtype of the weights; if they then overflow or meet: ValueError.

@@ -25,6 +25,7 @@ from proxquant_np.autograd import Tensor
 from proxquant_np.data import Split, chunks
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
+from proxquant_np.optim.optimizer import check_number
 from proxquant_np.prox import Regularizer
 from proxquant_np.training import metrics
 from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -130,6 +131,9 @@ def fit(
     _check_integer("batch_size", batch_size, 1, len(x))
     if length is not None:
         _check_integer("length", length, 1)
+        length = int(length)
+    if max_norm is not None:
+        max_norm = check_number("max_norm", max_norm)
     _check_integer("checkpoint_every", checkpoint_every, 1)
     _check_integer("seed", seed, 0)
     base = getattr(optimizer, "base", optimizer)
@@ -137,6 +141,10 @@ def fit(
         raise ValueError("optimizer must hold parameters of model, got one of something else")
     if regularizer is None:
         regularizer = getattr(optimizer, "regularizer", None)
+    elif not isinstance(regularizer, Regularizer):
+        raise TypeError(f"regularizer must be a Regularizer, got {regularizer!r}")
+    if checkpoint is not None and not Path(checkpoint).parent.is_dir():  # not after many steps
+        raise FileNotFoundError(f"checkpoint: the folder of {checkpoint} does not exist")
 
     run = _Run(model, optimizer, regularizer, validation, batch_size, length, max_norm)
     identity = {
@@ -157,9 +165,7 @@ def fit(
     }
     done = 0
     if checkpoint is not None and Path(checkpoint).exists():
-        done = run.restore(checkpoint, identity)
-        if done > steps:
-            raise ValueError(f"steps is {steps}, but {checkpoint} holds a run of {done} steps")
+        done = run.restore(checkpoint, identity, steps)
 
     pieces = [] if length is None else chunks(Split(x, y), batch_size, length)
     per_epoch = len(pieces) or len(x) // batch_size
@@ -318,7 +324,7 @@ class _Run:
         meta = {"identity": identity, "step": step, "generators": states, **network}
         save_checkpoint(path, self.arrays(), meta)
 
-    def restore(self, path: str | os.PathLike, identity: dict[str, Any]) -> int:
+    def restore(self, path: str | os.PathLike, identity: dict[str, Any], steps: int) -> int:
         """Take over what `save` saved, if it was a run like this one; the number of its steps."""
         arrays, meta = load_checkpoint(path)
         generators, states = self.generators(), meta.get("generators", [])
@@ -330,6 +336,8 @@ class _Run:
         if different:
             what = [f"{k} was {saved.get(k)}, is {own.get(k)}" for k in different[:5]]
             raise CheckpointError(f"{path} belongs to another run: {'; '.join(what)}")
+        if meta["step"] > steps:
+            raise ValueError(f"steps is {steps}, but {path} holds a run of {meta['step']} steps")
 
         def part(name: str) -> dict[str, np.ndarray]:
             prefix = f"{name}/"

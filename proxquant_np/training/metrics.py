@@ -146,9 +146,11 @@ def evaluate(
     length and `batch_size` columns, the state carried from chunk to chunk.
 
     Raises:
-        ValueError: no examples, or not as many inputs as targets.
+        ValueError: no examples, not as many inputs as targets, or a batch_size below 1.
     """
     check_examples("x and y", x, y)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     batches = (
         [Split(x[i : i + batch_size], y[i : i + batch_size]) for i in range(0, len(y), batch_size)]
         if length is None
