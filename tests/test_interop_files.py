@@ -102,7 +102,7 @@ EXPORTED = {
             nn.BatchNorm2d(3),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(3 * 4 * 3, 5, bias=False),
+            nn.Linear(3 * 5 * 3, 5, bias=False),
         ),
         (4, 10, 10),
     ),
@@ -129,6 +129,8 @@ def test_what_cannot_be_exported(tmp_path):
     for model in (LSTMLanguageModel(4, 3, 3), nn.Sequential(nn.Linear(2, 2), Mine())):
         with pytest.raises(TypeError, match="cannot be exported; there are MLP, SmallCNN, ResNet"):
             interop.onnx.export(model, tmp_path / "net.onnx", (2,))
+    with pytest.raises(ValueError, match=r"input_shape \(3,\) does not fit the network"):
+        interop.onnx.export(MLP((2, 2)), tmp_path / "net.onnx", (3,))
     assert not list(tmp_path.iterdir())
 
 

@@ -30,6 +30,7 @@ def export(model: nn.Module, path: str | os.PathLike, input_shape: Sequence[int]
 
     Raises:
         TypeError: a layer that has no rule, such as LSTM.
+        ValueError: an input shape that does not fit the network.
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: onnx is not installed (extra `interop`).
     """
@@ -82,8 +83,11 @@ class _Graph:
         graph = helper.make_graph(self.nodes, "proxquant_np", ends[:1], ends[1:], self.constants)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
-        model = require("onnx.shape_inference").infer_shapes(model)  # that of the output, too
-        self.onnx.checker.check_model(model, full_check=True)
+        try:
+            model = require("onnx.shape_inference").infer_shapes(model)  # that of the output, too
+            self.onnx.checker.check_model(model, full_check=True)
+        except Exception as error:  # the package has exceptions of its own
+            raise ValueError(f"input_shape {input_shape} does not fit the network") from error
         return model
 
 
