@@ -76,21 +76,20 @@ def test_truncated_anywhere(file):
             packing.inspect(file)
 
 
-def test_every_bit_flipped(file):
-    """Refused, or nothing that counts has changed (a date, a padding, the archive's own names)."""
-    whole, wanted = file.read_bytes(), content(pq.load_packed(file))
-    harmless = 0
-    for bit in range(8 * len(whole)):
+def test_flipped_bits(file):
+    """Each byte once: refused, or the flip is where nothing is said (a date, a padding)."""
+    whole, wanted, harmless = file.read_bytes(), content(pq.load_packed(file)), 0
+    for i in range(len(whole)):
         damaged = bytearray(whole)
-        damaged[bit // 8] ^= 1 << bit % 8
+        damaged[i] ^= 1 << i % 8
         file.write_bytes(damaged)
         try:
             loaded = pq.load_packed(file)
         except packing.PackedError:
             continue
-        assert content(loaded) == wanted, bit
+        assert content(loaded) == wanted, i
         harmless += 1
-    assert harmless < 8 * len(whole) / 3
+    assert harmless < len(whole) / 3
 
 
 @given(st.binary(max_size=60), st.sampled_from([b"", b"PK\x03\x04", b"\x08" + bytes(7) + b"{}"]))
@@ -99,7 +98,7 @@ def test_any_other_bytes(tmp_path_factory, rest, start):
         file = tmp_path_factory.getbasetemp() / f"any.{suffix}"
         file.write_bytes(start + rest)
         with pytest.raises(packing.PackedError, match="not a whole packed file"):
-            packing.read_packed(file)
+            packing.inspect(file)
 
 
 def told(file):
@@ -253,7 +252,7 @@ def test_inspect_truncated_and_flipped(file, capsys):
 
 def test_pack_truncated_and_flipped_checkpoints(run_file, capsys):
     whole, out = run_file.read_bytes(), run_file.with_name("out.npz")
-    for n in range(0, len(whole), 61):
+    for n in range(0, len(whole), 101):
         run_file.write_bytes(whole[:n])
         assert "not a whole checkpoint" in refused(["pack", run_file, "--out", out], capsys)
         assert not out.exists()
