@@ -214,7 +214,8 @@ def _pack(options: argparse.Namespace) -> None:
     from proxquant_np import packing
 
     out = options.out or options.checkpoint.with_suffix(".packed.npz")
-    chosen = options.regularizer and packing.parse_regularizer(options.regularizer)
+    text = options.regularizer
+    chosen = None if text is None else packing.parse_regularizer(text)
     packing.pack_checkpoint(options.checkpoint, out, chosen)
     print(packing.table(out))
     print(f"wrote {out}")

@@ -25,12 +25,13 @@ def build(description: Mapping[str, Any]) -> Module:
     """The network that `describe` described, with fresh weights.
 
     Raises:
-        ValueError: a name that is none of these, or arguments that its constructor refuses.
+        ValueError: a name that is none of these, arguments that its constructor refuses, or
+            something else altogether.
     """
-    name, arguments = description["name"], description["arguments"]
-    if name not in _MODELS:
-        raise ValueError(f"name must be one of {', '.join(_MODELS)}, got {name!r}")
     try:
-        return _MODELS[name](**arguments)
+        return _MODELS[description["name"]](**description["arguments"])
     except Exception as error:  # whatever a constructor makes of arguments of the wrong type
-        raise ValueError(f"{name} cannot be built from {arguments!r}: {error}") from error
+        raise ValueError(
+            f"description must be the name and the arguments of one of {', '.join(_MODELS)}, "
+            f"got {description!r}: {error}"
+        ) from error

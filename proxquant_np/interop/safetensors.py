@@ -1,0 +1,64 @@
+"""States as safetensors files, which PyTorch and others read and write; extra `interop`.
+
+    pq.interop.safetensors.load(model, "weights.safetensors")   # a torch state_dict, saved there
+    pq.interop.safetensors.save(pq.load_packed("net.npz"), "deployed.safetensors")
+
+Names, shapes and layouts are PyTorch's, as everywhere in this package. A packed file is another
+thing, whatever its suffix: it holds codes (`pq.pack`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from proxquant_np.interop import require
+from proxquant_np.nn import Module
+from proxquant_np.training import written_whole
+
+
+def load(model: Module, path: str | os.PathLike, strict: bool = True) -> None:
+    """Copy a state_dict saved as safetensors, of any float dtype, into the model.
+
+    Raises:
+        OSError: the file cannot be read.
+        ModuleNotFoundError: safetensors is not installed (extra `interop`).
+        ValueError: not a safetensors file, or truncated. KeyError and others as
+            `Module.load_state_dict`; then nothing is changed.
+    """
+    content = Path(path).read_bytes()
+    deserialize = require("safetensors").deserialize
+    try:
+        state = {name: _array(**told) for name, told in deserialize(content)}
+    except Exception as error:  # the package has an exception of its own
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    model.load_state_dict(state, strict)
+
+
+def save(model: Module, path: str | os.PathLike) -> None:
+    """Write the model's state_dict, whole or not at all.
+
+    Deployed weights are those of `metrics.quantized_copy(model, regularizer)` or of
+    `load_packed`: as floats they are for exchange, not small.
+
+    Raises:
+        OSError: the folder is missing, read-only or full.
+        ModuleNotFoundError: safetensors is not installed (extra `interop`).
+    """
+    content = require("safetensors.numpy").save(model.state_dict())
+    with written_whole(path) as file:
+        file.write(content)
+
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "<u1"}
+
+
+def _array(dtype: str, shape: list[int], data: bytes) -> np.ndarray:
+    if dtype == "BF16":  # NumPy has none: the upper half of a float32
+        upper = np.frombuffer(data, "<u2").astype(np.uint32)
+        return (upper << 16).view(np.float32).reshape(shape)
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype {dtype} is none of BF16, {', '.join(_DTYPES)}")
+    return np.frombuffer(data, _DTYPES[dtype]).reshape(shape)

@@ -1,0 +1,159 @@
+"""Files for other frameworks: safetensors read and written by PyTorch, ONNX run by ONNX Runtime."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import proxquant_np as pq
+from proxquant_np import interop, nn, prox
+from proxquant_np.models import MLP, LSTMLanguageModel, ResNet, SmallCNN
+from proxquant_np.training import metrics
+
+
+def installed(*names):
+    """The modules, or a skipped test that says which is missing."""
+    return [
+        pytest.importorskip(name, reason=f"{name} is not installed (extra: interop or bench)")
+        for name in names
+    ]
+
+
+def settled(model):
+    """With running statistics and biases that are not those of the start."""
+    state, rng = model.state_dict(), np.random.default_rng(0)
+    for name, value in state.items():
+        if value.dtype.kind == "f":
+            value += 0.1 * rng.random(value.shape).astype(value.dtype) * (1 + ("var" in name))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+# safetensors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_a_torch_state_is_loaded(dtype, tmp_path):
+    torch, st = installed("torch", "safetensors.torch")
+    model, file = settled(MLP((6, 5, 3))), tmp_path / "state.safetensors"
+    state = interop.torch.to_torch(model)
+    kind = getattr(torch, dtype)
+    state = {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
+    st.save_file(state, file)
+    other = MLP((6, 5, 3), rng=1)
+    interop.safetensors.load(other, file)
+    for name, value in other.state_dict().items():
+        assert value.dtype == model.state_dict()[name].dtype
+        np.testing.assert_array_equal(value, state[name].to(torch.float64).numpy(), name)
+
+
+def test_deployed_weights_go_back_to_torch(tmp_path):
+    _, st = installed("torch", "safetensors.torch")
+    model, file = settled(SmallCNN(1, 3)), tmp_path / "net.npz"
+    pq.pack(model, prox.BinaryL1(), file)
+    interop.safetensors.save(pq.load_packed(file), tmp_path / "net.safetensors")
+    wanted = metrics.quantized_copy(model, prox.BinaryL1()).state_dict()
+    found = st.load_file(tmp_path / "net.safetensors")
+    assert set(found) == set(wanted)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name].numpy(), value)
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    (st,) = installed("safetensors.numpy")
+    model, file = MLP((3, 2)), tmp_path / "x.safetensors"
+    before = model.state_dict()
+    for content in (b"", b"text", b"\xff" * 20, st.save({"a": np.ones(2, bool)})):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="not a whole safetensors file"):
+            interop.safetensors.load(model, file)
+    interop.safetensors.save(MLP((4, 2)), file)
+    with pytest.raises(ValueError, match=r"must have shape \(2, 3\)"):
+        interop.safetensors.load(model, file)
+    with pytest.raises(FileNotFoundError):
+        interop.safetensors.load(model, tmp_path / "none")
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+
+
+# ONNX --------------------------------------------------------------------------------------------
+
+
+class Mine(nn.Module):
+    """A kind of layer that nobody knows."""
+
+
+EXPORTED = {
+    "MLP": (lambda: MLP(), (64,)),
+    "MLP without norm": (lambda: MLP((7, 5, 4), batch_norm=False), (7,)),
+    "SmallCNN": (lambda: SmallCNN(1, 4), (1, 8, 8)),
+    "SmallCNN of colours": (lambda: SmallCNN(3, 2), (3, 9, 7)),
+    "ResNet": (lambda: ResNet(8, 4, 1), (1, 8, 8)),
+    "ResNet-20": (lambda: ResNet(20), (3, 32, 32)),
+    "ResNet of odd images": (lambda: ResNet(14, 2), (3, 9, 7)),
+    "layers": (
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 6, (3, 2), (1, 2), (1, 0), 2, 2),
+            nn.Tanh(),
+            nn.AvgPool2d(2, 1, 1),
+            nn.MaxPool2d(3, 2, 1),
+            nn.Conv2d(6, 3, (2, 3), padding="same", bias=False),
+            nn.Dropout(0.5),
+            nn.BatchNorm2d(3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(3 * 5 * 3, 5, bias=False),
+        ),
+        (4, 10, 10),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_onnx_runtime_agrees(name, tmp_path):
+    _, ort = installed("onnx", "onnxruntime")
+    make, shape = EXPORTED[name]
+    model = metrics.quantized_copy(settled(make()), prox.MultiBitL2(1))
+    interop.onnx.export(model, tmp_path / "net.onnx", shape)
+    session = ort.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    for n in (1, 5):
+        x = np.random.default_rng(n).normal(size=(n, *shape)).astype(np.float32)
+        (found,) = session.run(["output"], {"input": x})
+        wanted = model(x).data
+        assert np.abs(wanted).max() > 0.01
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_what_cannot_be_exported(tmp_path):
+    installed("onnx")
+    for model in (LSTMLanguageModel(4, 3, 3), nn.Sequential(nn.Linear(2, 2), Mine())):
+        with pytest.raises(TypeError, match="cannot be exported; there are MLP, SmallCNN, ResNet"):
+            interop.onnx.export(model, tmp_path / "net.onnx", (2,))
+    with pytest.raises(ValueError, match=r"input_shape \(3,\) does not fit the network"):
+        interop.onnx.export(MLP((2, 2)), tmp_path / "net.onnx", (3,))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
+    for name in ("safetensors", "safetensors.numpy", "onnx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "x.safetensors").write_bytes(b"")
+    model = MLP((2, 2))
+    for call in (
+        lambda: interop.safetensors.load(model, tmp_path / "x.safetensors"),
+        lambda: interop.safetensors.save(model, tmp_path / "y.safetensors"),
+        lambda: interop.onnx.export(model, tmp_path / "y.onnx", (2,)),
+        lambda: pq.pack(model, prox.BinaryL1(), tmp_path / "y.safetensors"),
+        lambda: pq.load_packed(tmp_path / "x.safetensors"),
+    ):
+        with pytest.raises(ModuleNotFoundError, match=r"is not installed: pip .*\[interop\]"):
+            call()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_nothing_is_imported_before_it_is_asked_for():
+    code = (
+        "import sys, proxquant_np; proxquant_np.interop.onnx; proxquant_np.interop.safetensors; "
+        "assert not {'onnx', 'safetensors', 'onnxruntime'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
