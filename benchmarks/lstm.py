@@ -14,14 +14,19 @@ and log memory: 1 is proportional.
 import harness
 
 import argparse
+import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import proxquant_np as pq
 import proxquant_np.functional as F
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+import torch_twins
 
 torch.set_num_threads(harness.THREADS)
 HERE, PEER = "proxquant_np", "PyTorch"
@@ -44,23 +49,10 @@ def copy_weights(model: pq.nn.Module, twin: torch.nn.Module) -> None:
     twin.load_state_dict({k: torch.from_numpy(v) for k, v in model.state_dict().items()})
 
 
-class Twin(torch.nn.Module):
-    """The language model in PyTorch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = torch.nn.Embedding(VOCABULARY, UNITS)
-        self.lstm = torch.nn.LSTM(UNITS, UNITS)
-        self.decoder = torch.nn.Linear(UNITS, VOCABULARY)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        return self.decoder(self.lstm(self.embedding(tokens))[0])
-
-
 def language_model() -> dict[str, Step]:
     """A training step of the language model."""
-    model, twin = pq.models.LSTMLanguageModel(VOCABULARY, UNITS, UNITS), Twin()
+    sizes = (VOCABULARY, UNITS, UNITS)
+    model, twin = pq.models.LSTMLanguageModel(*sizes), torch_twins.LSTMLanguageModel(*sizes)
     copy_weights(model, twin)
     optimizer = pq.optim.Adam(model.parameters())
     peer_optimizer = torch.optim.Adam(twin.parameters())
@@ -75,8 +67,8 @@ def language_model() -> dict[str, Step]:
 
     def peer_backward() -> None:
         peer_optimizer.zero_grad()
-        logits = twin(peer_x).reshape(-1, VOCABULARY)
-        torch.nn.functional.cross_entropy(logits, peer_y).backward()
+        logits, _ = twin(peer_x)
+        torch.nn.functional.cross_entropy(logits.reshape(-1, VOCABULARY), peer_y).backward()
 
     backward()
     peer_backward()

@@ -18,13 +18,15 @@ SHORT = dict(full_precision_steps=9, quantizing_steps=9, fine_tuning_steps=3, ba
 
 
 def shorten(monkeypatch, model, **steps):
-    """Make all settings of a task that short, and a text, too: an epoch is 9 steps of 16 x 16."""
+    """Make all settings of a task that short, a text (an epoch is 9 steps of 16 x 16), a ResNet."""
     task = TASKS[model]
     short = {k: dataclasses.replace(getattr(task, k), **steps) for k in ("setting", "quick")}
     if model == "lstm":
         short |= {k: dataclasses.replace(v, batch_size=16, length=16) for k, v in short.items()}
         parts = [Split(*(a[: 16 * 140] for a in part)) for part in task.load()]
         short["load"] = lambda: Splits(*parts)
+    if model == "resnet":
+        short["build"] = lambda seed: models.ResNet(8, 2, 1, rng=seed)
     monkeypatch.setitem(TASKS, model, dataclasses.replace(task, **short))
 
 

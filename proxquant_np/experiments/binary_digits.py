@@ -398,6 +398,7 @@ def search(
         "space": SPACE,
         "seeds": SEARCH_SEEDS,
         "setting": setting,
+        **task.source(),
         "environment": environment(),
         "trials": log,
     }

@@ -26,9 +26,9 @@ class Setting:
 class TextSetting(Setting):
     """As above, for a language model: chunks of `length`, gradients clipped to `max_norm`."""
 
-    full_precision_steps: int = 900
-    quantizing_steps: int = 600
-    fine_tuning_steps: int = 100
+    full_precision_steps: int = 450
+    quantizing_steps: int = 450
+    fine_tuning_steps: int = 50
     length: int = 32
     max_norm: float = 5.0
 
@@ -92,8 +92,8 @@ TASKS = {
         _images,
         lambda seed: models.ResNet(20, width=8, in_channels=1, rng=seed),
         "binary_resnet.json",
-        Setting(full_precision_steps=300, quantizing_steps=600, fine_tuning_steps=100),
-        Setting(full_precision_steps=100, quantizing_steps=200, fine_tuning_steps=33),
+        Setting(full_precision_steps=150, quantizing_steps=300, fine_tuning_steps=33),
+        Setting(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33),
     ),
     # Weights of -1 and +1 saturate an LSTM's gates. Here each matrix has a scale of its own: its
     # weights go to -a and +a, a fitted as the mean of |w|.
