@@ -146,7 +146,7 @@ def fit(
         "schedule": _name(schedule),
         "length": length,
         "max_norm": max_norm,
-        "prepare": _name(prepare),
+        "prepare": None if prepare is None else _name(prepare),
         "regularizer": _name(regularizer),
         "optimizer": type(optimizer).__name__,
         "homotopy": _name(getattr(optimizer, "homotopy", None)),
