@@ -69,7 +69,8 @@ def _lines(ax: Any, data: Mapping[str, Sequence[Sequence[float]]]) -> None:
     for method, seeds in data.items():
         values = np.array(seeds)
         epochs = np.arange(1, values.shape[1] + 1)
-        ax.plot(epochs, values.mean(0), linewidth=1.2, **STYLES[method])
+        marker = "o" if len(epochs) < 4 else None  # a line of one point is not to be seen
+        ax.plot(epochs, values.mean(0), linewidth=1.2, marker=marker, **STYLES[method])
         ax.fill_between(
             epochs, values.min(0), values.max(0), color=STYLES[method]["color"], alpha=0.15
         )
