@@ -17,11 +17,12 @@ import platform
 import statistics
 import time
 import tracemalloc
+from math import log2
 from pathlib import Path
 
 import numpy as np
 
-from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, MultiBitL2, TernaryL2
+from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, MultiBitL2, TernaryL2, UniformL2
 from proxquant_np.prox.brute_force import excess_error
 
 try:
@@ -129,6 +130,8 @@ def measure(runs):
         "2 bits greedy": (MultiBitL2(2, "greedy"), MultiBitL2(2, "exact")),
         "2 bits alternating": (MultiBitL2(2), MultiBitL2(2, "exact")),
         "3 bits alternating": (MultiBitL2(3), None),
+        "8 bits alternating": (MultiBitL2(8), None),
+        "8 bits uniform, least squares": (UniformL2(8, projection="least_squares"), None),
     }
     work = {"sort": lambda: np.sort(w)}
     work |= {name: lambda r=r: r.project(w, out=out) for name, (r, _) in ours.items()}
@@ -136,9 +139,14 @@ def measure(runs):
     for n in levels:
         r = LevelsL1(np.linspace(-2, 2, n))
         work[f"{n} levels, prox"] = lambda r=r: r.prox(w, STRENGTH, out=out)
-    channels = w.reshape(512, -1)
-    work["ternary exact, 512 channels"] = lambda: TernaryL2(axis=0).project(channels)
-    work["3 bits alternating, 512 channels"] = lambda: MultiBitL2(3, axis=0).project(channels)
+    rows = {
+        "ternary exact, 512 channels": TernaryL2(axis=0),
+        "ternary exact, 8192 inner channels": TernaryL2(axis=-1),
+        "3 bits alternating, 512 channels": MultiBitL2(3, axis=0),
+        "ternary exact, blocks of 64": TernaryL2(block=64),
+    }
+    channels, target = w.reshape(512, -1), out.reshape(512, -1)
+    work |= {name: lambda r=r: r.project(channels, out=target) for name, r in rows.items()}
     peers = {}
     if torch:
         work |= {
@@ -155,7 +163,8 @@ def measure(runs):
         "excess error": {
             name: excess_error(r, exact, w) for name, (r, exact) in ours.items() if exact
         },
-        "extra arrays": {name: extra_arrays(work[name], w) for name in ours},
+        "extra arrays": {name: extra_arrays(work[name], w) for name in (*ours, *rows)},
+        "levels": {f"{n} levels": fitted[f"{n} levels, prox"] / log2(n) * 1e3 for n in levels},
     }
 
 
@@ -173,11 +182,12 @@ def main():
         "ratio to PyTorch": "time as a part of the published PyTorch code's",
         "excess error": "squared error of a heuristic over that of the exact projection, less 1",
         "extra arrays": "memory added at the peak, in arrays of the input's size",
+        "levels": "levels prox: milliseconds for each doubling of the levels",
     }
     for key, rows in result.items():
         print(f"\n{titles[key]}")
         for name, value in rows.items():
-            print(f"  {name:34s} {value:10.4g}")
+            print(f"  {name:36s} {value:10.4g}")
     if args.json:
         versions = {"python": platform.python_version(), "numpy": np.__version__}
         versions["torch"] = torch.__version__ if torch else None

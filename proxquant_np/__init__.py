@@ -9,6 +9,7 @@ from proxquant_np import interop as interop
 from proxquant_np import models as models
 from proxquant_np import nn as nn
 from proxquant_np import optim as optim
+from proxquant_np import packing as packing
 from proxquant_np import prox as prox
 from proxquant_np import theory as theory
 from proxquant_np import training as training
@@ -21,6 +22,8 @@ from proxquant_np.autograd import set_num_threads as set_num_threads
 from proxquant_np.nn import quantizable_parameters as quantizable_parameters
 from proxquant_np.nn import recalibrate_batch_norm as recalibrate_batch_norm
 from proxquant_np.optim import quantize_and_freeze as quantize_and_freeze
+from proxquant_np.packing import load_packed as load_packed
+from proxquant_np.packing import pack as pack
 
 __version__ = "0.1.0"
 

@@ -26,14 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=proxquant_np.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (
-        _add_reproduce,
-        _add_search,
-        _add_experiment,
-        _add_figures,
-        _add_check,
-        _add_vectors,
-    ):
+    for add in COMMANDS:
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -44,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, run again to go on", file=sys.stderr)
         return 130
-    except (OSError, _Mistake) as error:
-        print(f"proxquant-np: {error}", file=sys.stderr)
+    except (OSError, *getattr(options, "mistakes", ())) as error:  # those of the user
+        print(f"proxquant-np: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 
@@ -163,7 +156,7 @@ def _add_experiment(commands: Any) -> None:
         "number of trials for every method; writes the files that the experiment reads",
     )
     command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
-    command.set_defaults(run=_experiment)
+    command.set_defaults(run=_experiment, mistakes=(_Mistake,))
 
 
 def _experiment_name(text: str) -> str:
@@ -210,6 +203,25 @@ def _experiment(options: argparse.Namespace) -> None:
     print(experiments.table(chosen, summary))
     for path in (experiments.write_summary(summary, out), *experiments.draw(chosen, summary, out)):
         print(f"wrote {path}")
+
+
+def _add_claims(commands: Any) -> None:
+    command = commands.add_parser(
+        "claims",
+        help="write CLAIMS.md from the committed records",
+        description="Write the ledger of claims: each with its verdict, computed from the records.",
+    )
+    command.add_argument("--records", type=Path, default=Path("figures/records"))
+    command.add_argument("--out", type=Path, default=Path("CLAIMS.md"), help="file to write")
+    command.set_defaults(run=_claims)
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments.claims import ledger
+    from proxquant_np.experiments.runner import write_text
+
+    write_text(options.out, ledger(options.records))
+    print(f"wrote {options.out}")
 
 
 # Figures -----------------------------------------------------------------------------------------
@@ -259,23 +271,20 @@ def _add_check(commands: Any) -> None:
     command.add_argument("--exact", action="store_true", help="it claims to find the optimum")
     command.add_argument("--dtype", choices=["float32", "float64"], help="default: both")
     command.add_argument("--adapter", choices=["torch", "jax"], help="for functions on tensors")
-    command.set_defaults(run=_check)
+    command.set_defaults(run=_check, mistakes=(ValueError,))
 
 
 def _check(options: argparse.Namespace) -> int:
     from proxquant_np.conformance import command
 
     dtypes = {} if options.dtype is None else {"dtypes": [options.dtype]}
-    try:
-        report = command.check_by_name(
-            options.function,
-            options.definition,
-            exact=options.exact,
-            adapter=options.adapter,
-            **dtypes,
-        )
-    except ValueError as error:
-        raise _Mistake(error) from None
+    report = command.check_by_name(
+        options.function,
+        options.definition,
+        exact=options.exact,
+        adapter=options.adapter,
+        **dtypes,
+    )
     print(report)
     return 0 if report else 1
 
@@ -296,6 +305,68 @@ def _vectors(options: argparse.Namespace) -> None:
     for path in write_vectors(options.out):
         print(f"wrote {path}")
 
+
+# Packing -----------------------------------------------------------------------------------------
+
+
+def _add_pack(commands: Any) -> None:
+    command = commands.add_parser(
+        "pack",
+        help="write a trained network as a few bits a weight",
+        description="Quantize the network that a training checkpoint holds and write it packed.",
+    )
+    command.add_argument("checkpoint", type=Path, help="file that training.fit saved")
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        help="file to write, .npz or .safetensors "
+        "(default: CHECKPOINT with .packed.npz for its suffix)",
+    )
+    command.add_argument(
+        "--regularizer", metavar="R", help="such as 'MultiBitL2(n_bits=2)' (default: the run's)"
+    )
+    command.set_defaults(run=_pack, mistakes=(ValueError, ModuleNotFoundError))
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from proxquant_np import packing
+
+    out = options.out or options.checkpoint.with_suffix(".packed.npz")
+    chosen = options.regularizer and packing.parse_regularizer(options.regularizer)
+    packing.pack_checkpoint(options.checkpoint, out, chosen)
+    print(packing.table(out))
+    print(f"wrote {out}")
+
+
+def _add_inspect(commands: Any) -> None:
+    command = commands.add_parser(
+        "inspect",
+        help="what a packed file holds, layer by layer",
+        description="Print, for every array of a packed file: shape, bits, levels, bytes, how many "
+        "times smaller than as float32, and the entropy of the codes in bits.",
+    )
+    command.add_argument("file", type=Path, help="file that pack wrote")
+    command.set_defaults(run=_inspect, mistakes=(ValueError, ModuleNotFoundError))
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from proxquant_np import packing
+
+    print(packing.table(options.file))
+
+
+COMMANDS = (
+    _add_reproduce,
+    _add_search,
+    _add_experiment,
+    _add_claims,
+    _add_figures,
+    _add_check,
+    _add_vectors,
+    _add_pack,
+    _add_inspect,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

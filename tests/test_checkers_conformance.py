@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import proxquant_np as pq
+from proxquant_np.conformance import checks, steps
 from proxquant_np.prox import BinaryL1, LevelsL1, TernaryL2
 
 kit = pq.conformance
@@ -220,6 +221,8 @@ def two_s_complement(w):
 WRONG_QUANTIZERS = [
     (sign, "binary", "sign(0)", "numpy.sign"),
     (lambda w: w.copy(), "binary", "not quantized", "as they are"),
+    (lambda w: nearest(w, (-1.0, 0.0, 0.5, 2.0)), "levels", "not quantized", "0.5"),
+    (lambda w: nearest(w + w.dtype.type(0.1)), "levels", "not nearest", "is nearer"),
     (lambda w: nearest(w, side="left"), "levels", "wrong tie", "lower level"),
     (binary_weight_network, "multibit_1", "sign(0)", "0"),
     (scale_per_row, "multibit_1", "rank", "another shape"),
@@ -239,7 +242,6 @@ HEURISTICS = [
     (threshold_ternary, "ternary_symmetric", {"not nearest", "not optimal although claimed"}),
     (TernaryL2(projection="threshold").project, "ternary", {"not optimal although claimed"}),
     (greedy_codes, "multibit_3", {"not nearest"}),
-    (lambda w: TernaryL2(symmetric=True).project(w), "ternary", {"not optimal although claimed"}),
 ]
 
 # Steps
@@ -278,11 +280,12 @@ def straight_through(w, gradient, lr, strength):
     return BinaryL1().project(w - lr * gradient(BinaryL1().project(w)))
 
 
-def adam(w, gradient, lr, strength, m, v, t, correct=True, inside=False):
+def adam(w, gradient, lr, strength, m, v, t, correct=True, inside=False, hat=False):
     g = gradient(w)
     m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
     c = (1 - 0.9**t, 1 - 0.999**t) if correct else (1, 1)
     root = np.sqrt(v / c[1] + 1e-8) if inside else np.sqrt(v / c[1]) + 1e-8
+    root = (np.sqrt(v) + 1e-8) / math.sqrt(c[1]) if hat else root
     u = BinaryL1().prox(w - lr * m / c[0] / root, strength)
     return u, m.astype(w.dtype), v.astype(w.dtype)
 
@@ -300,9 +303,11 @@ WRONG_STEPS = [
     (maps_first, "eager_sgd", "order", "before the base step"),
     (lr_twice, "eager_sgd", "wrong strength", "lr once more"),
     (lambda w, g, lr, s: BinaryL1().prox(w + lr * g(w), s), "eager_sgd", "direction", ""),
-    (lambda w, g, lr, s: (w, w), "eager_sgd", "result", "2 values"),
+    (lambda w, g, lr, s: (w, w), "eager_sgd", "result", "(ndarray, ndarray), not arrays (weights)"),
+    (lambda w, g, lr, s: with_numpy_sign(w - lr * g(w), s), "eager_sgd", "sign(0)", "0 stays 0"),
     (lambda *a: adam(*a, correct=False), "eager_adam", "bias correction", "no division"),
     (lambda *a: adam(*a, inside=True), "eager_adam", "epsilon", "under the root"),
+    (lambda *a: adam(*a, hat=True), "eager_adam", "epsilon", "before its correction"),
     (lambda *a: adam(*a[:-1], a[-1] + 1), "eager_adam", "bias correction", "once too often"),
     (adam_from_zero, "eager_adam", "wrong step", ""),
 ]
@@ -341,6 +346,11 @@ def test_heuristics_are_not_wrong_but_not_exact(fn, definition, kinds):
 @pytest.mark.parametrize(("fn", "definition", "kind", "words"), WRONG_STEPS)
 def test_wrong_steps(fn, definition, kind, words):
     diagnosed(kit.check_step(fn, definition), kind, words)
+
+
+def test_every_diagnosis_has_its_convention():
+    named = {*checks.ORDER, *(kind for kind, _ in steps.TWISTS.values())}
+    assert named <= set(kit.CONVENTIONS)
 
 
 # Gradients
@@ -497,6 +507,34 @@ def test_right_ones_pass_in_three_styles(style):
     ):
         assert report and report.verdict == "right", f"\n{report}"
         assert str(report).startswith("PASSED")
+
+
+def test_rounding_at_a_tie_is_not_a_mistake():
+    """-0.2 is halfway between -0.5 and 0.1 as written, but not as rounded, nor are others."""
+    levels = (-0.5, 0.1, 0.3, 3.0)
+
+    def to_nearest(w):
+        at = np.array(levels[::-1], w.dtype)
+        return at[np.abs(np.subtract.outer(w, at)).argmin(axis=-1)]
+
+    def by_midpoints(w):
+        return nearest(w, levels)
+
+    for project in (to_nearest, by_midpoints):
+        assert kit.check_quantizer(project, LevelsL1(levels))
+        assert kit.check_prox(
+            lambda x, s, q=project: x - np.clip(x - q(x), -s, s), LevelsL1(levels)
+        )
+
+
+def test_torch_functions_are_caught_as_others():
+    torch = pytest.importorskip("torch")
+
+    def in_place(x, s):
+        return x.sub_(torch.clamp(x - torch.sign(x), -s, s))
+
+    report = kit.check_prox(kit.from_torch(in_place), "binary_l1")
+    assert (report.name, report.convention) == ("in_place", "input mutated")
 
 
 def test_right_gradients_pass():

@@ -54,6 +54,12 @@ FIGURES = {
     "flip_raster": (plotting.flip_raster, RASTER),
     "flips_over_time": (plotting.flips_over_time, OVER_TIME),
     "finite_time": (plotting.finite_time, FINITE),
+    "quantizer_gaps": (
+        plotting.quantizer_gaps,
+        plotting.quantizer_gaps_data(
+            [np.random.default_rng(0).normal(size=40)], tensors=2, size=40
+        ),
+    ),
 }
 
 
@@ -86,7 +92,8 @@ def test_animations_repeat_for_ever(tmp_path):
     gif = (tmp_path / "a.gif").read_bytes()
     assert gif == (tmp_path / "b.gif").read_bytes()
     assert gif.startswith(b"GIF89a") and b"NETSCAPE2.0\x03\x01\x00\x00\x00" in gif
-    assert gif.count(b"!\xf9\x04") == 3  # frames 0, 2 and 4
+    delays = [int.from_bytes(part[1:3], "little") for part in gif.split(b"!\xf9\x04")[1:]]
+    assert delays == [20] * 3  # frames 0, 2 and 4, each a fifth of a second
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "b.gif"]
 
 

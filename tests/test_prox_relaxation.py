@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prox_strategies import level_sets, strengths, weights
 
+import proxquant_np as pq
+from proxquant_np.data import load_digits
+from proxquant_np.optim import Adam, DualAveraging
 from proxquant_np.prox import (
     BinaryL1,
     BinaryL2,
@@ -20,6 +23,7 @@ from proxquant_np.prox import (
     TernaryL2,
 )
 from proxquant_np.prox.brute_force import prox_fault
+from proxquant_np.training import fit, metrics
 
 INNER = [BinaryL1(), LevelsL1([-1, 0, 0.5]), TernaryL2(), MultiBitL2(2, axis=0), MultiBitL2(1)]
 every = pytest.mark.parametrize("inner", INNER, ids=repr)
@@ -80,6 +84,14 @@ def test_the_value_of_parq():
     assert r.value(np.array([2.5])) == r.value(np.array([-1.5])) == np.inf
 
 
+def test_a_strength_too_small_for_the_dtype_is_not_zero():
+    """R is infinite beyond the ends, so any strength but 0 brings a weight to them."""
+    w = np.array([-3.0, 0.25, 3.0], np.float32)
+    for s in (1e-188, 1e-40, 1e-3):
+        assert np.allclose(Parq(BinaryL1()).prox(w, s), [-1, 0.25, 1], atol=1e-3)
+    assert Parq(BinaryL1()).prox(w, 0).tolist() == [-3, 0.25, 3]
+
+
 def test_homotopies_make_the_published_schedules():
     """Parq's slope 1 / r grows until the map is hard; BinaryRelax's m grows ever on."""
     lr, w = 0.05, np.array([-0.3, 0.01, 0.2, 0.7])
@@ -91,6 +103,34 @@ def test_homotopies_make_the_published_schedules():
     assert np.isclose(m, 1.1**10)
     relaxed = BinaryRelax(BinaryL1()).prox(w, m)
     assert np.allclose(relaxed, (w + m * np.array([-1, 1, 1, 1])) / (1 + m))
+
+
+@pytest.mark.parametrize("lr", [0.1, 1e-3])
+def test_parq_is_hard_once_its_steps_are_taken(lr):
+    w = np.array([-0.3, -0.0, 0.0, 1e-9, 0.7])
+    for steps in range(1, 200):
+        hard = Linear.to(1 / lr, steps)
+        assert Parq(BinaryL1()).prox(w, lr * hard(steps)).tolist() == [-1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("inner", [BinaryL1(), TernaryL2(axis=0)])
+@pytest.mark.parametrize("relax", [Parq, BinaryRelax])
+def test_a_network_trains_with_their_published_schedules(relax, inner):
+    """Lazily; the weights in use go from soft to the levels, and the digits are classified."""
+    digits, lr, steps = load_digits(), 1e-2, 200
+    homotopy = {Parq: Linear.to(1 / lr, steps - 50), BinaryRelax: Geometric(1 / lr, 1.05)}[relax]
+    model = pq.models.MLP(rng=0)
+    params = pq.quantizable_parameters(model)
+    opt = DualAveraging(Adam(model.parameters(), lr), params, relax(inner), homotopy)
+    common = dict(batch_size=32, progress=False)
+    history = fit(model, opt, digits.train, steps=steps, validation=digits.validation, **common)
+    gaps = history.epochs["quantization_gap"]
+    assert gaps[0] > 20 * gaps[-1]
+    assert (gaps[-1] == 0) == (relax is Parq)
+    pq.quantize_and_freeze(params, relax(inner))
+    pq.recalibrate_batch_norm(model, [digits.train.x])
+    assert all(inner.value(p.data) < 1e-6 for p in params.values())
+    assert metrics.evaluate(model, *digits.validation).error < 0.08
 
 
 def test_only_regularizers_are_relaxed():

@@ -57,3 +57,7 @@ def test_rasters_show_the_same_coordinates(runs, monkeypatch):
     raster = settling.raster(runs)
     assert [len(rows) for rows in raster.values()] == [7] * 3
     assert all(any(rows) for rows in zip(*raster.values(), strict=True))
+    flipping = sorted(set().union(*(run["flips"] for run in runs.values())))
+    for method, rows in raster.items():
+        ends = [runs[method]["flips"].get(flipping[i], []) for i in (0, -1)]
+        assert [rows[0], rows[-1]] == ends

@@ -21,8 +21,8 @@ CONVENTIONS = {
     "sign(0)": "sign_pm(0) = +1, also of -0.0: no third level among binary weights",
     "wrong tie": "a weight halfway between two levels goes to the upper one",
     "not nearest": "a weight goes towards the nearest of its levels",
-    "factor of two": "prox(x, s) = argmin_u 1/2 ||u - x||^2 + s R(u), with that 1/2; fitted "
-    "levels have the scale of the weights",
+    "factor of two": "the 1/2 in prox(x, s) = argmin_u 1/2 ||u - x||^2 + s R(u) and in "
+    "1/2 ||.||^2; fitted levels are as large as the weights",
     "wrong scale": "weights that are quantized already, all of one magnitude, are left alone",
     "wrong strength": "strength is the weight of R, once: 0 changes nothing, infinity projects",
     "not a prox": "the prox is a minimiser of 1/2 ||u - x||^2 + s R(u), not a step towards one",

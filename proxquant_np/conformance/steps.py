@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,113 +47,168 @@ def check_step(
     _, r = look_up(regularizer, PROXES, "regularizer")
     if not callable(fn):
         raise TypeError(f"fn is {fn!r}; a callable is accepted")
-    lazy, adam = definition.startswith("lazy"), definition.endswith("adam")
-    cases = [
-        {k: case[k] for k in ("A", "b", "point", "lr", "strength", "m", "v", "t") if k in case}
-        | {"dtype": dtype}
-        for dtype in dtypes
-        for case in vectors.table("steps.json")[definition]["cases"]
-    ]
+    judge = _Step(fn, definition, r)
+    golden = vectors.table("steps.json")[definition]["cases"]
+    cases = [case | {"dtype": dtype} for dtype in dtypes for case in golden]
+    found = [fault for case in cases if (fault := judge.fault(case))]
+    worst = found[0].convention if found else None
 
-    def fault(case, twist=""):
-        return _fault(fn, case, lazy, adam, r, twist)
+    def fails(case):
+        fault = judge.fault(case)
+        return fault is not None and worst in (None, fault.convention)
 
-    def build(st):
-        # Dyadic numbers, so that a step of SGD that ends on a tie does so exactly; Adam's, whose
-        # first is nearly lr, may not come near one.
+    words, case = smallest(fails, lambda st: judge.smaller_cases(st, dtypes))
+    checked = f"{len(cases)} golden cases, {words}"
+    if case is not None:
+        cases, found = [case, *cases], [judge.fault(case), *found]
+    fault = found[0] if found else None
+    if fault is not None and fault.convention == "wrong step":
+        named = judge.named(cases) or (fault.convention, fault.detail)
+        fault = Fault(*named, fault.inputs, fault.got, fault.expected)
+    verdict = "wrong" if fault else "right"
+    name, title = getattr(fn, "__name__", repr(fn)), f"step {definition!r} with {r!r}"
+    return Report(name, title, verdict, fault is None, checked, fault)
+
+
+class _Step:
+    """Judges training steps, by the formula in float64. A case is one of golden/steps.json."""
+
+    def __init__(self, fn, definition, r):
+        self.fn, self.r = fn, r
+        self.lazy, self.adam = definition.startswith("lazy"), definition.endswith("adam")
+        self.names = ["latent"] * self.lazy + ["weights"] + ["m", "v"] * self.adam
+
+    def arguments(self, case: dict[str, Any], dtype: str) -> dict[str, Any]:
+        """Those of fn, by name and in order."""
+        A, b = np.array(case["A"], dtype), np.array(case["b"], dtype)
+        point = "latent" if self.lazy else "weights"
+        named = {point: np.array(case["point"], dtype), "gradient": lambda w: A @ w - b}
+        named |= {key: case[key] for key in ("lr", "strength") if key in case}
+        if self.adam:
+            moments = {key: np.array(case[key], dtype) for key in ("m", "v")}
+            named |= {**moments, "t": case["t"]}
+        return named
+
+    def smaller_cases(self, st: Any, dtypes: Sequence[str]) -> Any:
+        """A strategy: steps of one weight.
+
+        Dyadic numbers, so that a step of SGD that ends on a tie does so exactly; Adam's, the first
+        of which is nearly lr, may not come near one.
+        """
         one = st.sampled_from(SIXTEENTHS).map(lambda x: [x])
-        lr = st.sampled_from([0.37, 0.11] if adam else [0.5, 0.125])
+        lr = st.sampled_from([0.37, 0.11] if self.adam else [0.5, 0.125])
         parts = {"A": st.just([[1.0]]), "b": one, "point": one, "lr": lr}
-        if not lazy:
+        if not self.lazy:
             parts["strength"] = st.sampled_from([0.0, 0.5, 0.25, 1.0, 2.0])
-        if adam:
+        if self.adam:
             squares = st.integers(0, 16).map(lambda i: [i / 4])
             parts |= {"m": one, "v": squares, "t": st.integers(1, 9)}
         return st.fixed_dictionaries({**parts, "dtype": st.sampled_from(dtypes)})
 
-    found = [f for case in cases if (f := fault(case))]
-    kinds = {f.convention for f in found}
-    words, case = smallest(
-        lambda case: (f := fault(case)) is not None and f.convention in (kinds or {f.convention}),
-        build,
-    )
-    golden = len(cases)
-    if case:
-        cases, found = [case, *cases], [fault(case), *found]
-    first = found[0] if found else None
-    if first is not None and first.convention == "wrong step":
-        for twist, (kind, detail) in _twists(lazy, adam):
-            if all(fault(case, twist) is None for case in cases):
-                first = Fault(kind, detail, first.inputs, first.got, first.expected)
-                break
-    return Report(
-        getattr(fn, "__name__", repr(fn)),
-        f"step {definition!r} with {r!r}",
-        "wrong" if first else "right",
-        first is None,
-        f"{golden} golden cases, {words}",
-        first,
-    )
+    def run(self, case: dict[str, Any]) -> tuple[Floats, ...] | Fault:
+        """What fn returns, or what is wrong with its form."""
+        given, copies = (self.arguments(case, case["dtype"]) for _ in range(2))
+        shown = {**given, "gradient": f"A w - b, A = {case['A']}, b = {case['b']}"}
+        try:
+            with np.errstate(all="ignore"):
+                out = self.fn(*copies.values())
+        except Exception as error:
+            return Fault("raised", f"raised {type(error).__name__}: {error}", shown)
+        for key, before in given.items():
+            if isinstance(before, np.ndarray) and copies[key].tobytes() != before.tobytes():
+                return Fault("input mutated", f"{key} was modified", shown, copies[key], before)
+        out = out if isinstance(out, tuple | list) else (out,)
+        if len(out) != len(self.names) or not all(isinstance(u, np.ndarray) for u in out):
+            came = ", ".join(type(u).__name__ for u in out)
+            detail = f"returned ({came}), not arrays ({', '.join(self.names)})"
+            return Fault("result", detail, shown)
+        for name, u in zip(self.names, out, strict=True):
+            if u.shape != (shape := np.shape(case["point"])):
+                detail = f"the new {name} has shape {u.shape}, the old one {shape}"
+                return Fault("shape changed", detail, shown, u)
+            if u.dtype != case["dtype"]:
+                return Fault("dtype changed", f"the new {name} has dtype {u.dtype}", shown, u)
+        return tuple(out)
+
+    def fault(self, case: dict[str, Any]) -> Fault | None:
+        """What is wrong at this case, or None."""
+        out = self.run(case)
+        if isinstance(out, Fault):
+            return out
+        right = self.formula(case)
+        wrong = [n for n, u, e in zip(self.names, out, right, strict=True) if not _close(u, e)]
+        if not wrong:
+            return None
+        shown = self.arguments(case, case["dtype"])
+        shown["gradient"] = f"A w - b, A = {case['A']}, b = {case['b']}"
+        expected = tuple(e.astype(case["dtype"]) for e in right)
+        detail = f"{' and '.join(wrong)}: the formula gives another result"
+        return Fault("wrong step", detail, shown, out, expected)
+
+    def named(self, cases: list[dict[str, Any]]) -> tuple[str, str] | None:
+        """The convention and the words of the mistake that explains every result, if one does."""
+        results = [(case, self.run(case)) for case in cases]
+        if any(isinstance(out, Fault) for _, out in results):
+            return None
+        lazies = {"at latent", "from image", "no latent", "image kept", "stale", "low"}
+        eagers = {"at mapped", "map first", "lr twice", "over lr", "projects", "doubled", "halved"}
+        adams = {"bias correction", "epsilon", "moments"}
+        for twist, (convention, detail) in TWISTS.items():
+            if twist in (eagers if self.lazy else lazies) or (
+                convention in adams and not self.adam
+            ):
+                continue
+            if all(all(map(_close, out, self.formula(case, twist))) for case, out in results):
+                return convention, detail
+        return None
+
+    def formula(self, case: dict[str, Any], twist: str = "") -> tuple[Floats, ...]:
+        """What fn should return, in float64; with a twist, what that mistake returns."""
+        point, gradient, lr, *rest = self.arguments(case, "float64").values()
+        strength = 0.0 if self.lazy else rest.pop(0)
+
+        def project(w):
+            stays = {"sign(0)": 0, "low": -1}
+            q = self.r.project(w)
+            return np.where(w == 0, stays[twist], q) if twist in stays else q
+
+        def prox(w):
+            s = {"lr twice": strength * lr, "over lr": strength / lr, "projects": np.inf}
+            s |= {"doubled": 2 * strength, "halved": strength / 2}
+            u = self.r.prox(w, s.get(twist, strength))
+            return np.where(w == 0, 0, u) if twist == "sign(0)" else u
+
+        image = project(point) if self.lazy else point
+        at = prox(point) if twist == "at mapped" else point if twist == "at latent" else image
+        g = -gradient(at) if twist == "ascent" else gradient(at)
+        d, *moments = _adam(g, *rest, twist) if self.adam else [g]
+        if twist == "map first":
+            return prox(point) - lr * d, *moments
+        moved = (image if twist in ("from image", "no latent") else point) - lr * d
+        if not self.lazy:
+            return moved if twist == "unmapped" else prox(moved), *moments
+        mapped = {"unmapped": moved, "stale": image}.get(twist, project(moved))
+        latent = project(moved) if twist in ("image kept", "no latent") else moved
+        return latent, mapped, *moments
 
 
-def _arguments(case, lazy, adam):
-    dtype = case["dtype"]
-    A, b = np.array(case["A"], dtype), np.array(case["b"], dtype)
-
-    def gradient(w):
-        return A @ np.asarray(w) - b
-
-    named = {"latent" if lazy else "weights": np.array(case["point"], dtype), "gradient": gradient}
-    named |= {key: case[key] for key in ("lr", "strength") if key in case}
-    if adam:
-        named |= {"m": np.array(case["m"], dtype), "v": np.array(case["v"], dtype), "t": case["t"]}
-    return named
+def _close(u, e):
+    eps = 512 * float(np.finfo(u.dtype).eps)
+    return np.allclose(u, e, eps, eps)
 
 
-def _fault(fn, case, lazy, adam, r, twist):
-    given, copies = _arguments(case, lazy, adam), _arguments(case, lazy, adam)
-    point = given["latent" if lazy else "weights"]
-    shown = {**given, "gradient": f"A w - b, A = {case['A']}, b = {case['b']}"}
-    try:
-        with np.errstate(all="ignore"):
-            out = fn(*copies.values())
-    except Exception as error:
-        return Fault("raised", f"raised {type(error).__name__}: {error}", shown)
-    for key, before in given.items():
-        if isinstance(before, np.ndarray) and copies[key].tobytes() != before.tobytes():
-            return Fault("input mutated", f"{key} was modified", shown, copies[key], before)
-    names = (["latent"] if lazy else []) + ["weights"] + (["m", "v"] if adam else [])
-    if len(names) == 1 and isinstance(out, np.ndarray):
-        out = (out,)
-    if not isinstance(out, tuple | list) or len(out) != len(names):
-        return Fault("result", f"returned {_kind(out)}, not ({', '.join(names)})", shown)
-    for name, u in zip(names, out, strict=True):
-        if not isinstance(u, np.ndarray):
-            return Fault("result", f"the new {name} is a {type(u).__name__}, not an array", shown)
-        if u.shape != point.shape:
-            detail = f"the new {name} has shape {u.shape}, not {point.shape}"
-            return Fault("shape changed", detail, shown, u)
-        if u.dtype != point.dtype:
-            return Fault("dtype changed", f"the new {name} has dtype {u.dtype}", shown, u)
-    expected = tuple(
-        e.astype(point.dtype)
-        for e in _step(lazy, adam, r, **_arguments(case | {"dtype": "float64"}, lazy, adam))
-    )
-    wanted = _step(
-        lazy, adam, r, twist=twist, **_arguments(case | {"dtype": "float64"}, lazy, adam)
-    )
-    close = 512 * float(np.finfo(point.dtype).eps)
-    for name, u, e in zip(names, out, wanted, strict=True):
-        if not np.allclose(u, e, close, close):
-            detail = f"{name}: the formula gives another result"
-            return Fault("wrong step", detail, shown, tuple(out), expected)
-    return None
-
-
-def _kind(out):
-    if isinstance(out, tuple | list):
-        return f"{len(out)} values"
-    return f"a {type(out).__name__}"
+def _adam(g, m, v, t, twist):
+    """Adam's direction and its moments."""
+    b1, b2 = (0.999, 0.9) if twist == "swapped" else (0.9, 0.999)
+    new_m = b1 * m + (1 if twist == "plain sum" else 1 - b1) * g
+    new_v = b2 * v + (1 - b2) * (np.abs(g) if twist == "unsquared" else g * g)
+    k = {"late": max(1, t - 1), "early": t + 1}.get(twist, t)
+    c1, c2 = (1.0, 1.0) if twist == "uncorrected" else (1 - b1**k, 1 - b2**k)
+    root = np.sqrt(new_v / c2) + 1e-8 / (math.sqrt(c2) if twist == "eps hat" else 1)
+    if twist == "eps inside":
+        root = np.sqrt(new_v / c2 + 1e-8)
+    d = (g if twist == "no momentum" else new_m / c1) / root
+    return (d, m, v) if twist == "old moments" else (d, new_m, new_v)
 
 
 TWISTS = {
@@ -176,79 +232,11 @@ TWISTS = {
     "late": ("bias correction", "t is counted from 0: corrected as in the step before"),
     "early": ("bias correction", "corrected as in the step after: t is raised once too often"),
     "eps inside": ("epsilon", "eps is added under the root"),
+    "eps hat": ("epsilon", "eps is added to the root of v before its correction"),
     "plain sum": ("moments", "m <- beta1 m + g, without the factor 1 - beta1"),
     "swapped": ("moments", "beta1 and beta2 are exchanged"),
     "unsquared": ("moments", "v averages |g|, not g^2"),
     "old moments": ("moments", "the moments before the step are returned"),
     "no momentum": ("moments", "the gradient is used in the place of m"),
 }
-"""Mistakes that `_step` can make: what they break, and how."""
-
-
-def _twists(lazy: bool, adam: bool) -> Iterator[tuple[str, tuple[str, str]]]:
-    lazies = {"at latent", "from image", "no latent", "image kept", "stale", "sign(0)", "low"}
-    eagers = {"at mapped", "map first", "lr twice", "over lr", "projects", "doubled", "halved"}
-    adams = {"bias correction", "epsilon", "moments"}
-    for name, (kind, detail) in TWISTS.items():
-        if name not in (eagers if lazy else lazies) and (adam or kind not in adams):
-            yield name, (kind, detail)
-
-
-def _step(
-    lazy,
-    adam,
-    r,
-    gradient,
-    lr,
-    latent=None,
-    weights=None,
-    strength=0.0,
-    m=None,
-    v=None,
-    t=1,
-    twist="",
-) -> tuple[Floats, ...]:
-    """The formula; with a twist, one of the mistakes in TWISTS."""
-
-    def project(z):
-        q = r.project(z)
-        if twist in ("sign(0)", "low"):
-            q = np.where(z == 0, 0 if twist == "sign(0)" else -1, q)
-        return q
-
-    def prox(w):
-        scale = {"lr twice": lr, "over lr": 1 / lr, "doubled": 2, "halved": 0.5, "projects": np.inf}
-        factor = scale.get(twist, 1)
-        return r.prox(w, np.inf if factor == np.inf else strength * factor)
-
-    start = latent if lazy else weights
-    image = project(start) if lazy else start
-    at = {"at latent": start, "at mapped": None if lazy else prox(start)}.get(twist, image)
-    g = gradient(at)
-    if twist == "ascent":
-        g = -g
-    d = g
-    moments = ()
-    if adam:
-        b1, b2 = (0.999, 0.9) if twist == "swapped" else (0.9, 0.999)
-        new_m = b1 * m + (1 if twist == "plain sum" else 1 - b1) * g
-        new_v = b2 * v + (1 - b2) * (np.abs(g) if twist == "unsquared" else g * g)
-        moments = (m, v) if twist == "old moments" else (new_m, new_v)
-        k = max(1, t - 1) if twist == "late" else t + 1 if twist == "early" else t
-        c1, c2 = (1.0, 1.0) if twist == "uncorrected" else (1 - b1**k, 1 - b2**k)
-        eps = 1e-8
-        root = np.sqrt(new_v / c2 + eps) if twist == "eps inside" else np.sqrt(new_v / c2) + eps
-        d = (g if twist == "no momentum" else new_m / c1) / root
-    if twist == "map first":
-        return prox(start) - lr * d, *moments
-    moved = (image if twist in ("from image", "no latent") else start) - lr * d
-    if twist == "unmapped":
-        return *((moved,) if lazy else ()), moved, *moments
-    if not lazy:
-        return prox(moved), *moments
-    mapped = project(moved)
-    return (
-        mapped if twist in ("image kept", "no latent") else moved,
-        image if twist == "stale" else mapped,
-        *moments,
-    )
+"""Mistakes that `_Step.formula` can make: what they break, and how."""

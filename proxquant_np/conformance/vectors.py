@@ -21,7 +21,7 @@ VERSION = 1
 
 # All of these numbers are float32 numbers, so that both precisions see the same.
 POINTS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, -0.25, 0.1875, -0.8125, 1.125, 1.5, -3.0, 2.0**-40]
-STRENGTHS = [0.0, 0.125, 0.5, 0.875, 2.5]
+STRENGTHS = [0.0, 0.125, 0.875, 2.5]
 TINY = [
     [0.75],
     [-0.75],

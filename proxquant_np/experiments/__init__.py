@@ -15,7 +15,9 @@ regime_map.py      width and step budget: where eager wins, where lazy
 ablation.py        what published code did differently, one thing at a time
 methods.py         the four cells of the table and three methods more
 
-settling.py, figures.py  runs and figures for the theory
+settling.py        who flips for how long, and when all weights are quantized
+quantizer_gaps.py  trained weights, to measure heuristic quantizers on
+figures.py         every figure by name
 """
 
 EXPERIMENTS = (

@@ -1,4 +1,4 @@
-"""Every figure of the theory by name: its data, computed from seeds, and how it is drawn.
+"""Every figure of the theory and of the quantizers by name: its data, from seeds, and its drawing.
 
 Those of the main comparison are drawn by `binary_digits.draw`, from the runs they belong to.
 """
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from proxquant_np import plotting
-from proxquant_np.experiments import settling
+from proxquant_np.experiments import quantizer_gaps, settling
 
 
 class Drawing(NamedTuple):
@@ -51,6 +51,10 @@ def _each(result: dict[str, Any], name: str) -> dict[str, Any]:
 FIGURES = {
     "moreau_envelopes": Drawing(plotting.moreau_envelopes_data, plotting.moreau_envelopes),
     "prox_maps": Drawing(plotting.prox_maps_data, plotting.prox_maps),
+    "quantizer_gaps": Drawing(
+        lambda: plotting.quantizer_gaps_data(quantizer_gaps.trained_weights()),
+        plotting.quantizer_gaps,
+    ),
     "homotopy": Drawing(plotting.homotopy_data, plotting.homotopy, plotting.homotopy_frames),
     "toy_pair": Drawing(plotting.toy_pair_data, plotting.toy_pair),
     "landscapes": Drawing(plotting.landscapes_data, plotting.landscapes),

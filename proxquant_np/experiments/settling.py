@@ -24,11 +24,11 @@ from proxquant_np.experiments.runner import environment, run_cells
 from proxquant_np.theory import flips, steps_to_quantize
 from proxquant_np.training import fit, metrics
 
-SETTING = dict(seed=0, warm_steps=500, steps=1200, batch_size=32, lr=1.0, rate=5e-4)
+SETTING = dict(seed=0, warm_steps=300, steps=800, batch_size=32, lr=1.0, rate=7.5e-4)
 METHODS = ("binary_connect", "binary_connect_decayed", "prox_quant")
 SHOWN = 150  # coordinates in a raster
 BINS = 60  # of the steps, in curves over them
-CURVE_STEPS = 5  # that a point stands for, the largest gradient being that of all five
+CURVE_STEPS = 5  # that a point of a curve stands for, with the largest value of them
 FRAMES = 6  # of the weights' histogram
 
 
@@ -99,7 +99,7 @@ def run(
             "step": starts.tolist(),
             "lam": [optimizer.lams[t] for t in starts],
             "largest_gradient": np.maximum.reduceat(optimizer.largest, starts).tolist(),
-            "not_quantized": off[starts].tolist(),
+            "not_quantized": np.maximum.reduceat(off, starts).tolist(),
         }
     return result
 

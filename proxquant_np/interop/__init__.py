@@ -1,5 +1,9 @@
 """Exchange with other frameworks (above training). Nothing is imported before it is asked for:
 `pq.interop.torch` imports PyTorch when it is first named.
+
+torch.py        states, to PyTorch and back
+safetensors.py  states as files that PyTorch and others read and write
+onnx.py         networks as graphs that ONNX Runtime and others run
 """
 
 from __future__ import annotations
@@ -9,6 +13,17 @@ from types import ModuleType
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name == "torch":
-        return importlib.import_module(f"{__name__}.torch")
+    if name in ("torch", "safetensors", "onnx"):
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def require(module: str) -> ModuleType:
+    """Import a module of the extra `interop`; ModuleNotFoundError that says how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        raise ModuleNotFoundError(
+            f"{package} is not installed: pip install 'proxquant-np[interop]'", name=package
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from proxquant_np.autograd import Tensor
+from proxquant_np.models.description import remembered
 from proxquant_np.nn import (
     BatchNorm2d,
     Conv2d,
@@ -34,6 +35,7 @@ class SmallCNN(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
+        self.arguments = remembered(locals())
         rng = np.random.default_rng(rng)
         layers: list[Module] = []
         for n_in, n_out in ((in_channels, width), (width, 2 * width), (2 * width, 2 * width)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from proxquant_np.autograd import Tensor
+from proxquant_np.models.description import remembered
 from proxquant_np.nn import LSTM, Dropout, Embedding, Linear, Module, init
 
 State = tuple[Tensor, Tensor]
@@ -36,6 +37,7 @@ class LSTMLanguageModel(Module):
                 f"tie_weights=True needs embedding_size = hidden_size, "
                 f"got {embedding_size} and {hidden_size}"
             )
+        self.arguments = remembered(locals())
         rng = np.random.default_rng(rng)
         self.drop = Dropout(dropout, rng=rng)
         self.embedding = Embedding(vocabulary_size, embedding_size, rng=rng, dtype=dtype)

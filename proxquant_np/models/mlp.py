@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from proxquant_np.autograd import Tensor
+from proxquant_np.models.description import remembered
 from proxquant_np.nn import BatchNorm1d, Linear, Module, ReLU, Sequential, init
 
 
@@ -28,6 +29,7 @@ class MLP(Module):
     ) -> None:
         if len(sizes) < 2 or any(n < 1 for n in sizes):
             raise ValueError(f"sizes must list at least two positive widths, got {tuple(sizes)}")
+        self.arguments = remembered(locals())
         rng = np.random.default_rng(rng)
         layers: list[Module] = []
         for n_in, n_out in pairwise(sizes[:-1]):

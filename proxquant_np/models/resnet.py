@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from proxquant_np.autograd import Tensor
+from proxquant_np.models.description import remembered
 from proxquant_np.nn import (
     BatchNorm2d,
     Conv2d,
@@ -68,6 +69,7 @@ class ResNet(Module):
     ) -> None:
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth must be 6n + 2 with n >= 1 (8, 14, 20, ...), got {depth}")
+        self.arguments = remembered(locals())
         rng = np.random.default_rng(rng)
         self.conv1 = _conv(in_channels, width, 3, 1, rng, dtype)
         self.bn1 = BatchNorm2d(width, relu=True, dtype=dtype)

@@ -1,8 +1,10 @@
 """Layer 3, build: modules and layers, named and shaped as PyTorch's.
 
-module.py  Module, Parameter, and which parameters of a network are quantized
-init.py    initialisers
-layers.py  the layers
+module.py           Module, Parameter, and which parameters of a network are quantized
+init.py             initialisers
+layers.py           the layers
+recurrent.py        embedding and LSTM
+trained_ternary.py  an example: a layer that quantizes its weight, with trained levels
 """
 
 from proxquant_np.nn import init as init
@@ -25,3 +27,5 @@ from proxquant_np.nn.module import quantizable_parameters as quantizable_paramet
 from proxquant_np.nn.recurrent import LSTM as LSTM
 from proxquant_np.nn.recurrent import Embedding as Embedding
 from proxquant_np.nn.recurrent import LSTMCell as LSTMCell
+from proxquant_np.nn.trained_ternary import TrainedTernaryLinear as TrainedTernaryLinear
+from proxquant_np.nn.trained_ternary import trained_ternary as trained_ternary

@@ -250,20 +250,20 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
             setattr(self, str(i), layer)
-        self._layers = tuple(layers)
+        self._names = tuple(map(str, range(len(layers))))
 
     def __iter__(self):
-        return iter(self._layers)
+        return (getattr(self, name) for name in self._names)
 
     def __len__(self) -> int:
-        return len(self._layers)
+        return len(self._names)
 
     def __getitem__(self, i: int) -> Module:
-        return self._layers[i]
+        return getattr(self, self._names[i])
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers."""
-        for layer in self._layers:
+        for layer in self:
             x = layer(x)
         return x
 

@@ -1,11 +1,12 @@
 """Figures (above training): one function each, from plain data to a matplotlib Figure.
 
-style.py     colours, axes, saving
-maps.py      regularizers, their Moreau envelopes and prox maps, the homotopy
-paths.py     the toy pair, landscapes
-theorems.py  bounds and predictions against measurements
-training.py  weights, signs and errors over steps and epochs
-comparisons.py  what experiments found: differences, regimes, layers
+style.py       colours, axes, saving
+maps.py        regularizers, their Moreau envelopes and prox maps, the homotopy
+quantizers.py  heuristic projections against exact ones
+paths.py       the toy pair, landscapes
+theorems.py    bounds and predictions against measurements
+training.py    weights, signs and errors over steps and epochs
+comparisons.py what experiments found: differences, regimes, layers
 
 The data are dicts and lists, exactly what goes into the JSON beside each figure: `save_figure`
 writes both. `NAME_data` computes those of the figure NAME where no training run is needed. Lazy
@@ -32,6 +33,8 @@ from .paths import landscapes as landscapes
 from .paths import landscapes_data as landscapes_data
 from .paths import toy_pair as toy_pair
 from .paths import toy_pair_data as toy_pair_data
+from .quantizers import quantizer_gaps as quantizer_gaps
+from .quantizers import quantizer_gaps_data as quantizer_gaps_data
 from .style import EAGER as EAGER
 from .style import LAZY as LAZY
 from .style import NEUTRAL as NEUTRAL

@@ -3,10 +3,10 @@
 from .binary import BinaryL1, BinaryL2, sign_pm
 from .homotopy import Constant, Geometric, Homotopy, Linear
 from .levels import LevelsL1, LevelsL2
-from .multibit import MultiBitL2
+from .multibit import MultiBitL1, MultiBitL2
 from .regularizer import Regularizer
 from .relaxation import BinaryRelax, Parq
-from .ternary import TernaryL2
+from .ternary import TernaryL1, TernaryL2
 from .uniform import UniformL2
 
 __all__ = [
@@ -19,9 +19,11 @@ __all__ = [
     "LevelsL1",
     "LevelsL2",
     "Linear",
+    "MultiBitL1",
     "MultiBitL2",
     "Parq",
     "Regularizer",
+    "TernaryL1",
     "TernaryL2",
     "UniformL2",
     "sign_pm",

@@ -25,9 +25,9 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def objective(regularizer: Regularizer, u: Floats, x: Floats, strength: float) -> float:
-    """1/2 ||u - x||^2 + strength * R(u), in float64."""
+    """1/2 ||u - x||^2 + strength * R(u), in float64; with strength 0, R may be infinite."""
     move = np.subtract(u, x, dtype=np.float64)
-    return 0.5 * np.square(move).sum() + strength * regularizer.value(u)
+    return 0.5 * np.square(move).sum() + (strength and strength * regularizer.value(u))
 
 
 def search_prox(regularizer: Regularizer, x: Floats, strength: float) -> Floats:
@@ -61,7 +61,7 @@ def _golden(cost, a, b):
     """A local minimiser of cost on [a, b], by golden section."""
     left, right = b - GOLDEN * (b - a), a + GOLDEN * (b - a)
     costs = cost(left), cost(right)
-    for _ in range(45):
+    for _ in range(40):
         if costs[0] <= costs[1]:
             b, right = right, left
             left = b - GOLDEN * (b - a)

@@ -10,24 +10,27 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .levels import pick, thresholds
-from .regularizer import BLOCK_BYTES, Floats, L2Distance, check_choice, check_integer
+from .regularizer import (
+    BLOCK_BYTES,
+    Floats,
+    L2Distance,
+    Regularizer,
+    check_choice,
+    check_integer,
+)
 
+Fit = Callable[[Floats, Any], Floats]
 Side = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class FittedL2(L2Distance):
-    """R(w) = 1/2 ||w - P(w)||_2^2, where P fits levels to `w`, then takes the nearest of them.
-
-    projection: how the levels are fitted, "exact" or the name of a heuristic. Where it is exact, P
-    projects on Q, the set of all tensors with levels of this kind; R is half the squared distance
-    to Q and prox is its exact prox, (w + s P(w)) / (1 + s). A heuristic P(w) is a point of Q as
-    well, but not always the nearest: then R is an upper bound of that, and prox goes towards P(w).
+class Fitted(Regularizer):
+    """A regularizer whose projection P fits levels to `w`, then takes the nearest of them.
 
     axis: None for one set of levels, or an integer for one at each index along that axis, such as
     0 for the output channels of a kernel of any rank. block: an integer for one set for each run of
@@ -41,10 +44,8 @@ class FittedL2(L2Distance):
     block: int | None = None
 
     elementwise: ClassVar[bool] = False
-    projections: ClassVar[tuple[str, ...]]
 
     def __post_init__(self):
-        check_choice("projection", self.projection, self.projections)
         if self.axis is not None:
             check_integer("axis", self.axis)
         if self.block is not None:
@@ -67,12 +68,19 @@ class FittedL2(L2Distance):
     def _fit(self, rows):
         """For each row, its levels, ascending, in float64; squares of weights cannot overflow."""
 
-    def map_rows(self, x: Floats, out: Floats, fill: Callable[..., None]) -> None:
-        """Run fill(weights, levels, out) on parts of rows of `x`, each row with its own levels."""
+    def map_rows(
+        self, x: Floats, out: Floats, fill: Callable[..., None], fit: Fit | None = None
+    ) -> None:
+        """Run fill(weights, levels, out) on parts of rows of `x`, each row with its own levels.
+
+        These are fit(rows, exponent), of rows that were divided by 2**exponent, a column; as
+        `project` fits them if None.
+        """
         rows, target = self._rows(x), self._rows(out)
-        levels = self._row_levels(rows)
-        for i, j in tiles(rows):
-            fill(rows[i, j], levels[i], target[i, j])
+        for group, part in _groups(rows):
+            levels = self._row_levels(part, fit)
+            for i, j in tiles(part):
+                fill(part[i, j], levels[i], target[group][i, j])
         if not np.may_share_memory(target, out):  # the rows of an inner axis are no view
             moved = np.moveaxis(out, self.axis, 0)
             moved[...] = target.reshape(moved.shape)
@@ -81,7 +89,8 @@ class FittedL2(L2Distance):
         self.map_rows(x, out, lambda w, q, out: pick(w, q, thresholds(q), out))
 
     def _levels(self, x):
-        levels = self._row_levels(self._rows(x))
+        rows = self._rows(x)
+        levels = np.concatenate([self._row_levels(part) for _, part in _groups(rows)])
         return levels[0] if self.axis is None and self.block is None else levels
 
     def _rows(self, x):
@@ -93,17 +102,47 @@ class FittedL2(L2Distance):
             )
         return x.reshape(-1, self.block or x.size)
 
-    def _row_levels(self, rows):
+    def _row_levels(self, rows, fit=None):
+        fit = fit or (lambda rows, exponent: self._fit(rows))
         top = np.zeros((len(rows), 1))
         for i, j in tiles(rows):
             part = rows[i, j]
             top[i, 0] = np.max([top[i, 0], part.max(axis=1), -part.min(axis=1)], axis=0)
         exponent = np.frexp(top)[1]
         if np.abs(exponent).max() < 40:
-            levels = self._fit(rows)
+            levels = fit(rows, np.zeros_like(exponent))
         else:  # powers of two: the scaling is exact
-            levels = np.ldexp(self._fit(np.ldexp(rows, -exponent)), exponent)
+            levels = np.ldexp(fit(np.ldexp(rows, -exponent), exponent), exponent)
         return levels.astype(rows.dtype) + rows.dtype.type(0)  # which makes 0.0 of -0.0
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class FittedL2(Fitted, L2Distance):
+    """R(w) = 1/2 ||w - P(w)||_2^2, where P fits levels to `w`, then takes the nearest of them.
+
+    projection: how the levels are fitted, "exact" or the name of a heuristic. Where it is exact, P
+    projects on Q, the set of all tensors with levels of this kind; R is half the squared distance
+    to Q and prox is its exact prox, (w + s P(w)) / (1 + s). A heuristic P(w) is a point of Q as
+    well, but not always the nearest: then R is an upper bound of that, and prox goes towards P(w).
+    The rest as `Fitted`.
+    """
+
+    projections: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("projection", self.projection, self.projections)
+
+
+def _groups(rows):
+    """Some rows at a time, so that what fitting them adds to memory stays small: slice and rows.
+
+    The latter are contiguous, which those of an inner axis are not: sums then round alike always.
+    """
+    height = max(1, 4 * BLOCK_BYTES // (rows.itemsize * rows.shape[1]))
+    for i in range(0, len(rows), height):
+        group = slice(i, i + height)
+        yield group, np.ascontiguousarray(rows[group])
 
 
 def tiles(rows: Floats) -> Iterator[tuple[slice, slice]]:

@@ -35,26 +35,29 @@ def thresholds(levels: Floats) -> Floats:
 def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
     """Fill `out` with the last of levels[i] whose first[i] each weight of rows[i] reaches.
 
-    levels[i, 0] has no threshold; thresholds(levels) makes this the nearest level. Up to 64 levels
-    are compared with in turn, which vectorises best; more need bisection.
+    levels[i, 0] has no threshold; thresholds(levels) makes this the nearest level. Up to 32 levels
+    are compared with in turn, which vectorises best; more are bisected, all weights in step.
     """
     n_rows, n_levels = levels.shape
-    if n_levels <= 64:
+    if n_levels <= 32:
         index = np.zeros(rows.shape, np.uint8)
         for j in range(n_levels - 1):
             index += rows >= first[:, j : j + 1]
         index = index.astype(np.intp)
+        if n_rows > 1:
+            index += np.arange(n_rows)[:, None] * n_levels
     else:
-        index = np.zeros(rows.shape, np.intp)
-        step = 1 << (n_levels - 1).bit_length() - 1
-        padded = np.full((n_rows, 2 * step), np.inf, rows.dtype)
-        padded[:, : n_levels - 1] = first
-        base = np.arange(n_rows)[:, None] * (2 * step) - 1
-        while step:
-            index += step * (rows >= np.take(padded, index + (base + step)))
-            step //= 2
-    if n_rows > 1:
-        index += np.arange(n_rows)[:, None] * n_levels
+        depth = (n_levels - 1).bit_length()
+        missing = (0, 0), (0, (1 << depth) - n_levels)
+        levels = np.pad(levels, missing, "edge")
+        first = np.pad(first, missing, constant_values=np.inf)
+        index = np.broadcast_to(np.arange(n_rows)[:, None], rows.shape).copy()
+        reached, cut = np.empty(rows.shape, bool), np.empty_like(rows)
+        for half in (1 << i for i in reversed(range(depth))):
+            # The bits found so far say which of these thresholds halves what is left.
+            np.take(first[:, half - 1 :: 2 * half].copy(), index, out=cut, mode="clip")
+            index += index
+            index += np.greater_equal(rows, cut, out=reached)
     np.take(levels, index, out=out, mode="clip")
 
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from .fitted import FittedL2, best_split, mean, sums_from
+from .fitted_l1 import FittedL1, locations
 from .levels import thresholds
 from .regularizer import check_integer
 
@@ -49,13 +50,48 @@ class MultiBitL2(FittedL2):
 
     def _fit(self, rows):
         if self.projection == "exact" and self.n_bits == 2:
-            magnitudes = _two_means(np.sort(np.abs(rows), axis=1))
+            ordered = np.abs(rows)
+            ordered.sort(axis=1)
+            magnitudes = _two_means(ordered)
         else:
             a = _greedy(rows, self.n_bits)
             if self.projection == "alternating" and self.n_bits > 1:  # one bit is exact already
                 for _ in range(self.rounds):
                     a = _least_squares(rows, a)
             magnitudes = _codes(a)[0]
+        return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
+
+
+@dataclass(frozen=True, repr=False)
+class MultiBitL1(FittedL1):
+    """R(w) = min of ||w - q||_1 over q in {sum_j a_j b_j, b_j = +-1}^d and a.
+
+    n_bits: 1 or 2; from 3 on an exact search is not known to us. prox(w, s) = argmin_u
+    1/2 ||u - w||^2 + s R(u), exact, by that of `MultiBitL2` with Huber's loss in place of the
+    square. The rest as `FittedL1`. Source: ours.
+    """
+
+    n_bits: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("n_bits", self.n_bits, least=1, most=2)
+
+    def _fit(self, rows):
+        return MultiBitL2(self.n_bits, "exact")._fit(rows)
+
+    def _fit_huber(self, rows, s):
+        ordered = np.sort(np.abs(rows), axis=1).astype(np.float64)
+        a, cost = locations(ordered[:, ::-1], s)  # of the upper parts, from the largest on
+        magnitudes = a[:, -1:]
+        if self.n_bits == 2:
+            lower, rest = locations(-ordered, s)
+            cost[:, :-1] += rest[:, -2::-1]
+            m = np.argmin(cost, axis=1)[:, None]
+            upper = np.take_along_axis(a, m, axis=1)
+            left = np.maximum(ordered.shape[1] - 2 - m, 0)
+            lower = np.where(m + 1 < ordered.shape[1], np.take_along_axis(-lower, left, 1), upper)
+            magnitudes = np.concatenate([lower, upper], axis=1)
         return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
 
 
@@ -91,21 +127,20 @@ def _least_squares(rows, a):
     return np.abs(np.linalg.pinv(gram, rcond=1e-12, hermitian=True) @ right[..., None])[..., 0]
 
 
-def _two_means(ascending):
+def _two_means(ordered):
     """For each row, the means of its lower and upper part, split where the squared error is least.
 
     That is where the variance between the parts, m (n - m) (upper - lower)^2 / n^2, is greatest.
     """
-    n = ascending.shape[1]
-    total = ascending.sum(axis=1, dtype=np.float64, keepdims=True)
+    n = ordered.shape[1]
+    total = ordered.sum(axis=1, dtype=np.float64, keepdims=True)
 
-    def deviation(i, sums, m):
-        upper = (total[i] - sums) / np.maximum(n - m, 1)
-        return np.sqrt(m * (n - m)) * (upper - sums / m)
+    def deviation(i, sums, m):  # sqrt(m (n - m)) (upper - lower), brought over one denominator
+        return (m * total[i] - n * sums) / np.sqrt(np.maximum(m * (n - m), 1))
 
-    m, sums = best_split(ascending, deviation)
+    m, sums = best_split(ordered, deviation)
     upper = (total - sums) / np.maximum(n - m, 1)
     # Each between the ends of its part, so that equal weights have exactly their mean.
-    ends = [np.take_along_axis(ascending, k, axis=1) for k in (m - 1, np.minimum(m, n - 1))]
-    lower = np.clip(sums / m, ascending[:, :1], ends[0])
-    return np.concatenate([lower, np.clip(upper, ends[1], ascending[:, -1:])], axis=1)
+    ends = [np.take_along_axis(ordered, k, axis=1) for k in (m - 1, np.minimum(m, n - 1))]
+    lower = np.clip(sums / m, ordered[:, :1], ends[0])
+    return np.concatenate([lower, np.clip(upper, ends[1], ordered[:, -1:])], axis=1)

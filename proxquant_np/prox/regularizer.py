@@ -61,7 +61,8 @@ def as_strength(strength: float, dtype: np.dtype[Any]) -> Any:
         raise TypeError(f"strength is {strength!r}; a real number is accepted")
     if not strength >= 0:  # also refuses NaN
         raise ValueError(f"strength is {strength}; a number >= 0 is accepted (infinity projects)")
-    return dtype.type(strength)
+    s = dtype.type(strength)
+    return s if s or not strength else np.nextafter(s, dtype.type(1))  # 0 is a case of its own
 
 
 def check_integer(name: str, number: int, least: float = -math.inf, most: float = math.inf) -> None:

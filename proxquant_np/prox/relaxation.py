@@ -62,7 +62,7 @@ class Parq(_Relaxation, Regularizer):
     """
 
     def _prox(self, x, s, out, tmp):
-        if s >= 1:
+        if s >= 1 - 4 * np.finfo(x.dtype).eps:  # lr * (1 / lr) may fall short of 1
             self._project(x, out)
         else:
             self._map_levels(x, out, lambda w, q, out: _steepen(w, q, 1 - s, out))

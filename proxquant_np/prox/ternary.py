@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from .fitted import FittedL2, best_split, mean, sums_from
+from .fitted_l1 import FittedL1, huber, locations
 from .regularizer import check_integer
 
 
@@ -50,10 +51,14 @@ class TernaryL2(FittedL2):
         return np.stack([-neg, np.zeros_like(pos), pos], axis=1)
 
     def _exact(self, rows):
+        ordered = np.abs(rows) if self.symmetric else rows.copy()
+        ordered.sort(axis=1)
         if self.symmetric:
-            return [_best_mean(np.sort(np.abs(rows), axis=1)[:, ::-1])]
-        ascending = np.sort(rows, axis=1)
-        return [_best_mean(-ascending), _best_mean(ascending[:, ::-1])]
+            return [_best_mean(ordered[:, ::-1])]
+        below = np.count_nonzero(ordered < 0, axis=1)
+        neg = ordered[:, : max(1, below.max())]  # a side has all of its weights, and at least one
+        pos = ordered[:, min(below.min(), ordered.shape[1] - 1) :]
+        return [_best_mean(-neg), _best_mean(pos[:, ::-1])]
 
     def _threshold(self, rows):
         sides = [np.abs] if self.symmetric else [np.negative, np.asarray]
@@ -63,6 +68,35 @@ class TernaryL2(FittedL2):
             levels = sums / np.maximum(counts, 1)
             first = levels / 2
         return levels.T
+
+
+@dataclass(frozen=True, repr=False)
+class TernaryL1(FittedL1):
+    """R(w) = min of ||w - q||_1 over q in {neg, 0, pos}^d and the levels neg <= 0 <= pos.
+
+    symmetric: neg = -pos. prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u), exact, by the search of
+    `TernaryL2` with Huber's loss in place of the square. The rest as `FittedL1`. Source: ours.
+    """
+
+    symmetric: bool = False
+
+    def _fit(self, rows):
+        return TernaryL2(self.symmetric)._fit(rows)
+
+    def _fit_huber(self, rows, s):
+        w = rows.astype(np.float64)
+        sides = [np.abs(w)] if self.symmetric else [np.maximum(-w, 0), np.maximum(w, 0)]
+        levels = [_best_location(np.sort(side, axis=1)[:, ::-1], s) for side in sides]
+        return np.stack([-levels[0], np.zeros(len(w)), levels[-1]], axis=1)
+
+
+def _best_location(descending, s):
+    """For each row, the Huber location of its m largest entries, the others being sent to 0."""
+    a, cost = locations(descending, s)
+    left = huber(descending, s)
+    rest = np.cumsum(left[:, ::-1], axis=1)[:, ::-1] - left
+    m = np.argmin(cost + rest, axis=1)[:, None]
+    return np.take_along_axis(a, m, axis=1)[:, 0]
 
 
 def _best_mean(descending):

@@ -11,11 +11,12 @@ Proof: with S = sum lr_s g_s, <S, w> + 1/2 ||w - z_0||^2 = 1/2 ||w - (z_0 - S)||
 first is the second. The third keeps z_t = z_0 - S by induction: its gradient in z is, by definition
 of straight-through, that in P_Q(z_t) = w_t.
 
-Q may be any closed set, so also one of fitted levels, but P_Q must be exact: with a heuristic for it
-only the last two agree. This needs plain SGD: momentum or a clipped latent leave dual averaging. Equal bit for bit where the
-arithmetic is exact (steps that are powers of two, small integer gradients); else up to rounding,
-which matters only at a tie. Source: Bai, Wang, Liberty 2019 (straight-through as lazy projection);
-Nesterov 2009 and Xiao 2010 (dual averaging).
+Q may be any closed set, so also one of fitted levels, but P_Q must be exact: with a heuristic in
+its place only the last two agree. Steps must be those of plain SGD: momentum or a clipped latent
+leave dual averaging. Equal bit for bit where the arithmetic is exact (steps that are powers of two,
+small integer gradients); else up to rounding, which matters only at a tie.
+Source: Bai, Wang, Liberty 2019 (straight-through as lazy projection); Nesterov 2009 and Xiao 2010
+(dual averaging).
 
 `regret` shows what Q being discrete costs.
 """

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 SCHEMA = 1
 _TEXT = "__meta__"
@@ -60,10 +61,30 @@ def save_checkpoint(
     text = json.dumps(
         {"schema": SCHEMA, "arrays": sorted(arrays), "meta": meta}, default=np.ndarray.tolist
     )
-    with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in {_TEXT: text, **arrays}.items():
+    with written_whole(path) as file:
+        write_arrays(file, {_TEXT: text, **arrays})
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, ArrayLike]) -> None:
+    """Write an .npz archive; ValueError for an array of Python objects."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
+def read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an .npz archive, never unpickled. Damaged, it can raise almost anything.
+
+    Not numpy.load: it reads what an array's header asks for, and checks the checksum only if that
+    happens to be all. Here the whole member is read, and checked, before it is parsed.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    return {
+        name: np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
+        for name, member in members.items()
+    }
 
 
 def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -75,14 +96,7 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
     """
     content = Path(path).read_bytes()
     try:
-        # Not numpy.load: it reads what an array's header asks for, and checks the checksum only if
-        # that happens to be all. Here the whole member is read, and checked, before it is parsed.
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-        arrays = {
-            name: np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
-            for name, member in members.items()
-        }
+        arrays = read_arrays(content)
         text = json.loads(arrays.pop(_TEXT).item())
         schema = text["schema"]
     except Exception as error:  # a damaged archive can raise almost anything

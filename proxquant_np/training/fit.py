@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import proxquant_np.functional as F
+from proxquant_np import models
 from proxquant_np.autograd import Tensor
 from proxquant_np.data import Split, chunks
 from proxquant_np.nn import Module, quantizable_parameters
@@ -319,7 +320,8 @@ class _Run:
 
     def save(self, path: str | os.PathLike, identity: dict[str, Any], step: int) -> None:
         states = [g.bit_generator.state for g in self.generators()]
-        meta = {"identity": identity, "step": step, "generators": states}
+        network = {"model": models.describe(self.model), "quantized": list(self.weights)}
+        meta = {"identity": identity, "step": step, "generators": states, **network}
         save_checkpoint(path, self.arrays(), meta)
 
     def restore(self, path: str | os.PathLike, identity: dict[str, Any]) -> int:

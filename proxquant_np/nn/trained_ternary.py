@@ -1,0 +1,61 @@
+"""Layer 3, build: trained ternary weights, an example of straight-through with trained levels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import proxquant_np.functional as F
+from proxquant_np.autograd import Tensor
+from proxquant_np.nn.layers import Linear
+from proxquant_np.nn.module import Parameter
+
+
+def _codes(w, threshold):
+    cut = threshold * np.abs(w).max()
+    return (w > cut).astype(w.dtype) - (w < -cut)
+
+
+def trained_ternary(weight: Tensor, pos: Tensor, neg: Tensor, threshold: float = 0.05) -> Tensor:
+    """pos b_i where b_i = 1, neg b_i where b_i = -1, and 0, for the codes b_i in {-1, 0, 1}.
+
+    b_i = 1 where w_i > threshold * max|w|, -1 where w_i is below minus that. The derivatives by pos
+    and neg are true ones: sums of b_i g_i over the weights that have the level. The codes pass the
+    gradient straight through, so that w_i gets pos g_i, neg g_i or, at 0, g_i itself.
+
+    weight: any shape; pos and neg: scalars. Source: Zhu et al. 2017, trained ternary quantization.
+    """
+    codes = F.straight_through(weight, lambda w: _codes(w, threshold))
+    b = codes.data
+    return codes * F.where(b > 0, pos, F.where(b < 0, neg, b.dtype.type(1)))
+
+
+class TrainedTernaryLinear(Linear):
+    """y = x @ q^T + bias, q = trained_ternary(weight, pos, neg): starts as a copy of `linear`.
+
+    At first pos and neg are the means of the magnitudes that have their codes, which fits best.
+    Then everything is trained by a plain optimizer: the layer quantizes its weight itself, so that
+    none of it is among the `quantizable_parameters`. Nothing keeps a level from changing sign.
+    """
+
+    quantizable = ()
+
+    def __init__(self, linear: Linear, threshold: float = 0.05) -> None:
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
+        w = linear.weight.data
+        self.weight = Parameter(w)
+        self.bias = None if linear.bias is None else Parameter(linear.bias.data)
+        self.threshold = threshold
+        sides = [_codes(w, threshold) == sign for sign in (1, -1)]
+        self.pos, self.neg = (
+            Parameter(np.asarray(np.abs(w[side]).sum() / max(1, side.sum()), w.dtype))
+            for side in sides
+        )
+
+    def ternary(self) -> Tensor:
+        """The weights in use."""
+        return trained_ternary(self.weight, self.pos, self.neg, self.threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return F.linear(x, self.ternary(), self.bias)

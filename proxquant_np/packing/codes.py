@@ -1,0 +1,136 @@
+"""Quantized arrays as codes of a few bits, and back, bit for bit (layer 6)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from proxquant_np.prox import Regularizer
+
+MAX_BITS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """A quantized array: entry i is levels[set of i, code of i].
+
+    shape: of the array. bits: of each code, ceil(log2(number of levels)), at least 1. levels:
+    (sets, number of levels), ascending along the last axis, in the dtype of the array. packed:
+    uint8; the codes in C order, `bits` each, the highest bit first, the last byte filled with
+    zeros. axis, block: what one set of levels belongs to, an index along an axis, or a run of so
+    many entries in C order; both None if there is one set.
+    """
+
+    shape: tuple[int, ...]
+    bits: int
+    levels: np.ndarray
+    packed: np.ndarray
+    axis: int | None = None
+    block: int | None = None
+
+    @classmethod
+    def of(cls, w: np.ndarray, regularizer: Regularizer, frozen: bool = False) -> Codes:
+        """The projection of `w`; or `w` itself, if levels are fitted and it was projected before.
+
+        To fit levels anew to such weights would move them, where the projection is a heuristic.
+        They are told by having no more values than levels, in each set; if sets are so small that
+        all weights have that, by being frozen.
+
+        Raises:
+            ValueError: more than 2^16 levels, or weights that the regularizer refuses.
+        """
+        axis, block = _sets(regularizer, w.ndim)
+        levels, q = np.atleast_2d(regularizer.levels(w)), regularizer.project(w)
+        n_levels = levels.shape[1]
+        bits = max(1, math.ceil(math.log2(n_levels)))
+        if bits > MAX_BITS:
+            raise ValueError(f"{n_levels} levels are too many: at most 65536 have codes")
+        if not regularizer.elementwise and not np.array_equal(q, w):
+            values = _values(w, axis, block)
+            few = max(map(len, values)) <= n_levels
+            if few and (frozen or w.size // len(values) > n_levels):
+                padded = [np.pad(v, (0, n_levels - len(v)), "edge") for v in values]
+                levels, q = np.array(padded), w
+        chosen = _set_index(w.shape, axis, block)
+        codes = np.zeros(w.shape, np.uint16)
+        for level in levels.T[1:]:
+            codes += q >= level[chosen]
+        found = cls(w.shape, bits, levels, pack_bits(codes, bits), axis, block)
+        if not np.array_equal(found.array(), q):
+            raise ValueError(f"{regularizer} projects on other values than its levels")
+        return found
+
+    def codes(self) -> np.ndarray:
+        """The codes, uint16, in the shape of the array."""
+        return unpack_bits(self.packed, self.bits, math.prod(self.shape)).reshape(self.shape)
+
+    def array(self) -> np.ndarray:
+        """The array."""
+        return self.levels[_set_index(self.shape, self.axis, self.block), self.codes()]
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the lower half of the levels is the upper one, mirrored."""
+        return self.levels.shape[1] > 1 and np.array_equal(self.levels, -self.levels[:, ::-1])
+
+    @property
+    def stored_levels(self) -> np.ndarray:
+        """The levels, without the lower half if that is the upper one, mirrored."""
+        return self.levels[:, self.levels.shape[1] // 2 :] if self.symmetric else self.levels
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in a file: of the codes and the stored levels."""
+        return self.packed.nbytes + self.stored_levels.nbytes
+
+
+def mirrored(upper: np.ndarray, n_levels: int) -> np.ndarray:
+    """All levels, from the upper half of symmetric ones."""
+    lower = -upper[:, ::-1][:, : n_levels // 2]
+    return np.concatenate([lower, upper], axis=1) + upper.dtype.type(0)  # makes 0.0 of -0.0
+
+
+def count_sets(shape: tuple[int, ...], axis: int | None, block: int | None) -> int:
+    """How many sets of levels an array of this shape has."""
+    return shape[axis] if axis is not None else math.prod(shape) // block if block else 1
+
+
+def pack_bits(codes: np.ndarray, bits: int) -> np.ndarray:
+    """The lowest `bits` of each code, in C order, the highest of them first, as uint8."""
+    each = codes.reshape(-1, 1) >> np.arange(bits - 1, -1, -1, dtype=codes.dtype) & 1
+    return np.packbits(each.astype(np.uint8))
+
+
+def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """The first `count` codes that `pack_bits` packed, as uint16."""
+    each = np.unpackbits(packed, count=count * bits).reshape(count, bits)
+    codes = np.zeros(count, np.uint16)
+    for bit in each.T:
+        codes <<= 1
+        codes |= bit
+    return codes
+
+
+def _sets(regularizer, ndim):
+    """axis (not negative) and block, of the regularizer or of that which it relaxes."""
+    while hasattr(regularizer, "regularizer"):
+        regularizer = regularizer.regularizer
+    axis, block = getattr(regularizer, "axis", None), getattr(regularizer, "block", None)
+    return (None if axis is None else axis % ndim), block
+
+
+def _set_index(shape, axis, block):
+    """The set of each entry, in a shape that broadcasts against `shape`."""
+    if block is not None:
+        return (np.arange(math.prod(shape)) // block).reshape(shape)
+    if axis is None:
+        return np.zeros((1,) * len(shape), np.intp)
+    return np.arange(shape[axis]).reshape((-1,) + (1,) * (len(shape) - 1 - axis))
+
+
+def _values(w, axis, block):
+    """The values in each set, ascending."""
+    rows = w.reshape(-1, block or w.size) if axis is None else np.moveaxis(w, axis, 0)
+    return [np.unique(row) for row in rows]

@@ -1,0 +1,435 @@
+"""The packed file: k bits a weight plus levels, everything else as it is (layer 6).
+
+One array of bytes, called "packed", in an .npz archive or, if the name ends so, in a .safetensors
+file (extra `interop`). In it, one after the other without gaps, numbers little-endian:
+
+    4 bytes  the length of the header
+    header   a JSON text, compressed by zlib: schema, CRC-32 of the data, the network's name and
+             constructor arguments, the regularizer, and the entries by name in order
+    data     for each entry, if it is a quantized weight: its levels (without the lower half if
+             that is the upper one, mirrored), then its codes; if it is any other parameter or
+             buffer: its bytes
+
+So a file has the size of its data,
+
+    sum over quantized weights (ceil(bits * n / 8) + itemsize * stored levels)
+    + sum over all else (itemsize * n),
+
+plus the header and what the archive adds, 0.5 to 1 kB. For a binary ResNet(20) the data are 33,622
+bytes of signs and levels, and 22,992 of all else: the shortcuts, batch norm with its statistics,
+one bias. The header adds 1.8 %; its names and shapes, not compressed, would add a tenth. A network
+of a few kB is mostly header.
+
+Nothing is ever unpickled, and a file is checked in full before anything of it is used: a flipped
+bit or a missing byte is an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterable
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from proxquant_np import models, prox
+from proxquant_np.interop import require
+from proxquant_np.nn import Module, Parameter, quantizable_parameters
+from proxquant_np.packing.codes import MAX_BITS, Codes, count_sets, mirrored
+from proxquant_np.packing.product import keep_packed
+from proxquant_np.prox import Regularizer
+from proxquant_np.training.checkpoint import (
+    load_checkpoint,
+    read_arrays,
+    write_arrays,
+    written_whole,
+)
+
+SCHEMA = 1
+_ARRAY, _LENGTH = "packed", 4
+
+
+class PackedError(ValueError):
+    """A file that is not a whole packed network, of a version and of a model that can be read."""
+
+
+class Packed(NamedTuple):
+    """What a packed file holds: arrays by name, coded or plain; a str names an equal, earlier one.
+
+    model: as `models.describe` says it. regularizer: as repr says it.
+    """
+
+    model: dict[str, Any] | None
+    regularizer: str
+    entries: dict[str, Codes | np.ndarray | str]
+
+
+def pack(
+    model: Module,
+    regularizer: Regularizer,
+    path: str | os.PathLike,
+    params: Iterable[Parameter] | None = None,
+) -> None:
+    """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
+
+    The model is not changed. Weights are projected, as in `metrics.quantized_copy`, unless that was
+    done before (`Codes.of` says how that is told). The file is written whole or not at all; it is
+    .safetensors if `path` ends so, .npz otherwise.
+
+    Raises:
+        OSError: the folder is missing, read-only or full.
+        ModuleNotFoundError: safetensors is not installed (extra `interop`).
+        ValueError, TypeError: weights or a regularizer that make no sense, `params` that are not
+            the model's. In each case `path` is as it was before.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"model must be a Module, got {type(model).__name__}")
+    if not isinstance(regularizer, Regularizer):
+        raise TypeError(f"regularizer must be a Regularizer, got {regularizer!r}")
+    chosen = {id(p) for p in (quantizable_parameters(model).values() if params is None else params)}
+    if not chosen <= {id(p) for p in model.parameters()}:
+        raise ValueError("params must be parameters of model, got one of something else")
+    entries: dict[str, Codes | np.ndarray | str] = {}
+    seen: dict[int, str] = {}
+    for name, array in model.state_dict().items():
+        value = attrgetter(name)(model)
+        if id(value) in seen:
+            entries[name] = seen[id(value)]
+        elif id(value) in chosen:
+            try:
+                entries[name] = Codes.of(array, regularizer, not value.requires_grad)
+            except ValueError as error:
+                raise ValueError(f"{name} cannot be packed: {error}") from error
+        else:
+            entries[name] = array
+        seen.setdefault(id(value), name)
+    _write(path, models.describe(model), repr(regularizer), entries)
+
+
+def pack_checkpoint(
+    checkpoint: str | os.PathLike,
+    path: str | os.PathLike,
+    regularizer: Regularizer | None = None,
+) -> None:
+    """`pack` the network whose training `fit` saved in `checkpoint`.
+
+    For this the checkpoint holds, beside the arrays "model/NAME", in its meta: "model", the name
+    and constructor arguments of one of `proxquant_np.models`; "quantized", the names of the
+    parameters that are quantized; and, in "identity", the regularizer of the run, which
+    `regularizer` replaces (and must, if the run had none).
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+        ValueError: it lacks one of these. OSError and others as `pack`.
+    """
+    if Path(path).exists() and Path(path).samefile(checkpoint):
+        raise ValueError(f"{path} is the checkpoint itself: choose another file to write")
+    arrays, meta = load_checkpoint(checkpoint)
+    try:
+        description = meta["model"]
+        quantized = set(meta["quantized"])
+        named = meta["identity"]["regularizer"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{checkpoint} does not say which network it holds") from error
+    if description is None:
+        raise ValueError(
+            f"{checkpoint} holds a network that is none of proxquant_np.models, so it cannot be "
+            "rebuilt: build it, load its state, and call proxquant_np.pack"
+        )
+    if regularizer is None and named == "None":
+        raise ValueError(f"{checkpoint} is of a run without a regularizer: say which one to use")
+    regularizer = parse_regularizer(named) if regularizer is None else regularizer
+    model = models.build(description)
+    prefix = "model/"
+    state = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    try:
+        model.load_state_dict(state)
+    except KeyError as error:
+        raise ValueError(f"{checkpoint}: {error.args[0]}") from error
+    params = [p for name, p in model.named_parameters() if name in quantized]
+    pack(model, regularizer, path, params)
+
+
+def parse_regularizer(text: str) -> Regularizer:
+    """The regularizer that repr prints as `text`, such as "MultiBitL2(n_bits=2, axis=0)".
+
+    Arguments are literals, or regularizers again; nothing is evaluated.
+
+    Raises:
+        ValueError: anything else.
+    """
+
+    def built(node: ast.expr) -> Any:
+        if not isinstance(node, ast.Call):
+            return ast.literal_eval(node)
+        kind = getattr(prox, ast.unparse(node.func), None)
+        if not (isinstance(kind, type) and issubclass(kind, Regularizer)):
+            raise ValueError(f"no regularizer is called {ast.unparse(node.func)!r}")
+        return kind(*map(built, node.args), **{k.arg: built(k.value) for k in node.keywords})
+
+    try:
+        found = built(ast.parse(text.strip(), mode="eval").body)
+        if not isinstance(found, Regularizer):
+            raise ValueError("not a call of a regularizer")
+    except Exception as error:  # a syntax error, or what a constructor makes of its arguments
+        kinds = [name for name in prox.__all__ if name.endswith(("L1", "L2"))]
+        raise ValueError(
+            f"regularizer must be one of {', '.join(kinds)} with its arguments, such as "
+            f"'MultiBitL2(n_bits=2)', got {text!r}: {error}"
+        ) from error
+    return found
+
+
+def load_packed(
+    path: str | os.PathLike, model: Module | None = None, *, unpack: bool = True
+) -> Module:
+    """The network of a packed file, in evaluation mode, its quantized weights frozen.
+
+    Its outputs are those of the network that was deployed, bit for bit. It is rebuilt from the
+    recorded constructor arguments; what else was changed in it (an `eps`, say) is not recorded. A
+    network that is none of `proxquant_np.models` must be given as `model`, and is filled in place.
+    With unpack=False, linear layers and convolutions (`keep_packed` says which) are replaced by
+    such as keep their weights packed and unpack them in parts as they run: equal outputs up to the
+    rounding of sums, in less memory.
+
+    Raises:
+        OSError: the file cannot be read; FileNotFoundError if there is none.
+        PackedError: not a packed file, truncated, corrupted, of another schema, or of another
+            network than `model`.
+        ModuleNotFoundError: safetensors is not installed (extra `interop`).
+    """
+    packed = read_packed(path)
+    if model is None and packed.model is None:
+        raise PackedError(f"{path} is of a network of your own: build it and give it as model")
+    arrays = arrays_of(packed)
+    try:
+        model = models.build(packed.model) if model is None else model
+        model.load_state_dict(arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PackedError(f"{path} does not fit the network: {error.args[0]}") from error
+    codes = {name: entry for name, entry in packed.entries.items() if isinstance(entry, Codes)}
+    for name, p in model.named_parameters():
+        p.requires_grad &= name not in codes
+    if not unpack:
+        keep_packed(model, codes)
+    return model.eval()
+
+
+def arrays_of(packed: Packed) -> dict[str, np.ndarray]:
+    """All arrays by name, coded ones as floats."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, entry in packed.entries.items():
+        if isinstance(entry, str):
+            arrays[name] = arrays[entry]
+        else:
+            arrays[name] = entry.array() if isinstance(entry, Codes) else entry
+    return arrays
+
+
+def read_packed(path: str | os.PathLike) -> Packed:
+    """What the file holds, checked in full; errors as for `load_packed`."""
+    content = Path(path).read_bytes()
+    read = require("safetensors.numpy").load if _is_safetensors(path) else read_arrays
+    try:
+        content = read(content)[_ARRAY].tobytes()
+        end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+        header, data = json.loads(zlib.decompress(content[_LENGTH:end])), content[end:]
+        schema = header["schema"]
+    except Exception as error:  # a damaged file can raise almost anything
+        raise PackedError(f"{path} is not a whole packed file: {error}") from error
+    if schema != SCHEMA:
+        raise PackedError(
+            f"{path} has packed schema {schema!r}; this version reads schema {SCHEMA}"
+        )
+    try:
+        if zlib.crc32(data) != header["crc32"]:
+            raise ValueError("its checksum is wrong")
+        reader = _Reader(data)
+        entries: dict[str, Codes | np.ndarray | str] = {}
+        for entry in header["entries"]:
+            if "same" in entry and isinstance(entries[entry["same"]], str):
+                raise ValueError(f"{entry['name']} names no array")
+            entries[entry["name"]] = entry["same"] if "same" in entry else reader.entry(entry)
+        reader.end()
+        model = header["model"]
+        if model is not None:
+            model = {"name": str(model["name"]), "arguments": {**model["arguments"]}}
+        return Packed(model, str(header["regularizer"]), entries)
+    except Exception as error:  # the header was written by something else
+        raise PackedError(f"{path} is not a whole packed file: {error}") from error
+
+
+class Layer(NamedTuple):
+    """A line of `inspect`: an array of the file. If it is not coded, bits and entropy are 0."""
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+    levels: np.ndarray | None
+    """(sets, number of levels); None if it is not coded."""
+    nbytes: int
+    ratio: float
+    """4 bytes an entry, as of float32, divided by `nbytes`."""
+    entropy: float
+    """Of the codes, pooled: -sum p log2 p bits a weight, the least that any code could do with."""
+
+
+def inspect(path: str | os.PathLike) -> list[Layer]:
+    """What a packed file holds, array by array; errors as for `load_packed`."""
+    layers = []
+    for name, entry in read_packed(path).entries.items():
+        if isinstance(entry, np.ndarray):
+            ratio = 4 * entry.size / max(1, entry.nbytes)
+            layers.append(Layer(name, entry.shape, 0, None, entry.nbytes, ratio, 0.0))
+        elif isinstance(entry, Codes):
+            counts = np.bincount(entry.codes().reshape(-1))
+            p = counts[counts > 0] / counts.sum()
+            entropy = float((p * np.log2(1 / p)).sum())
+            ratio = 4 * math.prod(entry.shape) / entry.nbytes
+            told = entry.shape, entry.bits, entry.levels, entry.nbytes, ratio, entropy
+            layers.append(Layer(name, *told))
+    return layers
+
+
+def table(path: str | os.PathLike) -> str:
+    """`inspect` as text, with the sums and the size of the file."""
+    packed, layers = read_packed(path), inspect(path)
+    width = max(len(layer.name) for layer in layers)
+    lines = [
+        _title(packed),
+        f"{'':{width}}{'shape':>14} bits {'levels':24}{'bytes':>10}{'ratio':>7} entropy",
+    ]
+    for name, shape, bits, levels, nbytes, ratio, entropy in layers:
+        told = (
+            f"{bits or '':>4} {'' if levels is None else _few(levels):24}{nbytes:10,}{ratio:7.1f}"
+        )
+        end = f"{entropy:8.3f}" if bits else ""
+        lines.append(f"{name:{width}}{'x'.join(map(str, shape)):>14} {told}{end}")
+    coded, plain = ([la for la in layers if bool(la.bits) == which] for which in (True, False))
+    size = 4 * sum(math.prod(layer.shape) for layer in layers)
+    written = Path(path).stat().st_size
+    sums = [sum(layer.nbytes for layer in some) for some in (coded, plain)]
+    lines.append(
+        f"{sums[0]:,} bytes of codes and levels, {sums[1]:,} of all else, {written - sum(sums):,} "
+        f"of header: {written:,} bytes, 1/{size / written:.1f} of {size:,} as float32"
+    )
+    return "\n".join(lines)
+
+
+def _few(levels: np.ndarray) -> str:
+    """The levels themselves, if they are few; else their number."""
+    if len(levels) == 1 and levels.size <= 3:
+        return ", ".join(f"{level:.4g}" for level in levels[0])
+    return f"{levels.shape[1]}" + (f" x {len(levels)} sets" if len(levels) > 1 else "")
+
+
+def _title(packed: Packed) -> str:
+    network = "a network of your own"
+    if packed.model:
+        told = [f"{name}={value!r}" for name, value in packed.model["arguments"].items()]
+        network = f"{packed.model['name']}({', '.join(told)})"
+    return f"{network}, {packed.regularizer}"
+
+
+def _write(
+    path: str | os.PathLike,
+    model: dict[str, Any] | None,
+    regularizer: str,
+    entries: dict[str, Codes | np.ndarray | str],
+) -> None:
+    listed: list[dict[str, Any]] = []
+    parts: list[np.ndarray] = []
+    for name, entry in entries.items():
+        if isinstance(entry, str):
+            listed.append({"name": name, "same": entry})
+        elif isinstance(entry, Codes):
+            told = {
+                "bits": entry.bits,
+                "levels": entry.levels.shape[1],
+                **({"symmetric": True} if entry.symmetric else {}),
+                **({"axis": entry.axis} if entry.axis is not None else {}),
+                **({"block": entry.block} if entry.block is not None else {}),
+            }
+            dtype = entry.levels.dtype.name
+            listed.append({"name": name, "dtype": dtype, "shape": entry.shape, **told})
+            parts += [entry.stored_levels, entry.packed]
+        else:
+            listed.append({"name": name, "dtype": entry.dtype.name, "shape": entry.shape})
+            parts.append(entry)
+    data = b"".join(part.astype(part.dtype.newbyteorder("<")).tobytes() for part in parts)
+    header = {
+        "schema": SCHEMA,
+        "crc32": zlib.crc32(data),
+        "model": model,
+        "regularizer": regularizer,
+        "entries": listed,
+    }
+    text = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
+    content = len(text).to_bytes(_LENGTH, "little") + text + data
+    arrays = {_ARRAY: np.frombuffer(content, np.uint8)}
+    if _is_safetensors(path):
+        save = require("safetensors.numpy").save
+        with written_whole(path) as file:
+            file.write(save(arrays))
+    else:
+        with written_whole(path) as file:
+            write_arrays(file, arrays)
+
+
+class _Reader:
+    """Takes arrays off the data, and refuses what `_write` cannot have written."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.position = data, 0
+
+    def take(self, dtype: np.dtype, *shape: int) -> np.ndarray:
+        count = math.prod(shape)
+        found = np.frombuffer(self.data, dtype.newbyteorder("<"), count, self.position)
+        self.position += found.nbytes
+        return found.astype(dtype).reshape(shape)
+
+    def entry(self, told: dict[str, Any]) -> Codes | np.ndarray:
+        dtype, shape = np.dtype(told["dtype"]), tuple(told["shape"])
+        if dtype.name != told["dtype"] or dtype.kind not in "biuf":
+            raise ValueError(f"dtype {told['dtype']!r}")
+        if "bits" not in told:
+            return self.take(dtype, *map(_natural, shape))
+        bits, n_levels, symmetric = told["bits"], told["levels"], told.get("symmetric", False)
+        axis, block = told.get("axis"), told.get("block")
+        size = math.prod(map(_natural, shape))
+        fits = (
+            1 <= _natural(bits) <= MAX_BITS
+            and 1 <= _natural(n_levels) <= 2**bits
+            and (axis is None or _natural(axis) < len(shape))
+            and (block is None or (axis is None and _natural(block) and size % block == 0))
+        )
+        if not fits:
+            raise ValueError(f"the codes of {told['name']} make no sense")
+        stored = (n_levels + 1) // 2 if symmetric else n_levels
+        levels = self.take(dtype, count_sets(shape, axis, block), stored)
+        levels = mirrored(levels, n_levels) if symmetric else levels
+        packed = self.take(np.dtype(np.uint8), -(-size * bits // 8))
+        found = Codes(shape, bits, levels, packed, axis, block)
+        if found.codes().max(initial=0) >= n_levels:
+            raise ValueError(f"the codes of {told['name']} are beyond its levels")
+        return found
+
+    def end(self) -> None:
+        if self.position != len(self.data):
+            raise ValueError(f"{len(self.data) - self.position} bytes too many")
+
+
+def _natural(number: int) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(f"{number!r} is not a natural number")
+    return number
+
+
+def _is_safetensors(path: str | os.PathLike) -> bool:
+    return Path(path).suffix == ".safetensors"

@@ -1,0 +1,159 @@
+"""Matrix products and layers whose weights stay packed (layer 6).
+
+Two ways to multiply without the float matrix:
+
+    PackedMatrix    some rows at a time are unpacked, by a table from each byte to the weights it
+                    holds, and multiplied by the float product: any levels, any inputs
+    sign_product    both factors are signs; 64 products are one exclusive-or and one count of bits
+
+The first saves memory: the matrix takes bits/32 of what floats take, plus two blocks. It cannot
+save time, for it does the work of a float product whose matrix is ready, and unpacks as well: that
+doubles one row times a large matrix, is lost in a batch of 64, and dominates a matrix of 64 x 64.
+The second saves memory and, for few rows times a large matrix, time: there the matrix is read from
+memory, and is 32 times smaller. On large batches NumPy's passes over the bits are no quicker than
+the float product, and on small matrices they are slower (benchmarks/packed.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+import proxquant_np.functional as F
+from proxquant_np.autograd import Tensor
+from proxquant_np.nn import Conv2d, Linear, Module
+from proxquant_np.packing.codes import Codes, pack_bits, unpack_bits
+from proxquant_np.prox.regularizer import as_weights
+
+_BLOCK = 1 << 20  # bytes of floats at a time: in the cache, and enough for a quick product
+
+
+class PackedMatrix:
+    """A quantized matrix W (rows, columns) that stays packed; of a kernel, its first axis are rows.
+
+    Codes take 1, 2, 4 or 8 bits (more, if need be, than in the file), and each row whole bytes.
+    Levels may be one set, or one for each row; ValueError otherwise, or for more than 256 levels.
+    """
+
+    def __init__(self, codes: Codes) -> None:
+        if codes.axis not in (None, 0) or codes.block is not None or codes.bits > 8:
+            raise ValueError(
+                "codes must have at most 8 bits, and levels for all or for each row, got "
+                f"{codes.bits} bits, axis={codes.axis}, block={codes.block}"
+            )
+        rows, columns = codes.shape[0], math.prod(codes.shape[1:])
+        bits = 1 << (codes.bits - 1).bit_length()
+        self.shape, self.levels = (rows, columns), codes.levels
+        padded = np.zeros((rows, -(-columns * bits // 8) * 8 // bits), np.uint16)
+        padded[:, :columns] = codes.codes().reshape(rows, columns)
+        self.packed = pack_bits(padded, bits).reshape(rows, -1)
+        # From a byte to the codes it holds; with one set of levels, to the weights themselves.
+        table = unpack_bits(np.arange(256, dtype=np.uint8), bits, 256 * 8 // bits)
+        self._table = table.reshape(256, -1)
+        if len(self.levels) == 1:
+            self._table = self.levels[0].take(self._table, mode="clip")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the codes and the levels."""
+        return self.packed.nbytes + self.levels.nbytes
+
+    def rows(self, some: slice) -> np.ndarray:
+        """These rows, unpacked."""
+        found = self._table.take(self.packed[some], axis=0)  # take: 10 times as quick as indexing
+        found = found.reshape(len(found), -1)[:, : self.shape[1]]
+        if len(self.levels) > 1:
+            first = np.arange(*some.indices(self.shape[0]))[:, None] * self.levels.shape[1]
+            found = self.levels.take(first + found)
+        return found
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All rows in order, unpacked, as many at a time as fit the cache."""
+        step = max(1, _BLOCK // (self.levels.itemsize * max(1, self.shape[1])))
+        return (self.rows(slice(i, i + step)) for i in range(0, self.shape[0], step))
+
+    def product(self, x: np.ndarray) -> np.ndarray:
+        """x @ W^T for x (..., columns), up to the rounding of a sum; x has the dtype of W."""
+        y, done = np.empty(x.shape[:-1] + self.shape[:1], self.levels.dtype), 0
+        for rows in self.blocks():
+            y[..., done : done + len(rows)] = x @ rows.T
+            done += len(rows)
+        return y
+
+
+def pack_signs(x: np.ndarray) -> np.ndarray:
+    """The signs of a matrix (rows, columns) as uint64 (rows, ceil(columns / 64)), bit 1 for >= 0.
+
+    Bits that are left over are 0. Errors as for `prox.sign_pm`; ValueError if it is no matrix.
+    """
+    x = as_weights(x)
+    if x.ndim != 2:
+        raise ValueError(f"x must be a matrix, got shape {x.shape}")
+    words = np.zeros((len(x), -(-x.shape[1] // 64) * 8), np.uint8)
+    signs = np.packbits(x >= 0, axis=1)
+    words[:, : signs.shape[1]] = signs
+    return words.view(np.uint64)
+
+
+def sign_product(x: np.ndarray, w: np.ndarray, columns: int) -> np.ndarray:
+    """sign_pm(X) @ sign_pm(W)^T as int32 (n, rows), exactly, from `pack_signs` of both.
+
+    Signs that differ give -1: columns - 2 popcount(x XOR w). Source: Rastegari et al. 2016,
+    XNOR-Net.
+
+    Raises:
+        ValueError: widths that differ, or `columns` that do not fit them.
+    """
+    if not x.shape[1] == w.shape[1] == -(-columns // 64):
+        raise ValueError(f"columns={columns} must fit both widths, got {x.shape} and {w.shape}")
+    differing = np.empty((len(x), len(w)), np.int32)
+    step = max(1, _BLOCK // (32 * w.shape[1]))
+    for i in range(0, len(w), step):
+        some = w[i : i + step]
+        for row, target in zip(x, differing, strict=True):
+            np.bitwise_count(row ^ some).sum(axis=1, dtype=np.int32, out=target[i : i + step])
+    return columns - 2 * differing
+
+
+class PackedLinear(Module):
+    """`nn.Linear` from codes, for inference: y = x @ weight^T + bias, some outputs at a time."""
+
+    def __init__(self, layer: Linear, codes: Codes) -> None:
+        self.matrix, self.bias = PackedMatrix(codes), layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        y = F.concatenate([F.linear(x, rows) for rows in self.matrix.blocks()], -1)
+        return y if self.bias is None else y + self.bias
+
+
+class PackedConv2d(Module):
+    """`nn.Conv2d` without groups from codes, for inference, some output channels at a time."""
+
+    def __init__(self, layer: Conv2d, codes: Codes) -> None:
+        self.matrix, self.bias = PackedMatrix(codes), layer.bias
+        self.kernel, self.options = codes.shape[1:], (layer.stride, layer.padding, layer.dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        kernels = (rows.reshape(-1, *self.kernel) for rows in self.matrix.blocks())
+        y = F.concatenate([F.conv2d(x, kernel, None, *self.options) for kernel in kernels], -3)
+        return y if self.bias is None else y + F.reshape(self.bias, (-1, 1, 1))
+
+
+def keep_packed(model: Module, codes: Mapping[str, Codes]) -> None:
+    """Replace the layers that can run from codes of their weight (by name) by such, in place.
+
+    These are linear layers and convolutions without groups; all others stay as they are, in float.
+    """
+    for prefix, parent in list(model.named_modules()):
+        for name, layer in list(vars(parent).items()):
+            found = codes.get(f"{prefix}.{name}.weight".removeprefix("."))
+            if found is None or found.axis not in (None, 0) or found.block or found.bits > 8:
+                continue
+            if type(layer) is Linear:
+                setattr(parent, name, PackedLinear(layer, found))
+            elif type(layer) is Conv2d and layer.groups == 1:
+                setattr(parent, name, PackedConv2d(layer, found))
