@@ -7,15 +7,20 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import proxquant_np
+from proxquant_np.experiments import EXPERIMENTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 1 if a check failed, 2 on a user's mistake, 130 after Ctrl-C."""
+    """Run a command; its exit code.
+
+    0 on success, 1 if a check failed or the time was up, 2 on a user's mistake, 130 after Ctrl-C.
+    """
     parser = argparse.ArgumentParser(
         prog="proxquant-np", description="Quantized training from first principles, in NumPy."
     )
@@ -27,12 +32,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
+    except _Unfinished as unfinished:
+        print(f"proxquant-np: {unfinished}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"\nstopped{options.stopped}", file=sys.stderr)
         return 130
     except (OSError, *getattr(options, "mistakes", ())) as error:  # those of the user
         print(f"proxquant-np: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+class _Mistake(Exception):
+    """Of the user's, found when the command runs; its message is one clear line."""
+
+
+class _Unfinished(Exception):
+    """The command ended in good order before its work was done; its message says how to go on."""
+
+
+def _one_of(kind: str, text: str, names: Iterable[str]) -> str:
+    """The text if it is one of the names, else an error with the nearest."""
+    names = list(names)
+    if text in names:
+        return text
+    close = difflib.get_close_matches(text, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+    raise argparse.ArgumentTypeError(f"no {kind} is called {text!r}; {hint}")
 
 
 def _positive(text: str) -> int:
@@ -101,6 +127,108 @@ def _search(options: argparse.Namespace) -> None:
     print(f"wrote {out}")
 
 
+def _add_experiment(commands: Any) -> None:
+    command = commands.add_parser(
+        "experiment",
+        help="run one of the experiments behind CLAIMS.md",
+        description="Run every method, seed and setting of an experiment; print the table, write "
+        "records, a summary and figures. Finished runs are kept and interrupted ones resume: run "
+        "again to go on. There are: " + ", ".join(EXPERIMENTS) + ".",
+    )
+    command.add_argument("name", type=_experiment_name, metavar="NAME")
+    command.add_argument("--seeds", type=_positive, help="paired seeds (default: its own)")
+    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    command.add_argument("--out", type=Path, help="folder to write to (default results-NAME)")
+    command.add_argument(
+        "--budget", type=_positive, metavar="MINUTES", help="stop in good order after so long"
+    )
+    command.add_argument("--quick", action="store_true", help="two seeds, few steps: a smoke test")
+    command.add_argument(
+        "--only", action="append", metavar="SETTING", help="this setting alone (repeatable)"
+    )
+    command.add_argument("--data", type=Path, metavar="DIR", help="data that are not included")
+    command.add_argument(
+        "--dask", metavar="ADDRESS", help="run on the cluster of this Dask scheduler, tcp://..."
+    )
+    command.add_argument(
+        "--search",
+        action="store_true",
+        help="instead, choose hyperparameters: random search on the validation split, the same "
+        "number of trials for every method; writes the files that the experiment reads",
+    )
+    command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
+    command.set_defaults(
+        run=_experiment,
+        mistakes=(_Mistake,),
+        stopped="; finished runs are kept, run again to go on",
+    )
+
+
+def _experiment_name(text: str) -> str:
+    return _one_of("experiment", text, EXPERIMENTS)
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import experiment as experiments
+    from proxquant_np.experiments.protocol import experiment_named
+    from proxquant_np.experiments.runner import OutOfTime
+
+    chosen = experiment_named(options.name)
+    if options.dask is not None and find_spec("distributed") is None:
+        raise _Mistake("--dask needs Dask: pip install 'proxquant-np[sweep]'")
+    try:
+        data = experiments.checked_data(chosen, options.data)
+        tasks = experiments.checked_tasks(chosen, options.only)
+    except ValueError as error:
+        raise _Mistake(error) from None
+    out = options.out or Path(f"results-{options.name}")
+    running = dict(
+        quick=options.quick,
+        data=data,
+        jobs=options.jobs,
+        dask=options.dask,
+        deadline=experiments.deadline(options.budget),
+    )
+    try:
+        if options.search:
+            for task in tasks:
+                path = chosen.tasks[task].choice
+                if options.out is not None:
+                    path = out / path.name
+                report = experiments.search(
+                    chosen, task, options.trials, out=out / "search", **running
+                )
+                print(f"wrote {experiments.write_choice(report, path)}")
+            return
+        seeds = options.seeds or (2 if options.quick else chosen.seeds)
+        results = experiments.run(chosen, seeds, out, tasks=tasks, **running)
+    except OutOfTime as unfinished:
+        raise _Unfinished(unfinished) from None
+    summary = experiments.summary(chosen, results, options.quick)
+    print(experiments.table(chosen, summary))
+    for path in (experiments.write_summary(summary, out), *experiments.draw(chosen, summary, out)):
+        print(f"wrote {path}")
+
+
+def _add_claims(commands: Any) -> None:
+    command = commands.add_parser(
+        "claims",
+        help="write CLAIMS.md from the committed records",
+        description="Write the ledger of claims: each with its verdict, computed from the records.",
+    )
+    command.add_argument("--records", type=Path, default=Path("figures/records"))
+    command.add_argument("--out", type=Path, default=Path("CLAIMS.md"), help="file to write")
+    command.set_defaults(run=_claims)
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments.claims import ledger
+    from proxquant_np.experiments.runner import write_text
+
+    write_text(options.out, ledger(options.records))
+    print(f"wrote {options.out}")
+
+
 # Figures -----------------------------------------------------------------------------------------
 
 
@@ -123,11 +251,7 @@ def _add_figures(commands: Any) -> None:
 def _figure_name(text: str) -> str:
     from proxquant_np.experiments.figures import FIGURES
 
-    if text in FIGURES:
-        return text
-    close = difflib.get_close_matches(text, FIGURES, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(FIGURES)}"
-    raise argparse.ArgumentTypeError(f"no figure is called {text!r}; {hint}")
+    return _one_of("figure", text, FIGURES)
 
 
 def _figures(options: argparse.Namespace) -> None:
@@ -241,6 +365,8 @@ def _inspect(options: argparse.Namespace) -> None:
 COMMANDS = (
     _add_reproduce,
     _add_search,
+    _add_experiment,
+    _add_claims,
     _add_figures,
     _add_check,
     _add_vectors,

@@ -9,8 +9,8 @@ import pytest
 
 from proxquant_np import cli, models, nn, prox
 from proxquant_np.data import Split, Splits
-from proxquant_np.experiments import binary_digits
-from proxquant_np.experiments.binary_digits import FULL_PRECISION, METHODS, SPACE, TASKS
+from proxquant_np.experiments.binary_digits import EXPERIMENT, FULL_PRECISION, METHODS, TASKS
+from proxquant_np.experiments.tasks import Task
 from proxquant_np.optim import DualAveraging, ProxGradient
 
 TINY = dict(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33)
@@ -26,8 +26,14 @@ def shorten(monkeypatch, model, **steps):
         parts = [Split(*(a[: 16 * 140] for a in part)) for part in task.load()]
         short["load"] = lambda: Splits(*parts)
     if model == "resnet":
-        short["build"] = lambda seed: models.ResNet(8, 2, 1, rng=seed)
+        short["build"] = lambda seed, _: models.ResNet(8, 2, 1, rng=seed)
     monkeypatch.setitem(TASKS, model, dataclasses.replace(task, **short))
+
+
+def optimizer_of(method, model):
+    h = {"lr": 0.01, "reach": 5.0}
+    h = {name: h[name] for name in METHODS[method].default}
+    return METHODS[method].optimizer(model, 100, prox.BinaryL1(), **h)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def shorten(monkeypatch, model, **steps):
 )
 def test_methods_are_the_four_cells(method, wrapper, soft):
     model = models.MLP()
-    optimizer = binary_digits.optimizer_for(method, model, 100, lr=0.01, reach=5.0)
+    optimizer = optimizer_of(method, model)
     assert type(optimizer) is wrapper
     assert (optimizer.homotopy is not None) == soft
     assert isinstance(optimizer.regularizer, prox.BinaryL1)
@@ -52,7 +58,7 @@ def test_methods_are_the_four_cells(method, wrapper, soft):
 
 def test_reach_is_the_sum_of_strengths_or_the_last_one():
     def strengths(method):
-        optimizer = binary_digits.optimizer_for(method, models.MLP(), 100, lr=0.01, reach=5.0)
+        optimizer = optimizer_of(method, models.MLP())
         return [optimizer.lr * optimizer.homotopy(t) for t in range(100)]
 
     assert math.isclose(sum(strengths("prox_quant")), 5.0)
@@ -64,8 +70,8 @@ def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys):
     out = tmp_path / "results"
     assert cli.main(["reproduce", "--quick", "--seeds", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    for name in METHODS.values():
-        assert name in printed
+    for method in METHODS.values():
+        assert method.label in printed
     records = sorted((out / "records").glob("*.json"))
     assert len(records) == 1 + len(METHODS)
     for name in ("regularizers", "weights", "sign_flips", "error_curves"):
@@ -92,13 +98,11 @@ def test_the_other_networks(model, tmp_path, monkeypatch, capsys):
     """In this process; what they are quantized to, measured by and recorded with."""
     text = model == "lstm"
     shorten(monkeypatch, model, **SHORT)
-    monkeypatch.setattr(binary_digits, "run_cells", run_here)
     monkeypatch.chdir(tmp_path)
     # Not the committed choice, which may not exist yet when a network is added.
-    h = {"lr": 0.01}
-    chosen = {m: {**h, "reach": 9.0} if "reach" in SPACE[m] else h for m in SPACE}
-    monkeypatch.setattr(binary_digits, "chosen_hyperparameters", lambda model: chosen)
-    assert cli.main(["reproduce", "--model", model, "--quick", "--seeds", "1"]) == 0
+    monkeypatch.setattr(Task, "hyperparameters", lambda task: {})
+    arguments = ["reproduce", "--model", model, "--quick", "--seeds", "1", "--jobs", "1"]
+    assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"{TASKS[model].title}, 1 paired seeds")
     assert ("test perplexity" in printed) == text
@@ -107,22 +111,13 @@ def test_the_other_networks(model, tmp_path, monkeypatch, capsys):
     summary = json.loads((out / "summary.json").read_text("utf-8"))
     assert summary["model"] == model
     assert ("text" in summary) == text
+    for record in (out / "records").glob("*.json"):
+        result = json.loads(record.read_text("utf-8"))["result"]
+        assert {"name", "sha256", "python"} == set(result["text"]) if text else True
     least, most = (1, 1000) if text else (0, 1)
     for result in summary["methods"].values():
         assert least <= result[f"test_{TASKS[model].measure}"][0] <= most
     assert summary["methods"]["binary_connect"]["gap"] == pytest.approx(0, abs=1e-6)
-
-
-def run_here(function, cells, **options):
-    """`run_cells` without processes; the text is recorded with every result."""
-    options["out"].mkdir(parents=True, exist_ok=True)
-    results = {}
-    for name, arguments in cells.items():
-        arguments = json.loads(json.dumps(arguments, allow_nan=False))
-        results[name] = json.loads(json.dumps(function(**arguments), allow_nan=False))
-        text = arguments["model"] == "lstm"
-        assert {"name", "sha256", "python"} == set(results[name]["text"]) if text else True
-    return results
 
 
 def test_search_gives_every_method_the_same_trials(tmp_path, monkeypatch, capsys):
@@ -134,7 +129,7 @@ def test_search_gives_every_method_the_same_trials(tmp_path, monkeypatch, capsys
     for method, trials in report["trials"].items():
         assert len(trials) == 2
         best = min(trials, key=lambda trial: (trial["validation_error"], trial["validation_loss"]))
-        assert report["chosen"][method] == {name: best[name] for name in SPACE[method]}
+        assert report["chosen"][method] == {name: best[name] for name in EXPERIMENT.space(method)}
         assert not any("test" in name for trial in trials for name in trial)
 
 
@@ -147,7 +142,7 @@ def test_committed_choice_comes_from_its_trials(model):
     scored = f"validation_{task.measure}", "validation_loss"
     for method, trials in report["trials"].items():
         best = min(trials, key=lambda trial: [trial[name] for name in scored])
-        assert report["chosen"][method] == {name: best[name] for name in SPACE[method]}
+        assert report["chosen"][method] == {name: best[name] for name in EXPERIMENT.space(method)}
     assert np.isfinite(
         [trial["validation_loss"] for t in report["trials"].values() for trial in t]
     ).all()

@@ -4,7 +4,7 @@ import pytest
 
 import proxquant_np
 from proxquant_np import cli
-from proxquant_np.experiments import binary_digits
+from proxquant_np.experiments import experiment
 from proxquant_np.experiments.tasks import TASKS
 
 
@@ -53,7 +53,7 @@ def test_ctrl_c_says_what_is_kept(command, kept, tmp_path, monkeypatch, capsys):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(binary_digits, "run_cells", stop)
+    monkeypatch.setattr(experiment, "run_cells", stop)
     assert cli.main([command, "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == f"\nstopped{kept}\n"
     assert not list(tmp_path.iterdir())
@@ -65,7 +65,7 @@ def test_ctrl_c_says_what_is_kept(command, kept, tmp_path, monkeypatch, capsys):
 def test_a_search_that_could_not_be_written_does_not_begin(
     out, says, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(binary_digits, "run_cells", lambda *a, **k: pytest.fail("it began"))
+    monkeypatch.setattr(experiment, "run_cells", lambda *a, **k: pytest.fail("it began"))
     monkeypatch.chdir(tmp_path)
     assert cli.main(["search", "--out", out]) == 2
     err = capsys.readouterr().err

@@ -396,6 +396,9 @@ def test_history_means_what_it_says(case, batch_size):
     np.testing.assert_allclose(epochs, epochs_log, 1e-5)  # float32 sums in another order
     assert list(history.parameters) == ["0.weight", "4.weight"]
     np.testing.assert_allclose(history.parameters["0.weight"], layer_log, 1e-12)
+    pooled = np.average(list(history.flips.values()), axis=0, weights=[54, 27])
+    np.testing.assert_allclose(pooled, history.epochs["change_from_last_epoch"], 1e-12)
+    np.testing.assert_allclose(history.flips["0.weight"][0], layer_log[0], 1e-12)
     if case == "prox_gradient":  # not vacuous: signs do change
         assert max(history.steps["change_from_last_step"]) > 0
 

@@ -1,19 +1,29 @@
 """The experiment runner: records, reruns, failures, and nothing left behind."""
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import proxquant_np
+from proxquant_np.autograd import threads
 from proxquant_np.experiments import runner
-from proxquant_np.experiments.runner import read_record, run_cells, write_record, write_text
+from proxquant_np.experiments.runner import (
+    OutOfTime,
+    environment,
+    read_record,
+    run_cells,
+    write_record,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,8 +36,7 @@ def cell(a, b=0.0, log=None):
     if a == "bad":
         raise ValueError("no such method")
     x = np.random.default_rng(int(a)).normal(size=(300, 300))
-    threads = {os.environ[name] for name in runner._ONE_THREAD}
-    return {"sum": float((x @ x).sum() + b), "threads": sorted(threads)}
+    return {"sum": float((x @ x).sum() + b), "threads": threads.get_num_threads()}
 
 
 CELLS = {f"cell-{a}": {"a": a, "b": 0.1} for a in range(4)}
@@ -37,16 +46,14 @@ def run(cells=CELLS, jobs=2, **keywords):
     return run_cells(cell, cells, jobs=jobs, progress=False, **keywords)
 
 
-def test_results_do_not_depend_on_jobs_and_environment_is_restored(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    before = dict(os.environ)
+def test_results_do_not_depend_on_jobs():
+    before = threads.get_num_threads()
     results = run(jobs=1)
     assert run(jobs=3) == results
     assert list(results) == list(CELLS)
     assert len({r["sum"] for r in results.values()}) == 4
-    assert all(r["threads"] == ["1"] for r in results.values())
-    assert dict(os.environ) == before
+    assert all(r["threads"] == 1 for r in results.values())
+    assert threads.get_num_threads() == before
 
 
 def with_log(log, cells=CELLS):
@@ -145,6 +152,96 @@ def test_no_cells():
     assert run({}) == {}
 
 
+def chain(a, log, start=None):
+    """A cell with weights, and what it was started from."""
+    with open(log, "a") as file:
+        file.write(f"{a}\n")
+    return {"weights": f"{start or ''}{a}" * 100}
+
+
+def test_cells_start_from_others(tmp_path):
+    log, out = tmp_path / "log", tmp_path / "out"
+    cells = with_log(log, {f"c{a}": {"a": a} for a in "dcba"})
+    starts = {"cb": "ca", "cd": "cb", "cc": "ca"}
+    options = dict(jobs=2, out=out, starts=starts, progress=False)
+    results = run_cells(chain, cells, **options)
+    assert list(results) == list(cells)
+    a, b = "a" * 100, ("a" * 100 + "b") * 100
+    assert results["cb"]["weights"] == b
+    assert results["cd"]["weights"] == f"{b}d" * 100
+    kept = {c: json.loads((out / f"c{c}.json").read_text())["arguments"]["start"] for c in "bd"}
+    assert kept == {"b": a, "d": "sha256:" + hashlib.sha256(b.encode()).hexdigest()}  # b is long
+    assert run_cells(chain, cells, **options) == results
+    assert sorted(log.read_text().split()) == list("abcd")  # each once
+    cells["cb"]["log"] = str(tmp_path / "another")  # and what starts from cb has the same start
+    run_cells(chain, cells, **options)
+    assert sorted(log.read_text().split()) == list("abcd")
+    (out / "ca.json").unlink()
+    run_cells(chain, cells, **options)
+    assert sorted(log.read_text().split()) == list("aabcd")
+
+
+@pytest.mark.parametrize(
+    ("starts", "message"),
+    [
+        ({"cell-0": "cell-9"}, r"starts must name cells, got \['cell-9'\]"),
+        ({"cell-0": "cell-0"}, "circle"),
+    ],
+)
+def test_starts_that_make_no_sense(starts, message):
+    with pytest.raises(ValueError, match=message):
+        run(starts=starts)
+
+
+def count(a, until, checkpoint, deadline):
+    """Counts to ten in a file; at `until` its time is up."""
+    path = Path(f"{checkpoint}.txt")
+    done = int(path.read_text()) if path.exists() else 0
+    for n in range(done + 1, 11):
+        path.write_text(str(n))
+        if n == until and done < until:
+            raise OutOfTime
+    return {"a": a, "found": done, "deadline": deadline}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_cells_whose_time_is_up_are_resumed(jobs, tmp_path):
+    cells = {f"c{a}": {"a": a, "until": 7 if a == 1 else 99} for a in range(3)}
+    options = dict(jobs=jobs, out=tmp_path, resumable=True, progress=False)
+    with pytest.raises(OutOfTime, match="2 of 3 runs are finished and kept"):
+        run_cells(count, cells, **options)
+    (left,) = (tmp_path / "checkpoints").iterdir()
+    # Other arguments: another run, which does not touch that checkpoint.
+    other = {"c1": {"a": 1, "until": 99}}
+    assert run_cells(count, other, **options)["c1"]["found"] == 0
+    assert left.exists()
+    deadline = time.time() + 1e6
+    results = run_cells(count, cells, deadline=deadline, **options)
+    assert [result["found"] for result in results.values()] == [0, 7, 0]
+    assert results["c1"]["deadline"] == deadline and results["c0"]["deadline"] is None
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_cell_is_started_after_the_deadline(jobs, tmp_path):
+    log = tmp_path / "log"
+    with pytest.raises(OutOfTime, match="0 of 4"):
+        run(with_log(log), jobs=jobs, deadline=time.time() - 1)
+    assert not log.exists()
+
+
+def test_revision_is_that_of_the_checkout(tmp_path, monkeypatch):
+    revision = environment()["revision"]
+    if (ROOT / ".git").exists():
+        git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        head = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+        assert revision.removesuffix("-dirty") == head
+    runner._revision.cache_clear()
+    monkeypatch.setattr(proxquant_np, "__file__", str(tmp_path / "proxquant_np/__init__.py"))
+    assert environment()["revision"] is None
+    runner._revision.cache_clear()
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_ctrl_c_stops_all_and_keeps_what_is_finished(tmp_path):
     """As in a terminal: the signal reaches the workers too."""
@@ -180,5 +277,5 @@ def test_ctrl_c_stops_all_and_keeps_what_is_finished(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode != 0
-    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert "\nKeyboardInterrupt\n" in err
     assert os.listdir(tmp_path / "out") == ["c0.json"]

@@ -10,21 +10,20 @@ from dataclasses import asdict
 
 import numpy as np
 
-from proxquant_np.experiments.binary_digits import (
-    FULL_PRECISION,
-    chosen_hyperparameters,
-    train_full_precision,
-)
+from proxquant_np.experiments.protocol import FULL_PRECISION, train, unpack
 from proxquant_np.experiments.tasks import TASKS
 
 
 def trained_weights(seeds: int = 4) -> list[np.ndarray]:
     """The weight matrices of the digits MLP in full precision for each seed, float32."""
-    setting, chosen = asdict(TASKS["mlp"].setting), chosen_hyperparameters()[FULL_PRECISION]
-    networks = [train_full_precision(seed, setting, **chosen)["weights"] for seed in range(seeds)]
+    setting, chosen = asdict(TASKS["mlp"].setting), TASKS["mlp"].hyperparameters()[FULL_PRECISION]
+    networks = [
+        train("binary_digits", "mlp", FULL_PRECISION, seed, setting, chosen, keep_weights=True)
+        for seed in range(seeds)
+    ]
     return [
-        np.array(value, np.float32)
-        for weights in networks
-        for value in weights.values()
-        if np.ndim(value) == 2
+        value
+        for network in networks
+        for value in unpack(network["weights"]).values()
+        if value.ndim == 2
     ]

@@ -50,3 +50,17 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
         "supported" if high < 0 else "contradicted" if low > 0 else "inconclusive at this scale"
     )
     return Comparison(mean, float(std), float(low), float(high), n, verdict)
+
+
+def detectable(found: Comparison) -> float:
+    """The smallest true difference that so many pairs, so scattered, show with probability 0.8.
+
+    (t_{0.975} + t_{0.8}) std / sqrt(n), Student's t with n - 1 degrees of freedom; infinite for one
+    pair. What is smaller than this cannot be expected to be found, whether it is there or not.
+    """
+    if found.n == 1:
+        return np.inf
+    from scipy.special import stdtrit
+
+    quantiles = stdtrit(found.n - 1, [0.975, 0.8]).sum()
+    return float(quantiles * found.std / np.sqrt(found.n))

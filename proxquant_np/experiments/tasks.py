@@ -1,12 +1,15 @@
-"""Experiments: the networks and the data that the main comparison can be run on."""
+"""Experiments: what a network is trained on, and the tasks of the main comparison."""
 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from proxquant_np import models, nn, prox
 from proxquant_np.data import Splits, Text, load_digits, load_text
@@ -40,32 +43,52 @@ _BINARY = prox.BinaryL1()
 class Task:
     """A network and its data.
 
-    `title` heads the table; `load` gives the data, `build` an untrained network of a seed; `chosen`
-    names the file with the hyperparameters. The weights go to `levels`, by the regularizer. The
-    networks are compared by `measure`, their test error or their test perplexity. `source` gives
-    what must be recorded with every result of data that are not part of this package.
+    `title` heads the table; `load` gives the data (from a folder or file, if the experiment takes
+    one), `build` an untrained network from a seed and the data; `chosen` names files with
+    hyperparameters, the first that exists counts and a search writes the first. The weights go to
+    `levels`, by the regularizer. The networks are compared by `measure`, their test error or their
+    test perplexity. `source` gives what must be recorded with every result of data that are not
+    part of this package. `prepare` is what `fit` does to each training batch, `plain` the same
+    without anything random.
     """
 
     title: str
-    load: Callable[[], Splits]
-    build: Callable[[int], nn.Module]
-    chosen: str
+    load: Callable[..., Splits]
+    build: Callable[[int, Splits], nn.Module]
+    chosen: tuple[str, ...]
     setting: Setting
     quick: Setting
     regularizer: prox.Regularizer = _BINARY
     levels: str = "+-1"
     measure: str = "error"
-    source: Callable[[], dict[str, Any]] = dict
+    source: Callable[..., dict[str, Any]] = dict
+    prepare: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
+    plain: Callable[[np.ndarray], np.ndarray] = np.asarray
 
     @property
     def choice(self) -> Path:
-        """The file with the hyperparameters that `search` chose."""
-        return Path(__file__).with_name(self.chosen)
+        """The file for the hyperparameters that a search chooses."""
+        return Path(__file__).parent / self.chosen[0]
+
+    def hyperparameters(self) -> dict[str, dict[str, float]]:
+        """What a search chose, by method; empty without one."""
+        for name in self.chosen:
+            if (file := Path(__file__).parent / name).exists():
+                return json.loads(file.read_text("utf-8"))["chosen"]
+        return {}
 
 
 @functools.cache
 def _text() -> Text:
     return load_text()
+
+
+def language_model(
+    seed: int, splits: Splits, units: int = 64, dropout: float = 0.0
+) -> models.LSTMLanguageModel:
+    """An LSTM for the tokens of these splits, embedded with as many dimensions as it has units."""
+    tokens = 1 + max(int(part.x.max()) for part in splits)
+    return models.LSTMLanguageModel(tokens, units, units, dropout=dropout, rng=seed)
 
 
 _images = functools.partial(load_digits, flat=False)
@@ -74,24 +97,24 @@ TASKS = {
     "mlp": Task(
         "Binary weights on the UCI digits, MLP 64-64-64-10",
         load_digits,
-        lambda seed: models.MLP(rng=seed),
-        "binary_digits.json",
+        lambda seed, _: models.MLP(rng=seed),
+        ("binary_digits.json",),
         Setting(),
         Setting(full_precision_steps=400, quantizing_steps=800, fine_tuning_steps=100),
     ),
     "cnn": Task(
         "Binary weights on the UCI digits, SmallCNN of width 16",
         _images,
-        lambda seed: models.SmallCNN(rng=seed),
-        "binary_cnn.json",
+        lambda seed, _: models.SmallCNN(rng=seed),
+        ("binary_cnn.json",),
         Setting(full_precision_steps=500, quantizing_steps=1000, fine_tuning_steps=100),
         Setting(full_precision_steps=100, quantizing_steps=200, fine_tuning_steps=33),
     ),
     "resnet": Task(
         "Binary weights on the UCI digits, ResNet-20 of width 8",
         _images,
-        lambda seed: models.ResNet(20, width=8, in_channels=1, rng=seed),
-        "binary_resnet.json",
+        lambda seed, _: models.ResNet(20, width=8, in_channels=1, rng=seed),
+        ("binary_resnet.json",),
         Setting(full_precision_steps=150, quantizing_steps=300, fine_tuning_steps=33),
         Setting(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33),
     ),
@@ -100,8 +123,8 @@ TASKS = {
     "lstm": Task(
         "One-bit weights (a scale a matrix) on Python's language reference, LSTM of 64 units",
         lambda: _text().splits,
-        lambda seed: models.LSTMLanguageModel(len(_text().vocabulary), 64, 64, rng=seed),
-        "binary_lstm.json",
+        language_model,
+        ("binary_lstm.json",),
         TextSetting(),
         TextSetting(full_precision_steps=300, quantizing_steps=300, fine_tuning_steps=30),
         prox.MultiBitL2(1),

@@ -6,6 +6,7 @@ quantizers.py  heuristic projections against exact ones
 paths.py       the toy pair, landscapes
 theorems.py    bounds and predictions against measurements
 training.py    weights, signs and errors over steps and epochs
+comparisons.py what experiments found: differences, regimes, layers
 
 The data are dicts and lists, exactly what goes into the JSON beside each figure: `save_figure`
 writes both. `NAME_data` computes those of the figure NAME where no training run is needed. Lazy
@@ -14,6 +15,9 @@ solid, soft ones dashed where both appear; colours are Okabe and Ito's, which co
 can tell apart and which differ in lightness when printed in grey.
 """
 
+from .comparisons import differences as differences
+from .comparisons import layer_changes as layer_changes
+from .comparisons import regime_map as regime_map
 from .maps import homotopy as homotopy
 from .maps import homotopy_data as homotopy_data
 from .maps import homotopy_frame as homotopy_frame

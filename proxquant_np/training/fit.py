@@ -44,7 +44,8 @@ class History:
     of a language model also the loss, the perplexity being exp of a loss),
     sign change against the start and the epoch before, quantization gap, and the histogram of the
     weights (of the latent ones where there are any) over HISTOGRAM_EDGES, outliers in the end bins.
-    `parameters`: sign change against the start after each epoch, by parameter.
+    `parameters` and `flips`: sign change against the start and against the epoch before, after each
+    epoch, by parameter.
 
     The weights meant are those that the optimizer quantizes; with a base optimizer, all that are
     quantizable. Entries that do not exist in a run (no validation split, no regularizer) are
@@ -54,6 +55,7 @@ class History:
     steps: dict[str, list[float]] = field(default_factory=dict)
     epochs: dict[str, list[Any]] = field(default_factory=dict)
     parameters: dict[str, list[float]] = field(default_factory=dict)
+    flips: dict[str, list[float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, dict[str, list[Any]]]:
         """As JSON can hold it, strictly: None stands for infinity, the strength of a projection."""
@@ -208,7 +210,7 @@ def fit(
 
 
 _SIGNS = ("initial", "before_step", "before_epoch")
-_HISTORY = ("steps", "epochs", "parameters")
+_HISTORY = ("steps", "epochs", "parameters", "flips")
 
 
 class _Run:
@@ -277,14 +279,18 @@ class _Run:
         signs = self.before_step
         now["change_from_start"] = _changed(signs, self.initial)
         now["change_from_last_epoch"] = _changed(signs, self.before_epoch)
+        ends = np.cumsum([p.size for p in weights], dtype=int)
+        for lists, reference in (
+            (self.history.parameters, self.initial),
+            (self.history.flips, self.before_epoch),
+        ):
+            parts = zip(self.weights, np.split(signs != reference, ends), strict=False)
+            _append(lists, {name: float(part.mean()) for name, part in parts})
         self.before_epoch = signs
         shown = getattr(self.optimizer, "latent", None) or [p.data for p in weights]
         counts, _ = np.histogram(np.clip(_joined(shown), -2, 2), HISTOGRAM_EDGES)
         now["histogram"] = counts.tolist()
         _append(self.history.epochs, now)
-        ends = np.cumsum([p.size for p in weights], dtype=int)
-        parts = zip(self.weights, np.split(signs != self.initial, ends), strict=False)
-        _append(self.history.parameters, {name: float(part.mean()) for name, part in parts})
 
     def summary(self) -> str:
         """The last epoch in a few words."""

@@ -1,0 +1,432 @@
+"""Experiments: what one is made of, how it is run, searched and summed up.
+
+An experiment is a grid of tasks, methods and seeds, and the claims it was made for. Its module
+defines it as EXPERIMENT; the module's name is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.experiments import protocol
+from proxquant_np.experiments.protocol import (
+    FULL_PRECISION,
+    FULL_PRECISION_DEFAULT,
+    FULL_PRECISION_SPACE,
+    Method,
+)
+from proxquant_np.experiments.runner import environment, run_cells, write_text
+from proxquant_np.experiments.statistics import Comparison, compare
+from proxquant_np.experiments.tasks import Task
+
+SEARCH_SEEDS = (1000, 1001)  # not those of a measurement
+POINTS = 24  # of a curve over epochs that a summary keeps
+_PER_RUN = ("sign_change", "flip_rate", "gap", "seconds", "seconds_per_step")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`text` says that `first` is smaller than `second` in `measure` (a key of the results).
+
+    With `margin`, that `first` is at most that fraction larger: "on par". `source` is who claims
+    it. `tasks` are those it is tested on, by default all of its experiment.
+    """
+
+    text: str
+    first: str
+    second: str
+    measure: str
+    source: str = "paper"
+    margin: float = 0.0
+    tasks: tuple[str, ...] = ()
+
+    def compare(self, methods: Mapping[str, Mapping[str, Any]]) -> Comparison:
+        """The paired comparison, from a task's part of a summary."""
+        first, second = (
+            np.array(methods[name][self.measure], float) for name in (self.first, self.second)
+        )
+        return compare(first, second * (1 + self.margin))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A grid of tasks x methods x seeds.
+
+    `tasks` are also called settings: a network, its data and how long it is trained; `measured` are
+    those that count, by default all. `train` is
+    `protocol.train` or a function with its signature. `data` says what --data must name, if
+    anything; with `needs_data` the experiment cannot do without it. `draw` makes figures of a
+    finished summary in a folder and returns their paths.
+    """
+
+    name: str
+    title: str
+    tasks: Mapping[str, Task]
+    methods: Mapping[str, Method]
+    claims: tuple[Claim, ...]
+    seeds: int = 10
+    measured: tuple[str, ...] = ()
+    train: Callable[..., dict[str, Any]] = protocol.train
+    data: str | None = None
+    needs_data: bool = False
+    draw: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
+
+    def hyperparameters(self, task: str, method: str) -> dict[str, float]:
+        """Those that a search chose for this task, else the method's own."""
+        default: Mapping[str, float] = FULL_PRECISION_DEFAULT
+        if method != FULL_PRECISION:
+            default = self.methods[method].default
+            method = self.methods[method].shares or method
+        return dict(self.tasks[task].hyperparameters().get(method, default))
+
+    def space(self, method: str) -> Mapping[str, tuple[float, float]]:
+        """The ends between which a search draws each hyperparameter."""
+        return FULL_PRECISION_SPACE if method == FULL_PRECISION else self.methods[method].space
+
+
+def checked_data(experiment: Experiment, data: str | Path | None) -> str | None:
+    """The absolute path of --data, if the experiment takes or needs it and can read it.
+
+    Raises:
+        ValueError: data that are needed and not given, or given and not taken, or of a wrong kind.
+        FileNotFoundError: there are none at that place.
+    """
+    if data is None:
+        if experiment.needs_data:
+            raise ValueError(f"{experiment.name} needs --data: {experiment.data}")
+        return None
+    if experiment.data is None:
+        raise ValueError(f"{experiment.name} takes no --data, got {data}")
+    path = str(Path(data).resolve())
+    next(iter(experiment.tasks.values())).load(path)
+    return path
+
+
+def checked_tasks(experiment: Experiment, tasks: Iterable[str] | None) -> list[str]:
+    """These tasks of the experiment, by default those that count; ValueError for unknown ones."""
+    names = list(tasks or experiment.measured or experiment.tasks)
+    if unknown := [name for name in names if name not in experiment.tasks]:
+        raise ValueError(
+            f"{experiment.name} has no setting {unknown[0]!r}; there are "
+            + ", ".join(experiment.tasks)
+        )
+    return names
+
+
+def _cell(
+    experiment: Experiment,
+    task: str,
+    method: str,
+    seed: int,
+    setting: Mapping[str, Any],
+    hyperparameters: Mapping[str, float],
+    data: str | None,
+) -> dict[str, Any]:
+    cell: dict[str, Any] = dict(
+        experiment=experiment.name,
+        task=task,
+        method=method,
+        seed=seed,
+        setting=dict(setting),
+        hyperparameters=dict(hyperparameters),
+    )
+    if data is not None:
+        cell["data"] = data
+    if method in {FULL_PRECISION, *(m.start for m in experiment.methods.values())}:
+        cell["keep_weights"] = True
+    return cell
+
+
+def settings(experiment: Experiment, quick: bool) -> dict[str, dict[str, Any]]:
+    """The setting of each task, as JSON holds it."""
+    tasks = experiment.tasks.items()
+    return {name: asdict(task.quick if quick else task.setting) for name, task in tasks}
+
+
+def run(
+    experiment: Experiment,
+    seeds: int,
+    out: Path,
+    *,
+    tasks: Iterable[str],
+    quick: bool = False,
+    data: str | None = None,
+    **running: Any,
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Run (or read) every cell for seeds 0..seeds-1: task -> method -> the results by seed.
+
+    running: of `run_cells`, jobs and so on.
+    """
+    cells, starts, methods = {}, {}, [FULL_PRECISION, *experiment.methods]
+    names, setting = list(tasks), settings(experiment, quick)
+    for seed in range(seeds):  # seed by seed, so that a part of the grid is a part of the seeds
+        for task in names:
+            for method in methods:
+                name = f"{task}-{method}-seed{seed}"
+                h = experiment.hyperparameters(task, method)
+                cells[name] = _cell(experiment, task, method, seed, setting[task], h, data)
+                if method != FULL_PRECISION:
+                    starts[name] = f"{task}-{experiment.methods[method].start}-seed{seed}"
+    results = run_cells(
+        experiment.train,
+        cells,
+        out=out / "records",
+        starts=starts,
+        resumable=True,
+        description=experiment.name,
+        **running,
+    )
+    return {
+        task: {
+            method: [results[f"{task}-{method}-seed{seed}"] for seed in range(seeds)]
+            for method in methods
+        }
+        for task in names
+    }
+
+
+def summary(
+    experiment: Experiment,
+    results: Mapping[str, Mapping[str, list[Mapping[str, Any]]]],
+    quick: bool,
+) -> dict[str, Any]:
+    """What is kept of a finished run: figures by seed, curves as means over the seeds, thinned."""
+    setting, tasks = settings(experiment, quick), {}
+    for name, methods in results.items():
+        task, first = experiment.tasks[name], next(iter(methods.values()))[0]
+        tasks[name] = {
+            "title": task.title,
+            "measure": f"test_{task.measure}",
+            "setting": setting[name],
+            **{key: first[key] for key in ("text", "images") if key in first},
+            "hyperparameters": {m: experiment.hyperparameters(name, m) for m in methods},
+            "methods": {method: _summed_up(runs) for method, runs in methods.items()},
+        }
+    seeds = len(next(iter(next(iter(results.values())).values())))
+    return {
+        "experiment": experiment.name,
+        "quick": quick,
+        "seeds": seeds,
+        "environment": environment(),
+        "tasks": tasks,
+    }
+
+
+def _summed_up(runs: list[Mapping[str, Any]]) -> dict[str, Any]:
+    figures = {
+        key: [_short(run[key]) for run in runs]
+        for key, value in runs[0].items()
+        if isinstance(value, int | float)
+    }
+    curves = {
+        name: _thinned([run["epochs"][name] for run in runs])
+        for name in ("quantized_error", "quantized_loss", "change_from_start")
+        + ("change_from_last_epoch", "quantization_gap", "validation_error")
+        if name in runs[0]["epochs"]
+    }
+    layers = {
+        kind: {layer: _thinned([run["layers"][kind][layer] for run in runs]) for layer in by_layer}
+        for kind, by_layer in runs[0].get("layers", {}).items()
+    }
+    epochs = [len(v) for v in list(runs[0]["epochs"].values())[:1]]
+    at = _kept(epochs[0]).tolist() if epochs and epochs[0] else []
+    return {**figures, "epochs": [n + 1 for n in at], "curves": curves, "layers": layers}
+
+
+def _kept(n: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n - 1, min(n, POINTS)).round().astype(int))
+
+
+def _thinned(curves: list[list[float]]) -> list[float | None]:
+    mean = np.array(curves, float).mean(axis=0)
+    return [_short(v) for v in mean[_kept(len(mean))]] if len(mean) else []
+
+
+def _short(value: Any) -> Any:
+    """Six significant digits: a record that is read, compared and committed."""
+    return value if not isinstance(value, float) else float(f"{value:.6g}")
+
+
+def write_summary(result: Mapping[str, Any], out: Path) -> Path:
+    """Write the summary to out/EXPERIMENT-record.json; its path."""
+    path = out / f"{result['experiment']}-record.json"
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def table(experiment: Experiment, result: Mapping[str, Any]) -> str:
+    """A summary as text: the methods of each task, then what became of the claims there."""
+    lines = []
+    for name, task in result["tasks"].items():
+        measure = task["measure"]
+        lines += [
+            f"{task['title']} ({name}), {result['seeds']} paired seeds",
+            f"{'':44}{measure.replace('_', ' '):>24}{'signs changed':>15}{'flips a step':>14}"
+            f"{'time a run':>12}",
+        ]
+        for method, s in task["methods"].items():
+            label = "full precision (the warm start)"
+            if method != FULL_PRECISION:
+                label = experiment.methods[method].label
+            scale, unit = (1, "") if measure.endswith("perplexity") else (100, "%")
+            mean, std = (
+                scale * np.mean(s[measure]),
+                scale * np.std(s[measure], ddof=1 % len(s[measure])),
+            )
+            shown = "".join(
+                f"{'' if s.get(key) is None or None in s[key] else format(np.mean(s[key]), f):>{w}}"
+                for key, f, w in (("sign_change", ".1%", 15), ("flip_rate", ".4%", 14))
+            )
+            value = f"{mean:.2f}{unit} +- {std:.2f}{unit}"
+            lines.append(f"{label:44}{value:>24}{shown}{np.mean(s['seconds']):>10.1f} s")
+        for claim in experiment.claims:
+            if not claim.tasks or name in claim.tasks:
+                found = claim.compare(task["methods"])
+                interval = f"{found.mean:+.4g} [{found.low:+.4g}, {found.high:+.4g}]"
+                lines.append(f'  "{claim.text}": {interval}, {found.verdict}')
+        lines.append("")
+    if result["quick"]:
+        lines.append("This was --quick, which is too short to conclude anything.")
+    return "\n".join(line.rstrip() for line in lines).rstrip()
+
+
+def draw(experiment: Experiment, result: Mapping[str, Any], out: Path) -> list[Path]:
+    """Draw a summary into `out`: the claims' intervals, then the experiment's own; the paths."""
+    from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
+
+    rows = []
+    for name, task in result["tasks"].items():
+        for claim in experiment.claims:
+            if not claim.tasks or name in claim.tasks:
+                found = claim.compare(task["methods"])
+                # In units of the second's mean, so that errors and perplexities share an axis.
+                unit = float(np.mean(task["methods"][claim.second][claim.measure])) or 1.0
+                rows.append(
+                    {
+                        "label": f"{claim.text} ({name})",
+                        "verdict": found.verdict,
+                        **{k: getattr(found, k) / unit for k in ("mean", "low", "high")},
+                    }
+                )
+    rows = [{k: None if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in rows]
+    data = {"title": f"{experiment.title}, {result['seeds']} seeds", "rows": rows}
+    plotting.save_figure(plotting.differences(data), data, out / f"{experiment.name}")
+    own = [] if experiment.draw is None else experiment.draw(result, out)
+    return [out / f"{experiment.name}.png", *own]
+
+
+# The search --------------------------------------------------------------------------------------
+
+
+def search(
+    experiment: Experiment,
+    task: str,
+    trials: int,
+    *,
+    quick: bool = False,
+    data: str | None = None,
+    out: Path | None = None,
+    **running: Any,
+) -> dict[str, Any]:
+    """Random search, the same number of trials for every method, on the validation split.
+
+    A trial's score is its validation error (or perplexity), then loss, averaged over SEARCH_SEEDS.
+    Draws come from a fixed seed. Returns what was chosen, every trial, and how it came about.
+    Methods that start from another one's network start from the best of its trials; with `out`,
+    records of the runs go there. running: of `run_cells`, jobs and so on.
+    """
+    measure = experiment.tasks[task].measure
+    setting, scored = (
+        settings(experiment, quick)[task],
+        (f"validation_{measure}", "validation_loss"),
+    )
+    rng = np.random.default_rng(0)
+    methods = [FULL_PRECISION, *(name for name, m in experiment.methods.items() if not m.shares)]
+    draws = {
+        method: [
+            {
+                name: float(f"{math.exp(rng.uniform(*np.log(ends))):.3g}")
+                for name, ends in experiment.space(method).items()
+            }
+            for _ in range(trials)
+        ]
+        for method in methods
+    }
+    log: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
+    best: dict[str, dict[int, Any]] = {}  # method -> seed -> the result of its best trial
+    for method, hyperparameters in draws.items():
+        cells = {
+            f"{task}-{method}-{i}-seed{seed}": _cell(
+                experiment, task, method, seed, setting, h, data
+            )
+            for i, h in enumerate(hyperparameters)
+            for seed in SEARCH_SEEDS
+        }
+        if method != FULL_PRECISION:
+            start = best[experiment.methods[method].start]
+            for cell in cells.values():
+                cell["start"] = start[cell["seed"]]["weights"]
+        results = run_cells(trial, cells, out=out, resumable=True, description=method, **running)
+        runs = [
+            {seed: results[f"{task}-{method}-{i}-seed{seed}"] for seed in SEARCH_SEEDS}
+            for i in range(trials)
+        ]
+        log[method] = [
+            {**h, **_score([run[seed] for seed in SEARCH_SEEDS], scored)}
+            for h, run in zip(hyperparameters, runs, strict=True)
+        ]
+        i = min(range(trials), key=lambda i: [_or_worst(log[method][i].get(k)) for k in scored])
+        if "failed" in log[method][i]:
+            raise ValueError(f"every trial of {method} failed, the last one: {log[method][-1]}")
+        chosen[method], best[method] = hyperparameters[i], runs[i]
+    return {
+        "chosen": chosen,
+        "space": {method: experiment.space(method) for method in methods},
+        "seeds": SEARCH_SEEDS,
+        "setting": setting,
+        **experiment.tasks[task].source(*filter(None, [data])),
+        "environment": environment(),
+        "trials": log,
+    }
+
+
+def trial(experiment: str, **arguments: Any) -> dict[str, Any]:
+    """A cell of a search: as the experiment trains, but a run that diverges is a result, too."""
+    try:
+        return protocol.experiment_named(experiment).train(experiment=experiment, **arguments)
+    except (FloatingPointError, ValueError) as error:
+        return {"failed": str(error)}
+
+
+def _score(runs: list[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Any]:
+    """The means over the runs; of runs that failed, why."""
+    for run in runs:
+        if "failed" in run:
+            return {"failed": run["failed"]}
+    return {name: round(float(np.mean([run[name] for run in runs])), 6) for name in names}
+
+
+def _or_worst(score: float | None) -> float:
+    return math.inf if score is None else score
+
+
+def write_choice(report: Mapping[str, Any], path: Path) -> Path:
+    """Write what `search` returned; its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def deadline(minutes: float | None) -> float | None:
+    """The time, as `run_cells` takes it, in so many minutes."""
+    return None if minutes is None else time.time() + 60 * minutes

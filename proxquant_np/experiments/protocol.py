@@ -1,0 +1,322 @@
+"""Experiments: the methods, and the protocol by which each trains a network.
+
+The paper's: train a network in full precision; from it, quantize; project, freeze the quantized
+weights, re-estimate the batch-norm statistics, and fine-tune what stays in full precision. Seeds
+are paired: one seed is one full-precision network and one data order for all methods.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxquant_np import nn, optim, prox
+from proxquant_np.data import Splits
+from proxquant_np.experiments.runner import OutOfTime
+from proxquant_np.experiments.tasks import Task
+from proxquant_np.training import History, fit, load_checkpoint, metrics
+
+FULL_PRECISION = "full_precision"
+FULL_PRECISION_SPACE = {"lr": (3e-4, 3e-2)}
+FULL_PRECISION_DEFAULT = {"lr": 1e-3}
+FRAMES = 6  # of the weights' histogram kept in a record
+EVERY = 200  # steps from one checkpoint, and one look at the clock, to the next
+
+Wrap = Callable[..., optim.QuantizedOptimizer]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to quantize.
+
+    `wrap` makes the optimizer from a base, the parameters, a regularizer, the number of steps and
+    the hyperparameters; `default` are theirs, and the base's lr, where no search was made, and
+    `space` the ends between which a search draws them (log-uniform). `regularizer` is the task's by
+    default. `ends` says whether the first and the last layer are quantized, too. `start` names the
+    method whose network this one begins with.
+    """
+
+    label: str
+    wrap: Wrap
+    default: Mapping[str, float]
+    space: Mapping[str, tuple[float, float]]
+    regularizer: prox.Regularizer | None = None
+    ends: bool = True
+    start: str = FULL_PRECISION
+    shares: str | None = None
+
+    def optimizer(
+        self, model: nn.Module, steps: int, regularizer: prox.Regularizer, lr: float, **rest: float
+    ) -> optim.QuantizedOptimizer:
+        """This method around Adam over all parameters of the model."""
+        base = optim.Adam(model.parameters(), lr)
+        params = nn.quantizable_parameters(model, first=self.ends, last=self.ends)
+        return self.wrap(base, params, self.regularizer or regularizer, steps, **rest)
+
+
+# Each clips weights to [-1, 1], as published, but Bop, which has no others.
+
+
+def _lazy(base: Any, params: Any, regularizer: Any, steps: int) -> optim.QuantizedOptimizer:
+    return optim.DualAveraging(base, params, regularizer, clip=True)
+
+
+def _eager_hard(base: Any, params: Any, regularizer: Any, steps: int) -> optim.QuantizedOptimizer:
+    return optim.ProxGradient(base, params, regularizer, None, clip=True)
+
+
+def _prox_quant(
+    base: Any, params: Any, regularizer: Any, steps: int, reach: float
+) -> optim.QuantizedOptimizer:
+    """lambda_t = rate * t; `reach` is the sum of all strengths.
+
+    That is how far BinaryL1's prox alone can carry a weight (a weight at 0 has to travel 1); with
+    an L2 prox, about e^-reach remains of its gap.
+    """
+    rate = 2 * reach / (base.lr * steps * max(1, steps - 1))
+    return optim.ProxGradient(base, params, regularizer, prox.Linear(rate), clip=True)
+
+
+def _prox_connect(
+    base: Any, params: Any, regularizer: Any, steps: int, reach: float
+) -> optim.QuantizedOptimizer:
+    """lambda_t = rate * t; `reach` is the last strength, as the prox acts on the latent afresh.
+
+    With 1 or more BinaryL1's last weights are binary, an L2 prox's are within 1 / (1 + reach) of
+    the gap.
+    """
+    rate = reach / (base.lr * max(1, steps - 1))
+    return optim.DualAveraging(base, params, regularizer, prox.Linear(rate), clip=True)
+
+
+def _parq(base: Any, params: Any, regularizer: Any, steps: int) -> optim.QuantizedOptimizer:
+    homotopy = prox.Linear.to(1 / base.lr, steps)
+    return optim.DualAveraging(base, params, prox.Parq(regularizer), homotopy, clip=True)
+
+
+def _binary_relax(
+    base: Any, params: Any, regularizer: Any, steps: int, last: float
+) -> optim.QuantizedOptimizer:
+    """The strength grows from 1 to `last`, by the same factor in each step."""
+    homotopy = prox.Geometric(1 / base.lr, last ** (1 / max(1, steps - 1)))
+    relaxed = prox.BinaryRelax(regularizer)
+    return optim.DualAveraging(base, params, relaxed, homotopy, clip=True)
+
+
+def _bop(
+    base: Any, params: Any, regularizer: Any, steps: int, threshold: float, adaptivity: float
+) -> optim.QuantizedOptimizer:
+    return optim.Bop(base, params, threshold, adaptivity)
+
+
+_LR = (1e-3, 1e-1)
+METHODS = {
+    "binary_connect": Method("BinaryConnect (lazy, hard)", _lazy, {"lr": 0.01}, {"lr": _LR}),
+    "prox_quant": Method(
+        "ProxQuant (eager, soft)",
+        _prox_quant,
+        {"lr": 0.01, "reach": 6.0},
+        {"lr": _LR, "reach": (1.0, 300.0)},
+    ),
+    "prox_connect": Method(
+        "ProxConnect (lazy, soft)",
+        _prox_connect,
+        {"lr": 0.01, "reach": 10.0},
+        {"lr": _LR, "reach": (1.0, 300.0)},
+    ),
+    "projected_gradient": Method(
+        "projected gradient (eager, hard)", _eager_hard, {"lr": 0.01}, {"lr": _LR}
+    ),
+    "parq": Method("PARQ (lazy, soft)", _parq, {"lr": 0.01}, {"lr": _LR}),
+    "binary_relax": Method(
+        "BinaryRelax (lazy, soft)",
+        _binary_relax,
+        {"lr": 0.01, "last": 100.0},
+        {"lr": _LR, "last": (10.0, 1e4)},
+    ),
+    "bop": Method(
+        "Bop (flips)",
+        _bop,
+        {"lr": 0.01, "threshold": 1e-5, "adaptivity": 1e-3},
+        {"lr": _LR, "threshold": (1e-8, 1e-3), "adaptivity": (1e-5, 1e-2)},
+    ),
+}
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> str:
+    """Arrays as a text that JSON can hold, to the bit: base64 of a compressed .npz archive."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def unpack(text: str) -> dict[str, np.ndarray]:
+    """The arrays that `pack` packed."""
+    with np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False) as archive:
+        return dict(archive)
+
+
+@dataclass
+class Phases:
+    """The phases of one run on a task: `fit` with what they have in common.
+
+    With `checkpoint` each phase resumes from a file of its own. `seconds` and `steps` grow with
+    what was trained in this process.
+    """
+
+    task: Task
+    splits: Splits
+    setting: Mapping[str, Any]
+    seed: int
+    checkpoint: str | None = None
+    deadline: float | None = None
+    seconds: float = field(default=0.0, init=False)
+    steps: int = field(default=0, init=False)
+
+    def fit(self, phase: str, model: nn.Module, optimizer: Any, **options: Any) -> History:
+        """setting["PHASE_steps"] steps; OutOfTime, with a checkpoint written, after `deadline`."""
+        steps = self.setting[f"{phase}_steps"]
+        reading = {k: v for k, v in self.setting.items() if not k.endswith("_steps")}
+        path = None if self.checkpoint is None else Path(f"{self.checkpoint}-{phase}.npz")
+        done = load_checkpoint(path)[1]["step"] if path is not None and path.exists() else 0
+        while True:
+            until = steps if path is None else min(steps, done + EVERY)
+            start = time.perf_counter()
+            history = fit(
+                model,
+                optimizer,
+                self.splits.train,
+                steps=until,
+                validation=self.splits.validation,
+                prepare=self.task.prepare,
+                seed=self.seed,
+                checkpoint=path,
+                progress=False,
+                **reading,
+                **options,
+            )
+            self.seconds += time.perf_counter() - start
+            self.steps += until - done
+            done = until
+            if done == steps:
+                return history
+            if self.deadline is not None and time.time() > self.deadline:
+                raise OutOfTime(f"{phase}: {done} of {steps} steps are in {path}")
+
+    def measure(self, model: nn.Module) -> dict[str, Any]:
+        """Validation loss, and validation and test error (or perplexity), with the data's source.
+
+        Also "seconds", of all phases together, from the seconds a step took in this process.
+        """
+        reading = {}
+        if "length" in self.setting:
+            reading = {name: self.setting[name] for name in ("batch_size", "length")}
+        validation = metrics.evaluate(model, *self.splits.validation, **reading)
+        test = metrics.evaluate(model, *self.splits.test, **reading)
+        measure = self.task.measure
+        return {
+            "validation_loss": validation.loss,
+            f"validation_{measure}": getattr(validation, measure),
+            f"test_{measure}": getattr(test, measure),
+        }
+
+
+def experiment_named(name: str) -> Any:
+    """The Experiment that the module of this name defines."""
+    return importlib.import_module(f"proxquant_np.experiments.{name}").EXPERIMENT
+
+
+def train(
+    experiment: str,
+    task: str,
+    method: str,
+    seed: int,
+    setting: Mapping[str, Any],
+    hyperparameters: Mapping[str, float],
+    keep_weights: bool = False,
+    start: str | None = None,
+    data: str | None = None,
+    checkpoint: str | None = None,
+    deadline: float | None = None,
+) -> dict[str, Any]:
+    """One cell: train by this method on a task of an experiment; its measurements.
+
+    `start` holds the packed weights to begin with; full precision begins with those of the seed.
+    With `keep_weights` the result has the last ones, packed, for other cells to start from.
+    """
+    chosen = experiment_named(experiment)
+    task_, splits = chosen.tasks[task], chosen.tasks[task].load(*filter(None, [data]))
+    network = task_.build(seed, splits)
+    if start is not None:
+        network.load_state_dict(unpack(start))
+    phases = Phases(task_, splits, setting, seed, checkpoint, deadline)
+    if method == FULL_PRECISION:
+        optimizer = optim.Adam(network.parameters(), **hyperparameters)
+        history = phases.fit(method, network, optimizer, regularizer=task_.regularizer)
+        result = {
+            "sign_change": None,
+            "flip_rate": None,
+            "gap": history.epochs["quantization_gap"][-1] if history.epochs else None,
+        }
+    else:
+        history, result = quantize(phases, network, chosen.methods[method], hyperparameters)
+    return {
+        **phases.measure(network),
+        **task_.source(*filter(None, [data])),
+        **result,
+        "seconds_per_step": phases.seconds / max(1, phases.steps),
+        "seconds": phases.seconds,
+        "epochs": summarised_epochs(history),
+        "layers": {
+            "change_from_start": history.parameters,
+            "change_from_last_epoch": history.flips,
+        },
+        **({"weights": pack(network.state_dict())} if keep_weights else {}),
+    }
+
+
+def quantize(
+    phases: Phases, network: nn.Module, method: Method, hyperparameters: Mapping[str, float]
+) -> tuple[History, dict[str, Any]]:
+    """Quantize the network, freeze, re-estimate, fine-tune; the history of the first, measures."""
+    optimizer = method.optimizer(
+        network, phases.setting["quantizing_steps"], phases.task.regularizer, **hyperparameters
+    )
+    initial = [p.data.copy() for p in optimizer.params]
+    history = phases.fit("quantizing", network, optimizer)
+    gap = metrics.quantization_gap(optimizer.params, optimizer.regularizer)
+    finish(phases, network, optimizer)
+    flips = history.steps["change_from_last_step"]
+    return history, {
+        "sign_change": metrics.sign_change(initial, optimizer.params),
+        "flip_rate": float(np.mean(flips[-max(1, len(flips) // 10) :])),
+        "gap": gap,
+    }
+
+
+def finish(phases: Phases, network: nn.Module, optimizer: optim.QuantizedOptimizer) -> None:
+    """Project and freeze, re-estimate the batch-norm statistics, fine-tune the rest."""
+    optim.quantize_and_freeze(optimizer.params, optimizer.regularizer)
+    if any(isinstance(module, nn.BatchNorm1d) for _, module in network.named_modules()):
+        x = phases.splits.train.x
+        parts = np.array_split(x, max(8, len(x) // 1000))
+        nn.recalibrate_batch_norm(network, (phases.task.plain(part) for part in parts))
+    rest = [p for p in network.parameters() if p.requires_grad]
+    phases.fit("fine_tuning", network, optim.Adam(rest, 1e-3))
+
+
+def summarised_epochs(history: History) -> dict[str, Any]:
+    """The history over epochs, rounded, with a few of the histograms as "frames"."""
+    epochs = {k: v for k, v in history.epochs.items() if k != "histogram"}
+    histograms = history.epochs.get("histogram", [])
+    kept = np.geomspace(1, len(histograms), FRAMES).round().astype(int) if histograms else []
+    frames = [{"epoch": int(n), "counts": histograms[n - 1]} for n in kept]
+    return {**{k: [round(x, 6) for x in v] for k, v in epochs.items()}, "frames": frames}

@@ -1,0 +1,80 @@
+"""Claim: ProxQuant changes fewer signs than BinaryConnect, and stops changing them.
+
+The paper's sign-change experiment, on the digits: from a network in full precision, and from one
+that BinaryConnect has converged to (its binary weights), each method trains as usual. Measured are
+signs changed since the start and signs that flip, through training and by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.protocol import METHODS
+from proxquant_np.experiments.tasks import TASKS
+
+LAZY, EAGER = METHODS["binary_connect"], METHODS["prox_quant"]
+STARTS = {"": "a full-precision network", "_from_binary": "a converged BinaryConnect network"}
+
+
+def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """Signs changed since the start over the epochs, by layer, for each task and both starts."""
+    from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
+
+    paths = []
+    for name, task in result["tasks"].items():
+        data = {
+            f"{method}{start}": {
+                "epochs": task["methods"][f"{method}{start}"]["epochs"],
+                **task["methods"][f"{method}{start}"]["layers"],
+            }
+            for start in STARTS
+            for method in ("binary_connect", "prox_quant")
+        }
+        plotting.save_figure(plotting.layer_changes(data), data, out / f"stability_{name}")
+        paths.append(out / f"stability_{name}.png")
+    return paths
+
+
+def _claims() -> list[Claim]:
+    made = []
+    for start, words in STARTS.items():
+        pair = f"prox_quant{start}", f"binary_connect{start}"
+        made += [
+            Claim(
+                f"From {words}, ProxQuant changes fewer signs than BinaryConnect",
+                *pair,
+                "sign_change",
+            ),
+            Claim(
+                f"From {words}, ProxQuant's signs flip less often at the end of training",
+                *pair,
+                "flip_rate",
+            ),
+        ]
+    return made
+
+
+EXPERIMENT = Experiment(
+    name="stability",
+    title="Signs changed since the start, and flipping",
+    tasks={name: TASKS[name] for name in ("mlp", "cnn")},
+    methods={
+        "binary_connect": LAZY,
+        "prox_quant": EAGER,
+        **{
+            f"{name}_from_binary": replace(
+                method,
+                label=f"{method.label.split(' (')[0]}, from a BinaryConnect network",
+                start="binary_connect",
+                shares=name,
+            )
+            for name, method in (("binary_connect", LAZY), ("prox_quant", EAGER))
+        },
+    },
+    claims=tuple(_claims()),
+    draw=draw,
+)

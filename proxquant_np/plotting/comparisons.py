@@ -1,0 +1,104 @@
+"""Figures of experiments: paired differences, the map of regimes, changes by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import EAGER, LAZY, NEUTRAL, STYLES, new_figure
+
+VERDICT_COLOURS = {"supported": EAGER, "contradicted": LAZY}
+
+
+def differences(data: Mapping[str, Any]) -> Figure:
+    """The interval of each claim's paired difference, as a fraction of the rival's mean.
+
+    `data`: "title", and "rows", each with "label", "mean", "low" and "high" (None where one seed
+    gives no interval) and "verdict". Left of 0 speaks for the claim.
+    """
+    rows = data["rows"]
+    figure, axes = new_figure(1, 1, 9, 1.6 + 0.4 * len(rows))
+    ax = axes[0, 0]
+    ax.axvline(0, color="black", linewidth=0.8)
+    for y, row in enumerate(rows):
+        colour = VERDICT_COLOURS.get(row["verdict"], NEUTRAL)
+        if row["low"] is not None:
+            ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
+        ax.plot(row["mean"], y, "o", color=colour)
+    ax.set_yticks(range(len(rows)), [row["label"] for row in rows], fontsize="small")
+    ax.set(ylim=(len(rows) - 0.5, -0.5), title=data["title"])
+    ax.set_xlabel(
+        "paired difference / the rival's mean, with its 95% interval; left of 0: as claimed"
+    )
+    return figure
+
+
+def regime_map(data: Mapping[str, Any]) -> Figure:
+    """The difference eager - lazy in test error for each width and step budget, as a heat map.
+
+    `data`: "widths" (upwards), "budgets" (to the right), "difference" and "verdict", nested lists
+    [width][budget]. Cells whose interval leaves 0 out are framed and have a star.
+    """
+    values = 100 * np.array(data["difference"], float)
+    n, m = values.shape
+    figure, axes = new_figure(1, 1, 2.6 + 1.15 * m, 1.8 + 0.75 * n)
+    ax = axes[0, 0]
+    most = max(np.abs(values).max(), 1e-9)
+    image = ax.imshow(values, cmap="PuOr_r", vmin=-most, vmax=most, origin="lower", aspect="auto")
+    for i in range(n):
+        for j in range(m):
+            sure = data["verdict"][i][j] in VERDICT_COLOURS
+            dark = abs(values[i, j]) > 0.6 * most
+            ax.text(
+                j,
+                i,
+                f"{values[i, j]:+.2f}" + "*" * sure,
+                ha="center",
+                va="center",
+                color="white" if dark else "black",
+                fontweight="bold" if sure else "normal",
+            )
+    ax.set_xticks(range(m), [f"{t:,}" for t in data["budgets"]])
+    ax.set_yticks(range(n), [str(w) for w in data["widths"]])
+    ax.set(xlabel="quantizing steps", ylabel="width of the hidden layers")
+    ax.set_title("ProxQuant - BinaryConnect\n(* the 95% interval leaves 0 out)", fontsize="medium")
+    figure.colorbar(image, ax=ax, label="test error, percentage points")
+    return figure
+
+
+def layer_changes(data: Mapping[str, Any]) -> Figure:
+    """Signs changed since the start, and in each epoch, one panel each and one line a layer.
+
+    `data`: run -> "epochs", "change_from_start" and "change_from_last_epoch", the latter two layer
+    -> fractions at these epochs. A run's name begins with its method's.
+    """
+    kinds = {
+        "change_from_start": "signs changed since the start",
+        "change_from_last_epoch": "signs changed in the epoch",
+    }
+    figure, axes = new_figure(2, len(data), 3.2 * len(data), 5.6, sharex="col", sharey="row")
+    for column, (run, values) in zip(axes.T, data.items(), strict=True):
+        method = next(name for name in STYLES if run.startswith(name))
+        start = "full precision" if run == method else "a BinaryConnect network"
+        column[0].set_title(f"{STYLES[method]['label'].split(' (')[0]}\nfrom {start}", fontsize=10)
+        for ax, (kind, label) in zip(column, kinds.items(), strict=True):
+            shades = np.linspace(1, 0.35, len(values[kind]))
+            for (layer, curve), alpha in zip(values[kind].items(), shades, strict=True):
+                ax.plot(
+                    values["epochs"],
+                    curve,
+                    color=STYLES[method]["color"],
+                    alpha=alpha,
+                    linewidth=1 + alpha,
+                    label=layer.removesuffix(".weight"),
+                )
+            if ax in axes[:, 0]:
+                ax.set_ylabel(label)
+        column[1].set_yscale("symlog", linthresh=1e-4)
+        column[1].set(xlabel="epoch", ylim=(0, 1))
+        column[0].set_ylim(bottom=0)
+    axes[0, 0].legend(frameon=False, fontsize="small", title="layer, first to last")
+    return figure

@@ -1,0 +1,293 @@
+"""Every experiment at toy size, from the command line; what a summary, a search, a table hold."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from proxquant_np import cli, models, nn, prox
+from proxquant_np.data import load_digits
+from proxquant_np.experiments import EXPERIMENTS, ablation, experiment, protocol
+from proxquant_np.experiments.experiment import SEARCH_SEEDS, Claim
+from proxquant_np.experiments.protocol import (
+    FULL_PRECISION,
+    METHODS,
+    experiment_named,
+    pack,
+    unpack,
+)
+from proxquant_np.optim import Adam
+
+NO_DATA = [name for name in EXPERIMENTS if not experiment_named(name).needs_data]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Shortens an experiment to a setting of two epochs; its name -> the arguments to run it."""
+
+    def shorten(name, steps=66, seeds=2):
+        whole = experiment_named(name)
+        tasks = {}
+        for task in list(whole.measured or whole.tasks)[:2]:
+            quick = dataclasses.replace(
+                whole.tasks[task].quick,
+                full_precision_steps=steps,
+                quantizing_steps=steps,
+                fine_tuning_steps=3,
+            )
+            tasks[task] = dataclasses.replace(whole.tasks[task], quick=quick)
+        for task, replaced in tasks.items():
+            monkeypatch.setitem(whole.tasks, task, replaced)
+        only = [argument for task in tasks for argument in ("--only", task)]
+        return ["experiment", name, "--quick", "--jobs", "1", "--seeds", str(seeds), *only]
+
+    return shorten
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_definitions(name):
+    chosen = experiment_named(name)
+    assert chosen.name == name
+    known = {FULL_PRECISION, *chosen.methods}
+    assert all({claim.first, claim.second} <= known for claim in chosen.claims)
+    assert all(set(claim.tasks) <= set(chosen.tasks) for claim in chosen.claims)
+    assert set(chosen.measured) <= set(chosen.tasks)
+    for method in chosen.methods.values():
+        assert method.start in known
+        assert set(method.default) == set(method.space)
+        assert all(low < high for low, high in method.space.values())
+    for task in chosen.tasks:
+        for method in known:
+            assert set(chosen.hyperparameters(task, method)) == set(chosen.space(method))
+
+
+def run_small(arguments, out, capsys):
+    """Run from the command line; the summary and what was printed."""
+    assert cli.main([*arguments, "--out", str(out)]) == 0
+    (path,) = out.glob("*-record.json")
+    return json.loads(path.read_text("utf-8")), capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name in NO_DATA if name != "language_model"])
+def test_every_experiment_runs(name, small, tmp_path, capsys):
+    chosen = experiment_named(name)
+    summary, printed = run_small(small(name), tmp_path, capsys)
+    assert summary["experiment"] == name and summary["quick"] and summary["seeds"] == 2
+    for task in summary["tasks"].values():
+        assert list(task["methods"]) == [FULL_PRECISION, *chosen.methods]
+        for method, figures in task["methods"].items():
+            assert len(figures[task["measure"]]) == 2
+            assert len(figures["epochs"]) == len(figures["curves"]["quantized_error"]) == 2
+            assert task["hyperparameters"][method]
+    for claim in chosen.claims:
+        assert claim.text in printed
+    assert printed.rstrip().splitlines()[-1].startswith("wrote") and "--quick" in printed
+    for line in printed.splitlines():
+        if line.startswith("wrote"):
+            assert (tmp_path / line.split("/")[-1]).stat().st_size > 0
+
+
+def test_regime_map_is_drawn_for_all_settings(tmp_path):
+    """From a made-up summary: eager is better by 0.01 where the network is wide."""
+    from proxquant_np.experiments import regime_map
+
+    rng = np.random.default_rng(0)
+    tasks = {}
+    for name in regime_map.EXPERIMENT.tasks:
+        base = 0.05 + rng.normal(0, 1e-3, 5)
+        better = 0.01 if name.startswith("w128") else 0.0
+        errors = {"binary_connect": base, "prox_quant": base - better + rng.normal(0, 1e-3, 5)}
+        tasks[name] = {"methods": {m: {"test_error": e.tolist()} for m, e in errors.items()}}
+    assert regime_map.draw({"tasks": tasks}, tmp_path) == [tmp_path / "regime_map.png"]
+    data = json.loads((tmp_path / "regime_map.json").read_text("utf-8"))
+    assert data["verdict"][-1] == ["supported"] * 4
+    assert all(len(row) == 4 for row in data["difference"])
+
+
+def test_finished_and_interrupted_runs_go_on(small, tmp_path, capsys, monkeypatch):
+    arguments = small("methods", steps=450, seeds=1)
+    whole, _ = run_small(arguments, tmp_path / "whole", capsys)
+    # Time is up at each look at the clock: one piece of one phase a call.
+    now = [0.0]
+
+    def clock():
+        now[0] += 1
+        return now[0]
+
+    monkeypatch.setattr(protocol.time, "time", clock)
+    calls = 0
+    while True:
+        monkeypatch.setattr(experiment, "deadline", lambda minutes: now[0] + 2)
+        calls += 1
+        code = cli.main([*arguments, "--budget", "1", "--out", str(tmp_path / "parts")])
+        err = capsys.readouterr().err
+        if code == 0:
+            break
+        assert code == 1 and "runs are finished and kept; run again to go on" in err
+        assert calls < 100
+    assert calls > 8
+    (path,) = (tmp_path / "parts").glob("*-record.json")
+    parts = json.loads(path.read_text("utf-8"))
+    for result in (whole, parts):
+        for figures in result["tasks"]["mlp"]["methods"].values():
+            del figures["seconds"], figures["seconds_per_step"]
+    assert parts == whole
+    assert not list((tmp_path / "parts" / "records" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["binary_digit"], "no experiment is called 'binary_digit'; did you mean 'binary_digits'?"),
+        (["zzz"], "no experiment is called 'zzz'; there are binary_digits, resnet_cifar10,"),
+        (["methods", "--seeds", "0"], "must be a positive integer"),
+        (["methods", "--budget", "x"], "must be a positive integer"),
+    ],
+)
+def test_mistakes_found_by_the_parser(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["experiment", *arguments])
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet_cifar10"], "resnet_cifar10 needs --data: CIFAR-10's binary version"),
+        (["resnet_cifar10", "--data", "nowhere"], "nowhere does not exist; get the binary version"),
+        (["methods", "--data", "."], "methods takes no --data, got ."),
+        (["regime_map", "--only", "w16"], "regime_map has no setting 'w16'; there are w16-t300,"),
+        (["language_model", "--data", "nowhere.txt"], "nowhere.txt does not exist"),
+    ],
+)
+def test_other_mistakes(arguments, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["experiment", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("proxquant-np: ") and message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monkeypatch):
+    """Also to one that diverges, which is a trial like any other."""
+    arguments, train = small("methods", steps=33), protocol.train
+
+    def diverging(method, hyperparameters, **rest):
+        if method == "parq" and hyperparameters["lr"] > 0.015:
+            raise FloatingPointError("the loss is nan")
+        return train(method=method, hyperparameters=hyperparameters, **rest)
+
+    chosen = experiment_named("methods")
+    monkeypatch.setattr(
+        "proxquant_np.experiments.methods.EXPERIMENT", dataclasses.replace(chosen, train=diverging)
+    )
+    search = [*arguments, "--search", "--trials", "4", "--out", str(tmp_path)]
+    assert cli.main(search) == 0
+    report = json.loads((tmp_path / "methods.json").read_text("utf-8"))
+    assert list(report["trials"]) == [FULL_PRECISION, *chosen.methods]
+    assert {len(trials) for trials in report["trials"].values()} == {4}
+    failed = ["failed" in trial for trial in report["trials"]["parq"]]
+    assert any(failed) and not all(failed)
+    for method, trials in report["trials"].items():
+        scored = [trial for trial in trials if "failed" not in trial]
+        best = min(scored, key=lambda trial: (trial["validation_error"], trial["validation_loss"]))
+        assert report["chosen"][method] == {name: best[name] for name in chosen.space(method)}
+        for name, (low, high) in chosen.space(method).items():
+            assert all(low <= trial[name] <= high for trial in trials)
+        assert not any("test" in name for trial in trials for name in trial)
+    assert len(list((tmp_path / "search").glob("*.json"))) == 4 * len(SEARCH_SEEDS) * 8
+    before = (tmp_path / "methods.json").read_bytes()
+    assert cli.main(search) == 0  # from its records
+    assert (tmp_path / "methods.json").read_bytes() == before
+    capsys.readouterr()
+
+
+def test_packed_arrays_come_back_to_the_bit():
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.normal(size=(3, 4)).astype(np.float32), "n": np.array(7)}
+    again = unpack(pack(arrays))
+    assert list(again) == list(arrays)
+    for name, array in arrays.items():
+        assert again[name].dtype == array.dtype and again[name].tobytes() == array.tobytes()
+    assert pack(arrays) == pack(again)
+
+
+def test_claims_compare_paired_runs():
+    methods = {"a": {"error": [1.0, 2.0, 3.0]}, "b": {"error": [1.5, 2.6, 3.6]}}
+    claim = Claim("a is smaller", "a", "b", "error")
+    assert claim.compare(methods).verdict == "supported"
+    back = dataclasses.replace(claim, first="b", second="a")
+    assert back.compare(methods).verdict == "contradicted"
+    on_par = dataclasses.replace(back, margin=1.0)
+    found = on_par.compare(methods)
+    assert found.mean == pytest.approx(np.mean([1.5 - 2, 2.6 - 4, 3.6 - 6]))
+    assert on_par.compare({**methods, "a": {"error": [2.0, 2.1, 2.4]}}).verdict == "supported"
+
+
+def homotopy(method, model, steps=99):
+    chosen = {**METHODS, **ablation.EXPERIMENT.methods}[method]
+    optimizer = chosen.optimizer(model, steps, prox.BinaryL1(), **chosen.default)
+    return optimizer, [optimizer.lr * optimizer.homotopy(t) for t in range(steps)]
+
+
+def test_schedules_of_the_relaxations():
+    _, strengths = homotopy("binary_relax", models.MLP())
+    assert math.isclose(strengths[0], 1) and math.isclose(strengths[-1], 100)
+    optimizer, strengths = homotopy("parq", models.MLP())
+    assert strengths[0] == 0 and math.isclose(strengths[-1], 98 / 99)
+    assert isinstance(optimizer.regularizer, prox.Parq)
+
+
+# The switches of the ablation -------------------------------------------------------------------
+
+
+def test_an_epoch_of_the_ablation():
+    setting = ablation.TASKS["mlp"].setting
+    assert len(load_digits().train.x) // setting.batch_size == ablation.EPOCH
+
+
+def test_zero_is_a_third_level():
+    w = np.array([-0.5, -0.0, 0.0, 0.5])
+    regularizer = ablation.ZeroSignL1()
+    assert regularizer.project(w).tolist() == [-1, 0, 0, 1]
+    assert regularizer.prox(w, 0.25).tolist() == [-0.75, 0, 0, 0.75]
+    assert regularizer.prox(w, 9.0, out=w).tolist() == [-1, 0, 0, 1]
+    assert prox.BinaryL1().project(np.zeros(1)).tolist() == [1]
+
+
+def test_rebuilt_adam_is_a_new_adam_every_epoch():
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(2 * ablation.EPOCH + 5, 3))
+    p, q = nn.Parameter(np.ones(3)), nn.Parameter(np.ones(3))
+    rebuilt = ablation.RebuiltAdam([p], 0.1)
+    for t, g in enumerate(gradients):
+        if t % ablation.EPOCH == 0:
+            new = Adam([q], 0.1)
+        p.grad, q.grad = g, g
+        rebuilt.step()
+        new.step()
+        assert p.data.tolist() == q.data.tolist()
+
+
+def test_the_other_switches():
+    model = models.MLP()
+    corrected, strengths = homotopy("corrected", model)
+    stepped, held = homotopy("stepped", model)
+    assert held[: ablation.EPOCH] == [0.0] * ablation.EPOCH
+    assert held[ablation.EPOCH :: ablation.EPOCH] == strengths[ablation.EPOCH :: ablation.EPOCH]
+    assert len(set(held)) == 3
+    unclipped, _ = homotopy("unclipped", model)
+    assert (corrected.clip, stepped.clip, unclipped.clip) == (True, True, False)
+    assert isinstance(homotopy("rebuilt", model)[0].base, ablation.RebuiltAdam)
+
+
+def test_peeking_never_looks_worse(small, tmp_path, capsys):
+    summary, _ = run_small(small("ablation"), tmp_path, capsys)
+    methods = summary["tasks"]["mlp"]["methods"]
+    for peeking, honest in zip(
+        methods["peeking"]["test_error"], methods["validated"]["test_error"], strict=True
+    ):
+        assert peeking <= honest
