@@ -7,8 +7,9 @@ Two ways to multiply without the float matrix:
     sign_product    both factors are signs; 64 products are one exclusive-or and one count of bits
 
 The first saves memory: the matrix takes bits/32 of what floats take, plus two blocks. It cannot
-save time, for it does the work of a float product whose matrix is ready, and unpacks as well: that
-doubles one row times a large matrix, is lost in a batch of 64, and dominates a matrix of 64 x 64.
+save time, for it does the work of a float product whose matrix is ready, and unpacks as well: one
+row times a matrix takes 2 to 6 times as long, a batch of 64 little longer, and with levels for each
+row all of it takes several times more (benchmarks/packed.py).
 The second saves memory and, for few rows times a large matrix, time: there the matrix is read from
 memory, and is 32 times smaller. On large batches NumPy's passes over the bits are no quicker than
 the float product, and on small matrices they are slower (benchmarks/packed.py).
