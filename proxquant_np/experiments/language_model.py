@@ -50,7 +50,7 @@ def _bits(name: str, bits: int, label: str) -> Method:
 EXPERIMENT = Experiment(
     name="language_model",
     title="LSTM language models of 1, 2 and 3 bits",
-    tasks={"lstm64": _task(64, 3000), "lstm128": _task(128, 6000)},
+    tasks={"lstm64": _task(64, 1500), "lstm128": _task(128, 6000)},
     measured=("lstm64",),
     methods={
         "binary_connect": _bits("binary_connect", 1, "BinaryConnect, 1 bit (lazy, hard)"),

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np import nn, optim, prox
-from proxquant_np.data import Splits
+from proxquant_np.data import Split, Splits
 from proxquant_np.experiments.runner import OutOfTime
 from proxquant_np.experiments.tasks import Task
 from proxquant_np.training import History, fit, load_checkpoint, metrics
@@ -184,7 +184,7 @@ class Phases:
     def fit(self, phase: str, model: nn.Module, optimizer: Any, **options: Any) -> History:
         """setting["PHASE_steps"] steps; OutOfTime, with a checkpoint written, after `deadline`."""
         steps = self.setting[f"{phase}_steps"]
-        reading = {k: v for k, v in self.setting.items() if not k.endswith("_steps")}
+        reading = {k: v for k, v in self.setting.items() if not k.endswith(("_steps", "_images"))}
         path = None if self.checkpoint is None else Path(f"{self.checkpoint}-{phase}.npz")
         done = load_checkpoint(path)[1]["step"] if path is not None and path.exists() else 0
         while True:
@@ -229,6 +229,12 @@ class Phases:
         }
 
 
+def limited(splits: Splits, setting: Mapping[str, Any]) -> Splits:
+    """The first setting["PART_images"] of each part, all of it where there is no such number."""
+    parts = zip(splits._fields, splits, strict=True)
+    return Splits(*(Split(*(a[: setting.get(f"{n}_images")] for a in part)) for n, part in parts))
+
+
 def experiment_named(name: str) -> Any:
     """The Experiment that the module of this name defines."""
     return importlib.import_module(f"proxquant_np.experiments.{name}").EXPERIMENT
@@ -253,7 +259,8 @@ def train(
     With `keep_weights` the result has the last ones, packed, for other cells to start from.
     """
     chosen = experiment_named(experiment)
-    task_, splits = chosen.tasks[task], chosen.tasks[task].load(*filter(None, [data]))
+    task_ = chosen.tasks[task]
+    splits = limited(task_.load(*filter(None, [data])), setting)
     network = task_.build(seed, splits)
     if start is not None:
         network.load_state_dict(unpack(start))

@@ -3,13 +3,16 @@
 The paper's protocol at a scale to choose: a residual network is trained in full precision; from it
 each method goes on with Adam at 0.01, freezes and fine-tunes. As published, binary weights are
 everywhere, ternary ones not in the first convolution and the last layer, and lambda_t = 1e-4 x
-epoch. That schedule is one of 300 epochs of 390 steps: the strengths then add up to `REACH`. At
-another length lambda is scaled so that they still do, for what the schedule has to do, carry
-weights to their levels, depends on that sum. Images are augmented as usual.
+epoch, over 200 epochs of 390 steps after 200 in full precision, with 100 of fine-tuning to follow:
+the strengths then add up to `REACH`. At another length lambda is scaled so that they still do, for
+what the schedule has to do, carry weights to their levels, depends on that sum. Images are
+augmented as usual.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -20,17 +23,16 @@ from proxquant_np.data import Split, Splits, load_cifar10
 from proxquant_np.data.cifar10 import augment, normalize
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS, Method
-from proxquant_np.experiments.tasks import Setting, Task
+from proxquant_np.experiments.tasks import ImageSetting, Task
 
-REACH = 0.01 * 1e-4 * 390 * sum(range(300))  # lr * 1e-4 * epoch, 390 times each epoch: 17.5
-IMAGES = {"resnet8": 10_000, "resnet14": 20_000, "resnet20": 45_000}
+REACH = 0.01 * 1e-4 * 390 * sum(range(200))  # lr * 1e-4 * epoch, 390 times each epoch: 7.8
 
 
-def _load(data: str, images: int) -> Splits:
-    """The first `images` of the training split, as bytes; the other splits normalized."""
+@functools.cache
+def _load(data: str) -> Splits:
+    """The training split as bytes, for `prepare`; the other splits normalized."""
     splits = load_cifar10(data)
-    train = Split(*(a[:images] for a in splits.train))
-    return Splits(train, *(Split(normalize(x), y) for x, y in splits[1:]))
+    return Splits(splits.train, *(Split(normalize(x), y) for x, y in splits[1:]))
 
 
 def prepare(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -38,23 +40,25 @@ def prepare(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return normalize(augment(images, rng))
 
 
-def _task(depth: int, width: int, images: int, epochs: int) -> Task:
-    steps = images // 128 * epochs
+def _source(data: str) -> dict[str, Any]:
+    """The data by the digest of their training part: copies of CIFAR-10 may be compressed."""
+    digest = hashlib.sha256(np.ascontiguousarray(_load(data).train.x)).hexdigest()
+    return {"images": {"name": "CIFAR-10", "sha256": digest}}
+
+
+def _task(depth: int, images: int, epochs: tuple[int, int, int], validation: int) -> Task:
+    steps = (images // 128 * n for n in epochs)
     return Task(
-        title=f"ResNet-{depth} of width {width} on {images:,} images of CIFAR-10",
-        load=lambda data: _load(data, images),
-        build=lambda seed, _: models.ResNet(depth, width=width, rng=seed),
+        title=f"ResNet-{depth} of width 16 on {images:,} images of CIFAR-10",
+        load=_load,
+        build=lambda seed, _: models.ResNet(depth, rng=seed),
         chosen=(f"chosen/resnet_cifar10-{depth}.json",),
-        setting=Setting(steps, steps, max(1, steps // 10), batch_size=128),
-        quick=Setting(8, 8, 2, batch_size=32),
-        source=lambda data: {"images": _source(images)},
+        setting=ImageSetting(*steps, 128, images, validation),
+        quick=ImageSetting(8, 8, 2, 32, 512, 128, 128),
+        source=_source,
         prepare=prepare,
         plain=normalize,
     )
-
-
-def _source(images: int) -> dict[str, Any]:
-    return {"name": "CIFAR-10", "train": images}
 
 
 _PUBLISHED = {"lr": 0.01}
@@ -71,9 +75,9 @@ EXPERIMENT = Experiment(
     name="resnet_cifar10",
     title="Binary and ternary residual networks on CIFAR-10",
     tasks={
-        "resnet8": _task(8, 16, IMAGES["resnet8"], 30),
-        "resnet14": _task(14, 16, IMAGES["resnet14"], 30),
-        "resnet20": _task(20, 16, IMAGES["resnet20"], 300),
+        "resnet8": _task(8, 10_000, (6, 6, 1), 1000),
+        "resnet14": _task(14, 20_000, (30, 30, 5), 5000),
+        "resnet20": _task(20, 45_000, (200, 200, 100), 5000),
     },
     measured=("resnet8",),
     methods={

@@ -17,7 +17,7 @@ from proxquant_np.data import Splits, Text, load_digits, load_text
 
 @dataclass(frozen=True)
 class Setting:
-    """How long each phase lasts, in steps; the rest are arguments of `fit`."""
+    """How long each phase lasts, in steps; other fields are arguments of `fit`."""
 
     full_precision_steps: int = 2000
     quantizing_steps: int = 6000
@@ -34,6 +34,15 @@ class TextSetting(Setting):
     fine_tuning_steps: int = 50
     length: int = 32
     max_norm: float = 5.0
+
+
+@dataclass(frozen=True)
+class ImageSetting(Setting):
+    """As above, on so many images of each split, None for all, which are no arguments of `fit`."""
+
+    train_images: int | None = None
+    validation_images: int | None = None
+    test_images: int | None = None
 
 
 _BINARY = prox.BinaryL1()
