@@ -313,26 +313,35 @@ def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[
     """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
-    rows = []
-    for name, task in result["tasks"].items():
-        for claim in experiment.claims:
-            if name in (claim.tasks or [name]) and claim.is_held(task["methods"]):
-                found = claim.compare(task["methods"])
-                # In units of the second's mean, so that errors and perplexities share an axis.
-                unit = float(np.mean(task["methods"][claim.second][claim.measure])) or 1.0
-                rows.append(
-                    {
-                        "label": claim.text + f" ({name})" * (len(result["tasks"]) > 1),
-                        "verdict": found.verdict,
-                        **{k: getattr(found, k) / unit for k in ("mean", "low", "high")},
-                    }
-                )
-    if not rows:
+    pairs = [
+        (name, claim)
+        for name, task in result["tasks"].items()
+        for claim in experiment.claims
+        if name in (claim.tasks or [name]) and claim.is_held(task["methods"])
+    ]
+    if not pairs:
         return []
-    rows = [{k: None if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in rows]
+    title, label = experiment.title, "{1.text}"
+    if len({name for name, _ in pairs}) > 1:  # what all rows have in common is not said in each
+        title, label = (
+            (pairs[0][1].text, "{0}") if len(experiment.claims) == 1 else (title, "{1.text} ({0})")
+        )
+    rows = []
+    for name, claim in pairs:
+        methods = result["tasks"][name]["methods"]
+        found = claim.compare(methods)
+        # In units of the second's mean, so that errors and perplexities share an axis.
+        unit = float(np.mean(methods[claim.second][claim.measure])) or 1.0
+        ends = {k: getattr(found, k) / unit for k in ("mean", "low", "high")}
+        rows.append(
+            {
+                "label": label.format(name, claim),
+                "verdict": found.verdict,
+                **{k: None if math.isinf(v) else v for k, v in ends.items()},
+            }
+        )
     texts = [task["text"]["name"] for task in result["tasks"].values() if "text" in task]
-    title = ", ".join([experiment.title, *texts[:1], f"{result['seeds']} seeds"])
-    data = {"title": title, "rows": rows}
+    data = {"title": ", ".join([title, *texts[:1], f"{result['seeds']} seeds"]), "rows": rows}
     plotting.save_figure(plotting.differences(data), data, path)
     own = [] if experiment.draw is None else experiment.draw(result, path)
     return [path.with_suffix(".png"), *own]

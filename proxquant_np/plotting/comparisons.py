@@ -109,6 +109,14 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
                 ax.set_ylabel(label)
         column[1].set_yscale("symlog", linthresh=1e-4)
         column[1].set(xlabel="epoch", ylim=(0, 1))
-        column[0].set_ylim(bottom=0)
-    axes[0, 0].legend(frameon=False, fontsize="small", title="layer, first to last")
+    axes[0, 0].set_ylim(bottom=0)  # when all is drawn: it ends the search for the upper limit
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside right upper",
+        frameon=False,
+        fontsize="small",
+        title="layer",
+    )
     return figure
