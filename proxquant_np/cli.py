@@ -43,10 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-class _Mistake(Exception):
-    """Of the user's, found when the command runs; its message is one clear line."""
-
-
 class _Unfinished(Exception):
     """The command ended in good order before its work was done; its message says how to go on."""
 
@@ -121,9 +117,11 @@ def _add_search(commands: Any) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from proxquant_np.experiments import binary_digits
+    from proxquant_np.experiments import experiment as experiments
+    from proxquant_np.experiments.binary_digits import EXPERIMENT
 
-    out = binary_digits.search(options.trials, options.out, model=options.model, jobs=options.jobs)
+    out = options.out or EXPERIMENT.tasks[options.model].choice
+    experiments.write_search(EXPERIMENT, options.model, options.trials, out, jobs=options.jobs)
     print(f"wrote {out}")
 
 
@@ -159,7 +157,7 @@ def _add_experiment(commands: Any) -> None:
     command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
     command.set_defaults(
         run=_experiment,
-        mistakes=(_Mistake,),
+        mistakes=(ValueError, ModuleNotFoundError),
         stopped="; finished runs are kept, run again to go on",
     )
 
@@ -175,12 +173,9 @@ def _experiment(options: argparse.Namespace) -> None:
 
     chosen = experiment_named(options.name)
     if options.dask is not None and find_spec("distributed") is None:
-        raise _Mistake("--dask needs Dask: pip install 'proxquant-np[sweep]'")
-    try:
-        data = experiments.checked_data(chosen, options.data)
-        tasks = experiments.checked_tasks(chosen, options.only)
-    except ValueError as error:
-        raise _Mistake(error) from None
+        raise ModuleNotFoundError("--dask needs Dask: pip install 'proxquant-np[sweep]'")
+    data = experiments.checked_data(chosen, options.data)
+    tasks = experiments.checked_tasks(chosen, options.only)
     out = options.out or Path(f"results-{options.name}")
     running = dict(
         quick=options.quick,
@@ -195,10 +190,11 @@ def _experiment(options: argparse.Namespace) -> None:
                 path = chosen.tasks[task].choice
                 if options.out is not None:
                     path = out / path.name
-                report = experiments.search(
-                    chosen, task, options.trials, out=out / "search", **running
+                path.parent.mkdir(parents=True, exist_ok=True)
+                experiments.write_search(
+                    chosen, task, options.trials, path, out=out / "search", **running
                 )
-                print(f"wrote {experiments.write_choice(report, path)}")
+                print(f"wrote {path}")
             return
         seeds = options.seeds or (2 if options.quick else chosen.seeds)
         results = experiments.run(chosen, seeds, out, tasks=tasks, **running)
@@ -206,26 +202,56 @@ def _experiment(options: argparse.Namespace) -> None:
         raise _Unfinished(unfinished) from None
     summary = experiments.summary(chosen, results, options.quick)
     print(experiments.table(chosen, summary))
-    for path in (experiments.write_summary(summary, out), *experiments.draw(chosen, summary, out)):
+    for path in (
+        experiments.write_summary(summary, out),
+        *experiments.draw(chosen, summary, out / chosen.name),
+    ):
         print(f"wrote {path}")
+
+
+def _add_theorems(commands: Any) -> None:
+    command = commands.add_parser(
+        "theorems",
+        help="try every theorem on random problems (about a minute)",
+        description="Try every theorem on random problems, and write a record of the largest "
+        "violation of each.",
+    )
+    command.add_argument("--instances", type=_positive, default=500, help="each (default 500)")
+    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    command.add_argument(
+        "--out", type=Path, default=Path("results-theorems"), help="folder to write to"
+    )
+    command.set_defaults(run=_theorems)
+
+
+def _theorems(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import theorems
+    from proxquant_np.experiments.experiment import write_summary
+
+    record = theorems.measure(options.instances, jobs=options.jobs)
+    print(theorems.table(record))
+    print(f"wrote {write_summary(record, options.out)}")
 
 
 def _add_claims(commands: Any) -> None:
     command = commands.add_parser(
         "claims",
-        help="write CLAIMS.md from the committed records",
-        description="Write the ledger of claims: each with its verdict, computed from the records.",
+        help="write CLAIMS.md from the committed records, and draw their figures",
+        description="Write the ledger of claims: each with its verdict, computed from the records. "
+        "The records' figures are drawn into the folder above them.",
     )
     command.add_argument("--records", type=Path, default=Path("figures/records"))
     command.add_argument("--out", type=Path, default=Path("CLAIMS.md"), help="file to write")
-    command.set_defaults(run=_claims)
+    command.set_defaults(run=_claims, mistakes=(ValueError,))
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from proxquant_np.experiments.claims import ledger
+    from proxquant_np.experiments import claims
     from proxquant_np.experiments.runner import write_text
 
-    write_text(options.out, ledger(options.records))
+    for path in claims.draw(options.records):
+        print(f"wrote {path}")
+    write_text(options.out, claims.ledger(options.records))
     print(f"wrote {options.out}")
 
 
@@ -366,6 +392,7 @@ COMMANDS = (
     _add_reproduce,
     _add_search,
     _add_experiment,
+    _add_theorems,
     _add_claims,
     _add_figures,
     _add_check,

@@ -100,8 +100,8 @@ def test_regime_map_is_drawn_for_all_settings(tmp_path):
         better = 0.01 if name.startswith("w128") else 0.0
         errors = {"binary_connect": base, "prox_quant": base - better + rng.normal(0, 1e-3, 5)}
         tasks[name] = {"methods": {m: {"test_error": e.tolist()} for m, e in errors.items()}}
-    assert regime_map.draw({"tasks": tasks}, tmp_path) == [tmp_path / "regime_map.png"]
-    data = json.loads((tmp_path / "regime_map.json").read_text("utf-8"))
+    assert regime_map.draw({"tasks": tasks}, tmp_path / "map") == [tmp_path / "map_grid.png"]
+    data = json.loads((tmp_path / "map_grid.json").read_text("utf-8"))
     assert data["verdict"][-1] == ["supported"] * 4
     assert all(len(row) == 4 for row in data["difference"])
 

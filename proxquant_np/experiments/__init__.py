@@ -5,6 +5,7 @@ statistics.py     paired comparisons and verdicts
 tasks.py          what a network is trained on
 protocol.py       the methods, and the paper's protocol by which each trains
 experiment.py     what an experiment is, how it is run, searched, summed up
+theorems.py       the theorems, tried on random problems
 claims.py         the ledger: every claim, and what the records say of it
 
 binary_digits.py   ProxQuant against BinaryConnect on handwritten digits, binary weights

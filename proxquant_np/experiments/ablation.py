@@ -79,36 +79,25 @@ def _stepped(*arguments: Any, **reach: float) -> optim.QuantizedOptimizer:
     return optimizer
 
 
-def train(
+def train(method: str, **cell: Any) -> dict[str, Any]:
+    """As `protocol.train`; for the two ways to pick an epoch, the test error at the one picked."""
+    return (_picked if method in PICKED_BY else protocol.train)(method=method, **cell)
+
+
+def _picked(
     experiment: str,
     task: str,
     method: str,
     seed: int,
     setting: Mapping[str, Any],
     hyperparameters: Mapping[str, float],
-    keep_weights: bool = False,
-    start: str | None = None,
+    start: str,
     checkpoint: str | None = None,
     deadline: float | None = None,
 ) -> dict[str, Any]:
-    """As `protocol.train`; for the two ways to pick an epoch, the test error at the one picked.
-
-    Two runs of the same steps, one measured on the validation, one on the test split after each
+    """Two runs of the same steps, one measured on the validation, one on the test split after each
     epoch: what is measured does not touch the training.
     """
-    if method not in PICKED_BY:
-        return protocol.train(
-            experiment,
-            task,
-            method,
-            seed,
-            setting,
-            hyperparameters,
-            keep_weights,
-            start,
-            checkpoint=checkpoint,
-            deadline=deadline,
-        )
     chosen = TASKS[task]
     splits, curves, seconds = chosen.load(), {}, 0.0
     for name in ("validation", "test"):

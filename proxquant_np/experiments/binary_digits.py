@@ -1,7 +1,7 @@
 """Claim: on a small network, ProxQuant's binary weights err less than BinaryConnect's.
 
 On the handwritten digits, by the protocol of protocol.py; the four methods are the four cells of
-the library's table. Hyperparameters come from `search`, which gives every method the same number of
+the library's table. Hyperparameters come from a search, which gives every method the same number of
 random trials on the validation split; what it chose, and every trial, is in binary_digits.json.
 `reproduce` reads the test split, once, after everything is fixed.
 
@@ -26,7 +26,6 @@ from proxquant_np.experiments.protocol import METHODS as ALL_METHODS
 from proxquant_np.experiments.runner import environment, write_text
 from proxquant_np.experiments.statistics import compare
 from proxquant_np.experiments.tasks import TASKS
-from proxquant_np.training import written_whole
 
 METHODS = {
     name: ALL_METHODS[name]
@@ -177,24 +176,3 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
     for name, (function, data) in figures.items():
         plotting.save_figure(function(data), data, out / name)
     return [out / f"{name}.png" for name in figures]
-
-
-def search(
-    trials: int,
-    out: Path | None = None,
-    *,
-    model: str = "mlp",
-    jobs: int = 2,
-    progress: bool = True,
-) -> Path:
-    """Choose a model's hyperparameters; written to `out`, by default what `reproduce` reads.
-
-    A file that cannot be written is an OSError before the search begins.
-    """
-    out = Path(TASKS[model].choice if out is None else out)
-    if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder; search writes a file")
-    with written_whole(out) as file:  # now: it would be a pity to fail at the end
-        report = experiments.search(EXPERIMENT, model, trials, jobs=jobs, progress=progress)
-        file.write((json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
-    return out

@@ -26,6 +26,7 @@ from proxquant_np.experiments.protocol import (
 from proxquant_np.experiments.runner import environment, run_cells, write_text
 from proxquant_np.experiments.statistics import Comparison, compare
 from proxquant_np.experiments.tasks import Task
+from proxquant_np.training import written_whole
 
 SEARCH_SEEDS = (1000, 1001)  # not those of a measurement
 POINTS = 24  # of a curve over epochs that a summary keeps
@@ -48,6 +49,10 @@ class Claim:
     margin: float = 0.0
     tasks: tuple[str, ...] = ()
 
+    def is_held(self, methods: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether a task's part of a summary has what is compared."""
+        return all(self.measure in methods.get(name, ()) for name in (self.first, self.second))
+
     def compare(self, methods: Mapping[str, Mapping[str, Any]]) -> Comparison:
         """The paired comparison, from a task's part of a summary."""
         first, second = (
@@ -63,8 +68,9 @@ class Experiment:
     `tasks` are also called settings: a network, its data and how long it is trained; `measured` are
     those that count, by default all. `train` is
     `protocol.train` or a function with its signature. `data` says what --data must name, if
-    anything; with `needs_data` the experiment cannot do without it. `draw` makes figures of a
-    finished summary in a folder and returns their paths.
+    anything; with `needs_data` the experiment cannot do without it. `draw` makes more figures of a
+    finished summary, at a path without suffix or with more behind it, and returns their paths.
+    `grid` is what rows and columns are, if settings are named ROW-COLUMN: a table of them is short.
     """
 
     name: str
@@ -78,6 +84,7 @@ class Experiment:
     data: str | None = None
     needs_data: bool = False
     draw: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
+    grid: tuple[str, str] | None = None
 
     def hyperparameters(self, task: str, method: str) -> dict[str, float]:
         """Those that a search chose for this task, else the method's own."""
@@ -299,29 +306,45 @@ def table(experiment: Experiment, result: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines).rstrip()
 
 
-def draw(experiment: Experiment, result: Mapping[str, Any], out: Path) -> list[Path]:
-    """Draw a summary into `out`: the claims' intervals, then the experiment's own; the paths."""
+def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[Path]:
+    """Draw a summary: the claims' intervals at `path`, which has no suffix, and the experiment's
+    own figures, at this path with more behind it; the paths of the pictures. What holds nothing
+    that is claimed has none.
+    """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
+    pairs = [
+        (name, claim)
+        for name, task in result["tasks"].items()
+        for claim in experiment.claims
+        if name in (claim.tasks or [name]) and claim.is_held(task["methods"])
+    ]
+    if not pairs:
+        return []
+    title, label = experiment.title, "{1.text}"
+    if len({name for name, _ in pairs}) > 1:  # what all rows have in common is not said in each
+        title, label = (
+            (pairs[0][1].text, "{0}") if len(experiment.claims) == 1 else (title, "{1.text} ({0})")
+        )
     rows = []
-    for name, task in result["tasks"].items():
-        for claim in experiment.claims:
-            if not claim.tasks or name in claim.tasks:
-                found = claim.compare(task["methods"])
-                # In units of the second's mean, so that errors and perplexities share an axis.
-                unit = float(np.mean(task["methods"][claim.second][claim.measure])) or 1.0
-                rows.append(
-                    {
-                        "label": f"{claim.text} ({name})",
-                        "verdict": found.verdict,
-                        **{k: getattr(found, k) / unit for k in ("mean", "low", "high")},
-                    }
-                )
-    rows = [{k: None if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in rows]
-    data = {"title": f"{experiment.title}, {result['seeds']} seeds", "rows": rows}
-    plotting.save_figure(plotting.differences(data), data, out / f"{experiment.name}")
-    own = [] if experiment.draw is None else experiment.draw(result, out)
-    return [out / f"{experiment.name}.png", *own]
+    for name, claim in pairs:
+        methods = result["tasks"][name]["methods"]
+        found = claim.compare(methods)
+        # In units of the second's mean, so that errors and perplexities share an axis.
+        unit = float(np.mean(methods[claim.second][claim.measure])) or 1.0
+        ends = {k: getattr(found, k) / unit for k in ("mean", "low", "high")}
+        rows.append(
+            {
+                "label": label.format(name, claim),
+                "verdict": found.verdict,
+                **{k: None if math.isinf(v) else v for k, v in ends.items()},
+            }
+        )
+    texts = [task["text"]["name"] for task in result["tasks"].values() if "text" in task]
+    data = {"title": ", ".join([title, *texts[:1], f"{result['seeds']} seeds"]), "rows": rows}
+    plotting.save_figure(plotting.differences(data), data, path)
+    own = [] if experiment.draw is None else experiment.draw(result, path)
+    return [path.with_suffix(".png"), *own]
 
 
 # The search --------------------------------------------------------------------------------------
@@ -400,6 +423,21 @@ def search(
     }
 
 
+def write_search(
+    experiment: Experiment, task: str, trials: int, path: Path, **options: Any
+) -> Path:
+    """As `search`, and write what it returns to `path`; the path.
+
+    A file that cannot be written is an OSError before the search begins.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; search writes a file")
+    with written_whole(path) as file:  # now: it would be a pity to fail at the end
+        report = search(experiment, task, trials, **options)
+        file.write((json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+    return path
+
+
 def trial(experiment: str, **arguments: Any) -> dict[str, Any]:
     """A cell of a search: as the experiment trains, but a run that diverges is a result, too."""
     try:
@@ -418,13 +456,6 @@ def _score(runs: list[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Any
 
 def _or_worst(score: float | None) -> float:
     return math.inf if score is None else score
-
-
-def write_choice(report: Mapping[str, Any], path: Path) -> Path:
-    """Write what `search` returned; its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    return path
 
 
 def deadline(minutes: float | None) -> float | None:

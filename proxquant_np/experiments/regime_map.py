@@ -37,7 +37,7 @@ def _task(width: int, steps: int) -> Task:
     )
 
 
-def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
+def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
     """The map, if all settings were run: the difference in test error, and whether it is sure."""
     if set(result["tasks"]) != set(EXPERIMENT.tasks):
         return []
@@ -52,8 +52,9 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
         "difference": [[c.mean for c in row] for row in cells],
         "verdict": [[c.verdict for c in row] for row in cells],
     }
-    plotting.save_figure(plotting.regime_map(data), data, out / "regime_map")
-    return [out / "regime_map.png"]
+    path = path.with_name(f"{path.name}_grid")
+    plotting.save_figure(plotting.regime_map(data), data, path)
+    return [path.with_suffix(".png")]
 
 
 EXPERIMENT = Experiment(
@@ -65,4 +66,5 @@ EXPERIMENT = Experiment(
         Claim("ProxQuant errs less than BinaryConnect", EAGER, LAZY, "test_error", source="paper"),
     ),
     draw=draw,
+    grid=("width", "quantizing steps"),
 )

@@ -20,7 +20,7 @@ LAZY, EAGER = METHODS["binary_connect"], METHODS["prox_quant"]
 STARTS = {"": "a full-precision network", "_from_binary": "a converged BinaryConnect network"}
 
 
-def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
+def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
     """Signs changed since the start over the epochs, by layer, for each task and both starts."""
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
@@ -34,8 +34,9 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
             for start in STARTS
             for method in ("binary_connect", "prox_quant")
         }
-        plotting.save_figure(plotting.layer_changes(data), data, out / f"stability_{name}")
-        paths.append(out / f"stability_{name}.png")
+        of_task = path.with_name(f"{path.name}_{name}")
+        plotting.save_figure(plotting.layer_changes(data), data, of_task)
+        paths.append(of_task.with_suffix(".png"))
     return paths
 
 

@@ -79,12 +79,17 @@ class Task:
         """The file for the hyperparameters that a search chooses."""
         return Path(__file__).parent / self.chosen[0]
 
-    def hyperparameters(self) -> dict[str, dict[str, float]]:
-        """What a search chose, by method; empty without one."""
+    def found(self) -> dict[str, Any] | None:
+        """The report of the search whose choice counts; None without one."""
         for name in self.chosen:
             if (file := Path(__file__).parent / name).exists():
-                return json.loads(file.read_text("utf-8"))["chosen"]
-        return {}
+                return json.loads(file.read_text("utf-8"))
+        return None
+
+    def hyperparameters(self) -> dict[str, dict[str, float]]:
+        """What a search chose, by method; empty without one."""
+        report = self.found()
+        return {} if report is None else report["chosen"]
 
 
 @functools.cache

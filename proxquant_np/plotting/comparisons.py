@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,34 @@ VERDICT_COLOURS = {"supported": EAGER, "contradicted": LAZY}
 
 
 def differences(data: Mapping[str, Any]) -> Figure:
-    """The interval of each claim's paired difference, as a fraction of the rival's mean.
+    """The interval of each claim's paired difference, in percent of the rival's mean.
 
-    `data`: "title", and "rows", each with "label", "mean", "low" and "high" (None where one seed
-    gives no interval) and "verdict". Left of 0 speaks for the claim.
+    `data`: "title", and "rows", each with "label", "mean", "low" and "high" as fractions (None
+    where one seed gives no interval) and "verdict". Left of 0 speaks for the claim.
     """
     rows = data["rows"]
-    figure, axes = new_figure(1, 1, 9, 1.6 + 0.4 * len(rows))
+    figure, axes = new_figure(1, 1, 9, 1.8 + 0.36 * len(rows))
     ax = axes[0, 0]
     ax.axvline(0, color="black", linewidth=0.8)
+    labelled = set()
     for y, row in enumerate(rows):
-        colour = VERDICT_COLOURS.get(row["verdict"], NEUTRAL)
+        verdict = row["verdict"]
+        colour = VERDICT_COLOURS.get(verdict, NEUTRAL)
         if row["low"] is not None:
-            ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
-        ax.plot(row["mean"], y, "o", color=colour)
-    ax.set_yticks(range(len(rows)), [row["label"] for row in rows], fontsize="small")
-    ax.set(ylim=(len(rows) - 0.5, -0.5), title=data["title"])
-    ax.set_xlabel(
-        "paired difference / the rival's mean, with its 95% interval; left of 0: as claimed"
+            ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, linewidth=2)
+        label = None if verdict in labelled else verdict
+        ax.plot(100 * row["mean"], y, "o", color=colour, label=label)
+        labelled.add(verdict)
+    ax.set_yticks(
+        range(len(rows)),
+        [fill(row["label"], 48) for row in rows],
+        fontsize="small",
+        linespacing=0.9,
     )
+    ax.set(ylim=(len(rows) - 0.5, -0.5))
+    figure.suptitle(data["title"], fontsize="large")
+    ax.set_xlabel("paired difference, % of the rival's mean (left of 0: as claimed)", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
 
 
@@ -99,6 +109,14 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
                 ax.set_ylabel(label)
         column[1].set_yscale("symlog", linthresh=1e-4)
         column[1].set(xlabel="epoch", ylim=(0, 1))
-        column[0].set_ylim(bottom=0)
-    axes[0, 0].legend(frameon=False, fontsize="small", title="layer, first to last")
+    axes[0, 0].set_ylim(bottom=0)  # when all is drawn: it ends the search for the upper limit
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside right upper",
+        frameon=False,
+        fontsize="small",
+        title="layer",
+    )
     return figure

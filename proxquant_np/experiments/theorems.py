@@ -1,0 +1,321 @@
+"""The theorems, each tried on random problems: how far does anything go beyond what it says?
+
+A trial draws a problem from its number and returns a violation: 0 where the theorem holds exactly,
+a count of what contradicts it, or, for an inequality, left - right over 1 + |left| + |right|. A
+theorem stands if no trial's violation exceeds its tolerance, which only allows for rounding. That
+is no proof (the docstrings of `theory` have those); it would show a mistake in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from proxquant_np import prox
+from proxquant_np.experiments.runner import environment, run_cells
+from proxquant_np.prox import brute_force as brute
+from proxquant_np.prox import sign_pm
+from proxquant_np.theory import (
+    ProxGradientRun,
+    Quadratic,
+    SmoothW,
+    by_enumeration,
+    by_projection,
+    by_straight_through,
+    f_minus,
+    f_plus,
+    fixed_points,
+    flip_frequency_bound,
+    flips,
+    frank_wolfe,
+    frank_wolfe_gap,
+    inner_distance,
+    predicted_time_at_plus_one,
+    prox_gradient,
+    quadratic_on_cube,
+    random_ridge,
+    regret,
+    run_prox_gradient,
+    solves_both_toys,
+    steps_to_quantize,
+    time_at_plus_one,
+)
+from proxquant_np.theory.dual_averaging import all_points
+
+INSTANCES = 500
+ROUNDING = 1e-9
+
+
+def _excess(left: Any, right: Any) -> float:
+    """The largest left - right, over 1 + |left| + |right|; 0 if left <= right throughout."""
+    left, right = np.asarray(left, float), np.asarray(right, float)
+    return float(np.max((left - right) / (1 + np.abs(left) + np.abs(right)), initial=0.0))
+
+
+def _integer_quadratic(rng: np.random.Generator, d: int) -> Quadratic:
+    """All arithmetic on it is exact: small integers."""
+    a = rng.integers(-3, 4, (d, d)).astype(float)
+    return Quadratic(a + a.T, rng.integers(-4, 5, d).astype(float))
+
+
+def _three_ways(rng: np.random.Generator) -> float:
+    """Entries in which the three ways differ; steps are powers of two, so nothing is rounded."""
+    d, r = rng.integers(1, 5), rng.choice([prox.BinaryL1(), prox.LevelsL2((-1, 0, 1))])
+    loss, z0 = _integer_quadratic(rng, d), rng.integers(-8, 9, d) / 4
+    lrs = 0.5 ** np.floor(np.log2(np.arange(1, 31)))
+    closed = by_projection(loss.gradient, z0, lrs, r.project).iterates
+    others = (
+        by_enumeration(loss.gradient, z0, lrs, r.levels(z0)),
+        by_straight_through(loss.value, z0, lrs, r.project),
+    )
+    return float(sum((closed != other).sum() for other in others))
+
+
+def _regret(rng: np.random.Generator) -> float:
+    d, lrs = rng.integers(1, 5), rng.uniform(0.01, 3) / np.sqrt(np.arange(1, 41))
+    loss = random_ridge(rng, d, convex=True)
+    run = by_projection(loss.gradient, rng.normal(size=d), lrs, lambda z: np.clip(z, -1, 1))
+    return _excess(*regret(run, lrs, rng.uniform(-1, 1, d)))
+
+
+def _toys_fool_binary_connect(rng: np.random.Generator) -> float:
+    """0 if both toys give the same iterates, so that the last is wrong for one of them."""
+    z0, lrs = rng.uniform(-2, 2, 1), rng.uniform(1e-3, 2, rng.integers(1, 100))
+    plus, minus = (by_projection(f.gradient, z0, lrs, sign_pm).iterates for f in (f_plus, f_minus))
+    return float((plus != minus).sum() + (max(f_plus.value(plus[-1]), f_minus.value(plus[-1])) < 1))
+
+
+def _toys_solved(rng: np.random.Generator) -> float:
+    """How many of the two prox-gradient ends wrong on, where the theorem applies."""
+    lr, w0 = rng.uniform(0.01, 0.5), rng.uniform(-1, 1, 1)
+    lams = np.arange(0, 2.5, rng.uniform(0.15, 0.45) * lr)
+    if not solves_both_toys(lr, lams):
+        raise ValueError(f"lr = {lr} and its homotopy are outside the theorem")
+    best = {f_plus: -1, f_minus: 1}
+    ends = {f: prox_gradient(f.gradient, prox.BinaryL1(), w0, lr, lams)[-1, 0] for f in best}
+    return float(sum(ends[f] != best[f] for f in best))
+
+
+def _criterion(rng: np.random.Generator) -> float:
+    """Corners that BinaryConnect leaves although they are fixed points, or the reverse."""
+    d = rng.integers(1, 5)
+    loss, lrs = _integer_quadratic(rng, d), 1 / np.arange(1, 61)  # their sum exceeds 2 / 1
+    corners, size = all_points((-1, 1), d), rng.uniform(1e-3, 2)
+    stay = [
+        (by_projection(loss.gradient, size * s, lrs, sign_pm).iterates == s).all() for s in corners
+    ]
+    fixed = {tuple(s) for s in fixed_points(loss.gradient, d)}
+    return float(sum((tuple(s) in fixed) != stays for s, stays in zip(corners, stay, strict=True)))
+
+
+def _no_fixed_point(rng: np.random.Generator) -> float:
+    """0 if a run whose minimiser is not a corner has no fixed point and goes on flipping."""
+    d = rng.integers(1, 7)
+    loss, _ = quadratic_on_cube(rng, d, rng.integers(0, d))
+    run = by_projection(loss.gradient, rng.normal(size=d), np.full(400, 0.1), sign_pm)
+    return float(len(fixed_points(loss.gradient, d)) + (not flips(run.iterates[200:]).any()))
+
+
+def _twin(rng: np.random.Generator) -> float:
+    """Entries in which the running mean and Frank-Wolfe differ, in rational arithmetic."""
+    d, steps = rng.integers(1, 5), 40
+    loss = _integer_quadratic(rng, d)
+    lr = rng.choice([0.125, 1.0, 4.0])
+    signs = by_projection(loss.gradient, np.zeros(d), np.full(steps, lr), sign_pm).iterates[:-1]
+    exact = Quadratic(loss.a.astype(int), loss.b.astype(int))
+    means = frank_wolfe(exact.gradient, np.array([Fraction(1)] * d), steps)
+    return float((means * np.arange(1, steps + 1)[:, None] != np.cumsum(signs, axis=0)).sum())
+
+
+def _flip_frequency(rng: np.random.Generator) -> float:
+    """Gap and distance of the mean, time at +1, and flips, each against its bound."""
+    d, steps = rng.integers(1, 7), 500
+    inside = rng.integers(2)
+    loss, x = quadratic_on_cube(rng, d, 0 if inside else rng.integers(0, d + 1))
+    signs = by_projection(loss.gradient, np.zeros(d), np.full(steps, 0.1), sign_pm).iterates[:-1]
+    mean = signs.mean(axis=0)
+    gap, bound = loss.value(mean) - loss.value(x), frank_wolfe_gap(loss, x, steps)
+    away = np.sqrt(2 / loss.mu * bound)
+    found = _excess(gap, bound)
+    if inside:
+        away = min(away, inner_distance(loss, x, steps))
+        often = flip_frequency_bound(x) + away + 1 / steps
+        found = max(found, _excess(flips(signs) / steps, often))
+    late = np.abs(time_at_plus_one(signs) - predicted_time_at_plus_one(x))
+    return max(found, _excess(np.linalg.norm(mean - x), away), _excess(late, away / 2))
+
+
+def _run(rng: np.random.Generator, smooth: bool, beta: float = 1.0) -> ProxGradientRun:
+    """30 steps of prox-gradient on a random loss, convex or not, with beta times its constant."""
+    d, kind = rng.integers(1, 6), rng.integers(3)
+    loss = quadratic_on_cube(rng, d)[0] if kind == 2 else random_ridge(rng, d, convex=kind == 1)
+    kinds: list[prox.Regularizer] = [SmoothW(), prox.BinaryL2(), prox.LevelsL2((-1, 0, 1))]
+    r = rng.choice(kinds if smooth else [*kinds, prox.BinaryL1()])
+    lam = rng.choice([0.0, rng.uniform(1e-3, 20)])
+    return run_prox_gradient(loss, r, rng.uniform(-2, 2, d), lam, 30, beta * loss.beta)
+
+
+def _descent(rng: np.random.Generator) -> float:
+    return _excess(*_run(rng, smooth=False).descent())
+
+
+def _rate(rng: np.random.Generator) -> float:
+    run = _run(rng, smooth=True)
+    return max(_excess(*run.stationarity()), _excess(*run.rate()))
+
+
+def _rate_of_a_third(rng: np.random.Generator) -> float:
+    """lr = 1/(3 beta) is the run that believes in 3/2 beta."""
+    best, bound = _run(rng, smooth=True, beta=1.5).rate()
+    return _excess(best, bound / (18 * 1.5) * 16)
+
+
+def _finite_time(rng: np.random.Generator) -> float:
+    """Signs that change, levels left and weights not quantized, later than the theorem allows."""
+    d, n = rng.integers(3, 12), 200
+    lr_times_bound, bound = rng.uniform(0.01, 0.99), rng.uniform(0.1, 4)
+    lr, lam = lr_times_bound / bound, bound + rng.uniform(0.1, 4)
+    w0 = np.concatenate([[-1.0, 1.0, 0.0], rng.uniform(-2, 2, d)])
+    vectors = iter(bound * np.clip(rng.uniform(-2, 2, (n, len(w0))), -1, 1))  # often +-bound
+    w = prox_gradient(lambda _: next(vectors), prox.BinaryL1(), w0, lr, np.full(n, lam))
+    bad = flips(w[1:]).sum() + (w[:, :2] != w0[:2]).sum()
+    if (lam - bound) * lr * n > 1.1:  # long enough for a distance of 1
+        steps = steps_to_quantize(1 + ROUNDING, lr, np.full(n, lam), bound)
+        bad += (np.abs(w[steps:]) != 1).sum()
+    return float(bad)
+
+
+def _distance_prox(rng: np.random.Generator) -> float:
+    """Objective of (x + s P(x))/(1 + s) against the least over all codes of a tiny tensor."""
+    x, s = rng.normal(size=4), rng.uniform(0.01, 10)
+    r, codes = [
+        (prox.TernaryL2(symmetric=True), brute.ternary_codes(4, symmetric=True)),
+        (prox.TernaryL2(), brute.ternary_codes(4, symmetric=False)),
+        (prox.MultiBitL2(2, projection="exact"), brute.multibit_codes(4, 2)),
+    ][rng.integers(3)]
+    least, _ = brute.exhaustive_prox(x, s, codes)
+    return _excess(brute.objective(r, r.prox(x, s), x, s), least)
+
+
+class Theorem(NamedTuple):
+    """What is tried, where it is stated and proved (a file of the package), and what is rounding.
+
+    `trial` makes a violation from a random generator.
+    """
+
+    text: str
+    proof: str
+    trial: Callable[[np.random.Generator], float]
+    tolerance: float = 0.0
+    source: str = "paper"
+
+
+THEOREMS = {
+    "three_ways": Theorem(
+        "Straight-through is dual averaging: three ways to the same iterates, bit for bit",
+        "theory/dual_averaging.py",
+        _three_ways,
+    ),
+    "regret": Theorem(
+        "Dual averaging on a convex set keeps its bound on regret",
+        "theory/dual_averaging.py",
+        _regret,
+        ROUNDING,
+    ),
+    "toys_fool": Theorem(
+        "BinaryConnect makes the same iterates on both toys, so it fails on one",
+        "theory/toys.py",
+        _toys_fool_binary_connect,
+    ),
+    "toys_solved": Theorem(
+        "ProxQuant with a slow homotopy solves both toys", "theory/stability.py", _toys_solved
+    ),
+    "criterion": Theorem(
+        "A corner is a fixed point of BinaryConnect iff no gradient points inwards",
+        "theory/fixed_points.py",
+        _criterion,
+    ),
+    "no_fixed_point": Theorem(
+        "Strictly convex with a minimiser that is no corner: no fixed point, it flips forever",
+        "theory/fixed_points.py",
+        _no_fixed_point,
+        source="ours",
+    ),
+    "twin": Theorem(
+        "On a quadratic, BinaryConnect's running mean is Frank-Wolfe, exactly",
+        "theory/stability.py",
+        _twin,
+        source="ours",
+    ),
+    "flip_frequency": Theorem(
+        "That mean converges, and says how long a weight is at +1 and how often it flips",
+        "theory/stability.py",
+        _flip_frequency,
+        ROUNDING,
+        source="ours",
+    ),
+    "descent": Theorem(
+        "Prox-gradient descends by at least beta/2 of the squared move, kinks or not",
+        "theory/convergence.py",
+        _descent,
+        ROUNDING,
+    ),
+    "rate": Theorem(
+        "Its gradient is at most 3 beta of the move, and vanishes at the rate 18 beta/t",
+        "theory/convergence.py",
+        _rate,
+        ROUNDING,
+    ),
+    "rate_of_a_third": Theorem(
+        "With a step of 1/(3 beta) the 18 is a 16",
+        "theory/convergence.py",
+        _rate_of_a_third,
+        ROUNDING,
+        source="ours",
+    ),
+    "finite_time": Theorem(
+        "Once lambda exceeds the gradients, signs stay and all weights are soon quantized",
+        "theory/stability.py",
+        _finite_time,
+        source="ours",
+    ),
+    "distance_prox": Theorem(
+        "The prox of half a squared distance is (x + s P(x))/(1 + s), fitted levels included",
+        "prox/regularizer.py",
+        _distance_prox,
+        ROUNDING,
+        source="ours",
+    ),
+}
+
+
+def attempt(name: str, instances: int) -> dict[str, Any]:
+    """Try a theorem of THEOREMS on problems 0, ..., instances - 1: what its record holds."""
+    theorem = THEOREMS[name]
+    found = np.array([theorem.trial(np.random.default_rng(i)) for i in range(instances)])
+    return {
+        "instances": instances,
+        "tolerance": theorem.tolerance,
+        "largest_violation": float(f"{found.max():.3g}"),
+        "worst_instance": int(found.argmax()),
+        "violations": int((found > theorem.tolerance).sum()),
+    }
+
+
+def measure(instances: int = INSTANCES, *, jobs: int = 2, progress: bool = True) -> dict[str, Any]:
+    """Try every theorem; the record."""
+    cells = {name: dict(name=name, instances=instances) for name in THEOREMS}
+    found = run_cells(attempt, cells, jobs=jobs, description="theorems", progress=progress)
+    made = environment()
+    return {"experiment": "theorems", "quick": False, "environment": made, "theorems": found}
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """The record as text, one theorem a line."""
+    return "\n".join(
+        f"{THEOREMS[name].text:90}{tried['largest_violation']:>10.3g} of {tried['tolerance']:g}"
+        for name, tried in record["theorems"].items()
+    )
