@@ -148,6 +148,9 @@ def _add_experiment(commands: Any) -> None:
     )
     command.add_argument("--data", type=Path, metavar="DIR", help="data that are not included")
     command.add_argument(
+        "--download", action="store_true", help="get the data (CIFAR-10) if --data is not there"
+    )
+    command.add_argument(
         "--dask", metavar="ADDRESS", help="run on the cluster of this Dask scheduler, tcp://..."
     )
     command.add_argument(
@@ -177,6 +180,8 @@ def _experiment(options: argparse.Namespace) -> None:
     if options.dask is not None and find_spec("distributed") is None:
         raise _Mistake("--dask needs Dask: pip install 'proxquant-np[sweep]'")
     try:
+        if options.download:
+            options.data = experiments.downloaded(chosen, options.data)
         data = experiments.checked_data(chosen, options.data)
         tasks = experiments.checked_tasks(chosen, options.only)
     except ValueError as error:

@@ -1,7 +1,8 @@
 """CIFAR-10 from the official binary files: 60,000 colour images of 32x32 pixels in ten classes.
 
 Source: A. Krizhevsky (2009), *Learning Multiple Layers of Features from Tiny Images*,
-https://www.cs.toronto.edu/~kriz/cifar.html. Not part of this package: get the "binary version".
+https://www.cs.toronto.edu/~kriz/cifar.html. Not part of this package: get the "binary version", or
+let `proxquant-np experiment resnet_cifar10 --download` get it (`data.download`).
 
 A file holds 10,000 records of 3,073 bytes: the label, then the red, the green and the blue plane,
 each row by row. Images stay uint8, a quarter of the memory, until a batch of them is used:
