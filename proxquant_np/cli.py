@@ -62,9 +62,15 @@ def _one_of(kind: str, text: str, names: Iterable[str]) -> str:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    if not text.isdecimal() or len(text) > 6 or int(text) < 1:  # so many runs would never end
+        raise argparse.ArgumentTypeError(f"must be an integer in 1..999999, got {text[:20]!r}")
     return int(text)
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"must name a file or a folder, got {text!r}")
+    return Path(text)
 
 
 # Experiments -------------------------------------------------------------------------------------
@@ -86,7 +92,7 @@ def _add_reproduce(commands: Any) -> None:
     _add_model(command)
     command.add_argument("--seeds", type=_positive, default=3, help="paired seeds (default 3)")
     command.add_argument(
-        "--out", type=Path, help="folder to write to (default results, or results-MODEL)"
+        "--out", type=_path, help="folder to write to (default results, or results-MODEL)"
     )
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
@@ -115,7 +121,7 @@ def _add_search(commands: Any) -> None:
     )
     _add_model(command)
     command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
-    command.add_argument("--out", type=Path, default=None, help="file to write")
+    command.add_argument("--out", type=_path, default=None, help="file to write")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
     command.set_defaults(run=_search)
 
@@ -138,7 +144,7 @@ def _add_experiment(commands: Any) -> None:
     command.add_argument("name", type=_experiment_name, metavar="NAME")
     command.add_argument("--seeds", type=_positive, help="paired seeds (default: its own)")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
-    command.add_argument("--out", type=Path, help="folder to write to (default results-NAME)")
+    command.add_argument("--out", type=_path, help="folder to write to (default results-NAME)")
     command.add_argument(
         "--budget", type=_positive, metavar="MINUTES", help="stop in good order after so long"
     )
@@ -146,7 +152,7 @@ def _add_experiment(commands: Any) -> None:
     command.add_argument(
         "--only", action="append", metavar="SETTING", help="this setting alone (repeatable)"
     )
-    command.add_argument("--data", type=Path, metavar="DIR", help="data that are not included")
+    command.add_argument("--data", type=_path, metavar="DIR", help="data that are not included")
     command.add_argument(
         "--download", action="store_true", help="get the data (CIFAR-10) if --data is not there"
     )
@@ -221,15 +227,17 @@ def _add_claims(commands: Any) -> None:
         help="write CLAIMS.md from the committed records",
         description="Write the ledger of claims: each with its verdict, computed from the records.",
     )
-    command.add_argument("--records", type=Path, default=Path("figures/records"))
-    command.add_argument("--out", type=Path, default=Path("CLAIMS.md"), help="file to write")
-    command.set_defaults(run=_claims)
+    command.add_argument("--records", type=_path, default=Path("figures/records"))
+    command.add_argument("--out", type=_path, default=Path("CLAIMS.md"), help="file to write")
+    command.set_defaults(run=_claims, mistakes=(ValueError,))
 
 
 def _claims(options: argparse.Namespace) -> None:
     from proxquant_np.experiments.claims import ledger
     from proxquant_np.experiments.runner import write_text
 
+    if not options.records.is_dir():
+        raise NotADirectoryError(f"there is no folder {options.records} with records")
     write_text(options.out, ledger(options.records))
     print(f"wrote {options.out}")
 
@@ -248,7 +256,7 @@ def _add_figures(commands: Any) -> None:
         "--only", type=_figure_name, action="append", metavar="NAME", help="this one (repeatable)"
     )
     command.add_argument(
-        "--out", type=Path, default=Path("figures"), help="folder to write to (default figures)"
+        "--out", type=_path, default=Path("figures"), help="folder to write to (default figures)"
     )
     command.set_defaults(run=_figures)
 
@@ -305,7 +313,7 @@ def _add_vectors(commands: Any) -> None:
         help="write the golden vectors, for tests in any language",
         description="Write the golden vectors and SCHEMA.md, which describes them.",
     )
-    command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    command.add_argument("--out", type=_path, required=True, help="folder to write to")
     command.set_defaults(run=_vectors)
 
 
@@ -325,10 +333,10 @@ def _add_pack(commands: Any) -> None:
         help="write a trained network as a few bits a weight",
         description="Quantize the network that a training checkpoint holds and write it packed.",
     )
-    command.add_argument("checkpoint", type=Path, help="file that training.fit saved")
+    command.add_argument("checkpoint", type=_path, help="file that training.fit saved")
     command.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         default=None,
         help="file to write, .npz or .safetensors "
         "(default: CHECKPOINT with .packed.npz for its suffix)",
@@ -357,7 +365,7 @@ def _add_inspect(commands: Any) -> None:
         description="Print, for every array of a packed file: shape, bits, levels, bytes, how many "
         "times smaller than as float32, and the entropy of the codes in bits.",
     )
-    command.add_argument("file", type=Path, help="file that pack wrote")
+    command.add_argument("file", type=_path, help="file that pack wrote")
     command.set_defaults(run=_inspect, mistakes=(ValueError, ModuleNotFoundError))
 
 

@@ -41,16 +41,27 @@ the margin. Errors are fractions.
 
 
 def read_record(folder: Path, name: str) -> dict[str, Any] | None:
-    """The committed summary of an experiment; None without one, or if it was a --quick run."""
+    """The committed summary of an experiment; None without one, or if it was a --quick run.
+
+    Raises:
+        ValueError: a damaged one.
+    """
     path = folder / f"{name}.json"
     if not path.exists():
         return None
-    record = json.loads(path.read_text("utf-8"))
-    return None if record["quick"] else record
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        return None if record["quick"] else record
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a whole record: {error!r}") from error
 
 
 def ledger(records: Path) -> str:
-    """CLAIMS.md, from the records in a folder."""
+    """CLAIMS.md, from the records in a folder.
+
+    Raises:
+        ValueError: a damaged record.
+    """
     lines = [HEAD]
     for name in EXPERIMENTS:
         experiment, record = experiment_named(name), read_record(records, name)

@@ -279,5 +279,9 @@ def _backend(dask: str | None) -> Iterator[None]:
     import joblib
     from distributed import Client
 
-    with Client(dask) as client, joblib.parallel_config("dask", client=client):
+    try:
+        client = Client(dask)
+    except (OSError, ValueError) as error:
+        raise OSError(f"no Dask scheduler at {dask}: {error}") from error
+    with client, joblib.parallel_config("dask", client=client):
         yield
