@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-class _Mistake(Exception):
+class _Mistake(argparse.ArgumentTypeError):
     """Of the user's, found when the command runs; its message is one clear line."""
 
 
@@ -258,18 +258,24 @@ def _add_figures(commands: Any) -> None:
     command.add_argument(
         "--out", type=_path, default=Path("figures"), help="folder to write to (default figures)"
     )
-    command.set_defaults(run=_figures)
+    command.set_defaults(run=_figures, mistakes=(_Mistake,))
 
 
 def _figure_name(text: str) -> str:
-    from proxquant_np.experiments.figures import FIGURES
+    return _one_of("figure", text, _drawing().FIGURES)
 
-    return _one_of("figure", text, FIGURES)
+
+def _drawing() -> Any:
+    """The module `experiments.figures`; with it comes matplotlib, which reads the environment."""
+    try:
+        from proxquant_np.experiments import figures
+    except ValueError as error:  # an unknown MPLBACKEND
+        raise _Mistake(f"matplotlib cannot be imported: {error}") from None
+    return figures
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from proxquant_np.experiments import figures
-
+    figures = _drawing()
     for path in figures.draw(options.only or figures.FIGURES, options.out):
         print(f"wrote {path}")
 
