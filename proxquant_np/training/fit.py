@@ -127,6 +127,16 @@ def fit(
         OSError: the checkpoint cannot be read or written.
         ValueError, TypeError: an argument that makes no sense.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"model must be a Module, got {model!r}")
+    if not isinstance(optimizer, Optimizer | QuantizedOptimizer):
+        raise TypeError(f"optimizer must be one of proxquant_np.optim, got {optimizer!r}")
+    for name, pair in {"train": train, "validation": validation or train}.items():
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"{name} must be a Split, (inputs, targets), got {type(pair).__name__}")
+    for name, function in {"schedule": schedule, "prepare": prepare}.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function or None, got {function!r}")
     x, y = train
     metrics.check_examples("train", x, y)
     if validation is not None:
