@@ -5,9 +5,11 @@ or Python objects. `python tests/test_fuzz_files.py SECONDS` goes on for so long
 each time; what it finds belongs into REGRESSIONS.
 """
 
+import atexit
 import gzip
 import io
 import json
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -29,6 +31,7 @@ from proxquant_np.training import CheckpointError, load_checkpoint, save_checkpo
 from proxquant_np.training.checkpoint import write_arrays
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 # Damage ------------------------------------------------------------------------------------------
