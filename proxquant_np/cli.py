@@ -58,9 +58,15 @@ def _one_of(kind: str, text: str, names: Iterable[str]) -> str:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    if not text.isdecimal() or len(text) > 6 or int(text) < 1:  # so many runs would never end
+        raise argparse.ArgumentTypeError(f"must be an integer in 1..999999, got {text[:20]!r}")
     return int(text)
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"must name a file or a folder, got {text!r}")
+    return Path(text)
 
 
 # Experiments -------------------------------------------------------------------------------------
@@ -82,7 +88,7 @@ def _add_reproduce(commands: Any) -> None:
     _add_model(command)
     command.add_argument("--seeds", type=_positive, default=3, help="paired seeds (default 3)")
     command.add_argument(
-        "--out", type=Path, help="folder to write to (default results, or results-MODEL)"
+        "--out", type=_path, help="folder to write to (default results, or results-MODEL)"
     )
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
@@ -111,7 +117,7 @@ def _add_search(commands: Any) -> None:
     )
     _add_model(command)
     command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
-    command.add_argument("--out", type=Path, default=None, help="file to write")
+    command.add_argument("--out", type=_path, default=None, help="file to write")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
     command.set_defaults(run=_search)
 
@@ -136,7 +142,7 @@ def _add_experiment(commands: Any) -> None:
     command.add_argument("name", type=_experiment_name, metavar="NAME")
     command.add_argument("--seeds", type=_positive, help="paired seeds (default: its own)")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
-    command.add_argument("--out", type=Path, help="folder to write to (default results-NAME)")
+    command.add_argument("--out", type=_path, help="folder to write to (default results-NAME)")
     command.add_argument(
         "--budget", type=_positive, metavar="MINUTES", help="stop in good order after so long"
     )
@@ -144,7 +150,10 @@ def _add_experiment(commands: Any) -> None:
     command.add_argument(
         "--only", action="append", metavar="SETTING", help="this setting alone (repeatable)"
     )
-    command.add_argument("--data", type=Path, metavar="DIR", help="data that are not included")
+    command.add_argument("--data", type=_path, metavar="DIR", help="data that are not included")
+    command.add_argument(
+        "--download", action="store_true", help="get the data (CIFAR-10) if --data is not there"
+    )
     command.add_argument(
         "--dask", metavar="ADDRESS", help="run on the cluster of this Dask scheduler, tcp://..."
     )
@@ -174,6 +183,8 @@ def _experiment(options: argparse.Namespace) -> None:
     chosen = experiment_named(options.name)
     if options.dask is not None and find_spec("distributed") is None:
         raise ModuleNotFoundError("--dask needs Dask: pip install 'proxquant-np[sweep]'")
+    if options.download:
+        options.data = experiments.downloaded(chosen, options.data)
     data = experiments.checked_data(chosen, options.data)
     tasks = experiments.checked_tasks(chosen, options.only)
     out = options.out or Path(f"results-{options.name}")
@@ -219,7 +230,7 @@ def _add_theorems(commands: Any) -> None:
     command.add_argument("--instances", type=_positive, default=500, help="each (default 500)")
     command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
     command.add_argument(
-        "--out", type=Path, default=Path("results-theorems"), help="folder to write to"
+        "--out", type=_path, default=Path("results-theorems"), help="folder to write to"
     )
     command.set_defaults(run=_theorems)
 
@@ -240,8 +251,8 @@ def _add_claims(commands: Any) -> None:
         description="Write the ledger of claims: each with its verdict, computed from the records. "
         "The records' figures are drawn into the folder above them.",
     )
-    command.add_argument("--records", type=Path, default=Path("figures/records"))
-    command.add_argument("--out", type=Path, default=Path("CLAIMS.md"), help="file to write")
+    command.add_argument("--records", type=_path, default=Path("figures/records"))
+    command.add_argument("--out", type=_path, default=Path("CLAIMS.md"), help="file to write")
     command.set_defaults(run=_claims, mistakes=(ValueError,))
 
 
@@ -249,6 +260,8 @@ def _claims(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import claims
     from proxquant_np.experiments.runner import write_text
 
+    if not options.records.is_dir():
+        raise NotADirectoryError(f"there is no folder {options.records} with records")
     for path in claims.draw(options.records):
         print(f"wrote {path}")
     write_text(options.out, claims.ledger(options.records))
@@ -269,20 +282,26 @@ def _add_figures(commands: Any) -> None:
         "--only", type=_figure_name, action="append", metavar="NAME", help="this one (repeatable)"
     )
     command.add_argument(
-        "--out", type=Path, default=Path("figures"), help="folder to write to (default figures)"
+        "--out", type=_path, default=Path("figures"), help="folder to write to (default figures)"
     )
-    command.set_defaults(run=_figures)
+    command.set_defaults(run=_figures, mistakes=(argparse.ArgumentTypeError,))
 
 
 def _figure_name(text: str) -> str:
-    from proxquant_np.experiments.figures import FIGURES
+    return _one_of("figure", text, _drawing().FIGURES)
 
-    return _one_of("figure", text, FIGURES)
+
+def _drawing() -> Any:
+    """The module `experiments.figures`; with it comes matplotlib, which reads the environment."""
+    try:
+        from proxquant_np.experiments import figures
+    except ValueError as error:  # an unknown MPLBACKEND
+        raise argparse.ArgumentTypeError(f"matplotlib cannot be imported: {error}") from None
+    return figures
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from proxquant_np.experiments import figures
-
+    figures = _drawing()
     for path in figures.draw(options.only or figures.FIGURES, options.out):
         print(f"wrote {path}")
 
@@ -326,7 +345,7 @@ def _add_vectors(commands: Any) -> None:
         help="write the golden vectors, for tests in any language",
         description="Write the golden vectors and SCHEMA.md, which describes them.",
     )
-    command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    command.add_argument("--out", type=_path, required=True, help="folder to write to")
     command.set_defaults(run=_vectors)
 
 
@@ -346,10 +365,10 @@ def _add_pack(commands: Any) -> None:
         help="write a trained network as a few bits a weight",
         description="Quantize the network that a training checkpoint holds and write it packed.",
     )
-    command.add_argument("checkpoint", type=Path, help="file that training.fit saved")
+    command.add_argument("checkpoint", type=_path, help="file that training.fit saved")
     command.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         default=None,
         help="file to write, .npz or .safetensors "
         "(default: CHECKPOINT with .packed.npz for its suffix)",
@@ -378,7 +397,7 @@ def _add_inspect(commands: Any) -> None:
         description="Print, for every array of a packed file: shape, bits, levels, bytes, how many "
         "times smaller than as float32, and the entropy of the codes in bits.",
     )
-    command.add_argument("file", type=Path, help="file that pack wrote")
+    command.add_argument("file", type=_path, help="file that pack wrote")
     command.set_defaults(run=_inspect, mistakes=(ValueError, ModuleNotFoundError))
 
 

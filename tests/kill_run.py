@@ -1,4 +1,5 @@
-"""A small training run that test_fit.py interrupts, by signals or by asking for fewer steps.
+"""A small training run that test_fit.py and benchmarks/kills.py interrupt, by signals or by asking
+for fewer steps.
 
 python kill_run.py CASE CHECKPOINT prints the number of each step as it begins, and at the end a
 digest of everything that the run left behind.
@@ -27,6 +28,30 @@ OPTIMIZERS = {
         prox.BinaryL2(),
         prox.Linear(0.01),
         clip=True,
+    ),
+}
+EVERY = {
+    **OPTIMIZERS,
+    "plain_sgd": lambda model, weights: optim.SGD(model.parameters(), 0.05),
+    "nesterov": lambda model, weights: optim.SGD(
+        model.parameters(), 0.05, momentum=0.9, weight_decay=1e-3, nesterov=True
+    ),
+    "bop": lambda model, weights: optim.Bop(optim.Adam(model.parameters(), 0.01), weights, 1e-3),
+    "binary_relax": lambda model, weights: optim.DualAveraging(
+        optim.SGD(model.parameters(), 0.05, momentum=0.9),
+        weights,
+        prox.BinaryRelax(prox.TernaryL2()),
+        prox.Geometric(1.0, 1.05),
+        clip=True,
+    ),
+    "parq": lambda model, weights: optim.DualAveraging(
+        optim.Adam(model.parameters(), 0.01),
+        weights,
+        prox.Parq(prox.MultiBitL2(2)),
+        prox.Linear.to(20.0, 100),
+    ),
+    "prox_adam_multibit": lambda model, weights: optim.ProxGradient(
+        optim.Adam(model.parameters(), 0.01), weights, prox.MultiBitL2(2), prox.Linear(0.01)
     ),
 }
 
@@ -69,7 +94,7 @@ def start(case):
         case = "prox_gradient"
     else:
         model = network()
-    return model, OPTIMIZERS[case](model, nn.quantizable_parameters(model))
+    return model, EVERY[case](model, nn.quantizable_parameters(model))
 
 
 def run(case, **arguments):

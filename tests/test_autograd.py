@@ -459,3 +459,21 @@ def test_modules_can_be_copied():
 def test_mistakes_are_explained(error, message, call):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_what_numpy_makes_of_a_tensor():
+    """The data, if there is no gradient to lose; never an array of objects."""
+    x = Tensor(np.array([[1.0, 2.0]], np.float32))
+    assert np.asarray(x).dtype == np.float32
+    assert np.shares_memory(np.asarray(x), x.data)
+    assert not np.shares_memory(np.array(x), x.data)
+    assert np.asarray(x, np.float64).dtype == np.float64
+    np.testing.assert_array_equal(np.concatenate([x, x]), [[1, 2], [1, 2]])
+    assert Tensor([Tensor(1.0), Tensor(2.0)]).data.tolist() == [1, 2]
+    for t in (leaf([1, 2]), leaf([1, 2]) * 2.0):
+        for call in (np.asarray, np.array, lambda t: np.concatenate([t, t]), lambda t: [t, t] * x):
+            with pytest.raises(TypeError, match=r"lose the gradient.*tensor\.data"):
+                call(t)
+        assert np.asarray(t.data).tolist() == np.asarray(t.detach()).tolist()
+    with pytest.raises(TypeError, match="ufunc"):
+        np.exp(x)

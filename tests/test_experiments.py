@@ -142,8 +142,8 @@ def test_finished_and_interrupted_runs_go_on(small, tmp_path, capsys, monkeypatc
     [
         (["binary_digit"], "no experiment is called 'binary_digit'; did you mean 'binary_digits'?"),
         (["zzz"], "no experiment is called 'zzz'; there are binary_digits, resnet_cifar10,"),
-        (["methods", "--seeds", "0"], "must be a positive integer"),
-        (["methods", "--budget", "x"], "must be a positive integer"),
+        (["methods", "--seeds", "0"], "must be an integer in 1..999999"),
+        (["methods", "--budget", "x"], "must be an integer in 1..999999"),
     ],
 )
 def test_mistakes_found_by_the_parser(arguments, message, capsys):

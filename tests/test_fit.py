@@ -252,6 +252,8 @@ def wrapped(base=None, regularizer=None, homotopy=None, clip=True):
         ("batch_size was 5, is 6", None, {"batch_size": 6}),
         ("examples was 65, is 64", None, {"train": Split(TRAIN.x[:64], TRAIN.y[:64])}),
         ("validation examples was 0, is 20", None, {"validation": VALIDATION}),
+        ("checksum of the data was", None, {"train": Split(TRAIN.x + 0.001, TRAIN.y)}),
+        ("checksum of the data was", None, {"train": Split(TRAIN.x, TRAIN.y[::-1])}),
         ("schedule was None, is function", None, {"schedule": decay}),
         ("max_norm was None, is 1.0", None, {"max_norm": 1.0}),
         ("prepare was None, is function", None, {"prepare": jitter}),

@@ -116,6 +116,19 @@ def test_state_must_be_a_mapping():
         SGD([leaf([0.0])], 0.1).load_state_dict([1])
 
 
+def test_momentum_cannot_begin_later():
+    x = leaf([1.0])
+    x.grad = np.ones(1)
+    opt = SGD([x], 0.1)
+    opt.momentum = 0.9
+    with pytest.raises(ValueError, match="momentum was 0 at construction"):
+        opt.step()
+    assert x.data == 1 and opt.state_dict()["steps"] == [0]
+    opt.momentum = 0
+    opt.step()
+    assert x.data == 0.9
+
+
 @both
 def test_lr_may_change_between_steps(optimizer, options):
     """Also to a NumPy scalar, which must not make the arithmetic double."""

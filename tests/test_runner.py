@@ -24,6 +24,7 @@ from proxquant_np.experiments.runner import (
     write_record,
     write_text,
 )
+from proxquant_np.training import CheckpointError
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +71,7 @@ def test_finished_cells_are_read(tmp_path):
     assert {k: results[k] for k in first} == first
     assert list(results) == list(CELLS)
     assert run(cells, out=out) == results
-    assert sorted(os.listdir(out)) == [f"{name}.json" for name in CELLS]  # no temporary file
+    assert sorted(os.listdir(out)) == [".lock", *(f"{name}.json" for name in CELLS)]  # no temporary
     (out / "cell-0.json").write_text((out / "cell-0.json").read_text()[:-40])
     (out / "cell-1.json").unlink()
     cells["cell-2"]["b"] = 7.0
@@ -140,7 +141,7 @@ def test_failing_cell_is_named_and_the_others_kept(jobs, tmp_path):
     if jobs == 1:
         assert started == {"1"}  # none was started after it
     kept = {f"{name}.json" for name, arguments in cells.items() if str(arguments["a"]) in started}
-    assert set(os.listdir(tmp_path / "out")) == kept
+    assert set(os.listdir(tmp_path / "out")) == {".lock", *kept}
 
 
 def test_jobs_must_be_positive():
@@ -278,4 +279,89 @@ def test_ctrl_c_stops_all_and_keeps_what_is_finished(tmp_path):
     _, err = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "\nKeyboardInterrupt\n" in err
-    assert os.listdir(tmp_path / "out") == ["c0.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == [".lock", "c0.json"]
+
+
+# Files that cannot be written, two processes in one folder ---------------------------------------
+
+
+def complain(kind):
+    """A cell that fails as its files do."""
+    raise {"full": OSError(28, "No space left on device"), "damaged": CheckpointError("half")}[kind]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(("kind", "says"), [("full", "No space left"), ("damaged", "half")])
+def test_errors_with_files_are_such(kind, says, jobs):
+    with pytest.raises(OSError, match=f"cell 'c' failed: .*{says}"):
+        run_cells(complain, {"c": {"kind": kind}}, jobs=jobs, progress=False)
+
+
+PROGRAM = """
+import pathlib, sys, time
+from proxquant_np.experiments.runner import run_cells
+
+def cell(a, wait):
+    if a == 0 and wait:
+        print("busy", flush=True)
+        time.sleep(60)
+    return {"square": a * a}
+
+if __name__ == "__main__":
+    cells = {f"c{a}": {"a": a, "wait": len(sys.argv) > 1} for a in range(3)}
+    run_cells(cell, cells, jobs=1, out=pathlib.Path("out"), progress=False)
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    """PROGRAM as a process; with an argument it stops in its first cell, having said so."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    started = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "program.py", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        if arguments:
+            assert process.stdout.readline() == "busy\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_one_process_at_a_time(program, tmp_path):
+    """The second is refused and changes nothing; a lock does not outlive its process."""
+    out = tmp_path / "out"
+    first = program("wait")
+    with pytest.raises(BlockingIOError, match=f"{out} is in use by another process"):
+        run_cells(cell, CELLS, jobs=1, out=out, progress=False)
+    second = program()
+    assert "is in use by another process" in second.communicate(timeout=60)[1]
+    assert second.returncode != 0
+    assert os.listdir(out) == [".lock"]
+    first.kill()
+    first.communicate()
+    third = program()
+    assert (third.communicate(timeout=60), third.returncode) == (("", ""), 0)
+    assert sorted(os.listdir(out)) == [".lock", "c0.json", "c1.json", "c2.json"]
+
+
+def test_a_lock_that_cannot_be_held(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(OSError, match=r"\.lock: unable to open"):
+        run(out=tmp_path)
+    (tmp_path / ".lock").rmdir()
+    (tmp_path / ".lock").write_text("something else that is certainly no database" * 99)
+    with pytest.raises(OSError, match=r"\.lock: file is not a database"):
+        run(out=tmp_path)
+    assert os.listdir(tmp_path) == [".lock"]

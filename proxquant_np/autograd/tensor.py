@@ -91,6 +91,15 @@ class Tensor:
     ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
     size = property(lambda self: self.data.size, doc="Number of entries.")
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        # What np.asarray(tensor) calls, and NumPy's functions on tensors.
+        if self.requires_grad:
+            raise TypeError(
+                "NumPy would lose the gradient of this tensor: use functions of "
+                "proxquant_np.functional, or tensor.data if no gradient is wanted"
+            )
+        return np.array(self.data, dtype, copy=copy)
+
     def numpy(self) -> Array:
         """The array itself (not a copy)."""
         return self.data

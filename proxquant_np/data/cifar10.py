@@ -1,7 +1,8 @@
 """CIFAR-10 from the official binary files: 60,000 colour images of 32x32 pixels in ten classes.
 
 Source: A. Krizhevsky (2009), *Learning Multiple Layers of Features from Tiny Images*,
-https://www.cs.toronto.edu/~kriz/cifar.html. Not part of this package: get the "binary version".
+https://www.cs.toronto.edu/~kriz/cifar.html. Not part of this package: get the "binary version", or
+let `proxquant-np experiment resnet_cifar10 --download` get it (`data.download`).
 
 A file holds 10,000 records of 3,073 bytes: the label, then the red, the green and the blue plane,
 each row by row. Images stay uint8, a quarter of the memory, until a batch of them is used:
@@ -13,7 +14,6 @@ each row by row. Images stay uint8, a quarter of the memory, until a batch of th
 from __future__ import annotations
 
 import tarfile
-import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -130,16 +130,22 @@ def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
                     yield name, tar.extractfile(member).read()
             while tar.fileobj.read(1 << 20):  # to the end, where the checksum is
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except _Refused:
+        raise
+    except Exception as error:  # a damaged archive can raise almost anything
         raise ValueError(
             f"{archive} must be a whole tar or tar.gz archive, but reading it failed: "
             f"{' '.join(str(error).split())}; {_GET}"
         ) from error
 
 
+class _Refused(ValueError):
+    """A source that is whole, but not the right one."""
+
+
 def _refuse_pickles(source: Path, name: str) -> None:
     if name in {"cifar-10-batches-py", *(file.removesuffix(".bin") for file in FILES)}:
-        raise ValueError(
+        raise _Refused(
             f"{source} holds {name}: the pickled Python version is not read, as unpickling can run "
             f"any code; {_GET}"
         )
@@ -147,7 +153,7 @@ def _refuse_pickles(source: Path, name: str) -> None:
 
 def _check_size(file: Path | str, size: int) -> None:
     if size != RECORDS * _RECORD:
-        raise ValueError(
+        raise _Refused(
             f"{file} must have {RECORDS * _RECORD:,} bytes, {RECORDS:,} records of {_RECORD:,}, "
             f"but has {size:,}; {_GET}"
         )

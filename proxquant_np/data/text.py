@@ -42,6 +42,8 @@ class Vocabulary:
     @classmethod
     def of(cls, stream: Iterable[str], level: str, size: int | None = None) -> Vocabulary:
         """All tokens of the stream, the frequent first; with `size`, that many at most."""
+        if size is not None and not isinstance(size, int):
+            raise TypeError(f"size of the vocabulary must be an integer, got {size!r}")
         if size is not None and size < 2:
             raise ValueError(f"size must be at least 2, for {UNKNOWN} and {END}, got {size}")
         counts = Counter(stream)
@@ -144,6 +146,8 @@ def chunks(split: Split, batch_size: int, length: int) -> list[Split]:
     Raises:
         ValueError: sizes below 1, or fewer tokens than columns.
     """
+    if not all(isinstance(n, int | np.integer) for n in (batch_size, length)):
+        raise TypeError(f"batch_size and length must be integers, got {batch_size!r}, {length!r}")
     if batch_size < 1 or length < 1:
         raise ValueError(f"batch_size and length must be at least 1, got {batch_size} and {length}")
     rows = len(split.x) // batch_size

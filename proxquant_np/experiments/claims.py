@@ -56,11 +56,14 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for path in sorted(folder.glob("*.json"), key=lambda path: path.stem):
-        record = json.loads(path.read_text("utf-8"))
-        name = record.get("experiment")
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            name, quick = record["experiment"], record["quick"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a whole record: {error!r}") from error
         if name not in {*EXPERIMENTS, "theorems"} or path.stem.split("-")[0] != name:
             raise ValueError(f"{path} is a record of {name!r}; its name must begin with that")
-        if not record["quick"]:
+        if not quick:
             found[path.stem] = record
     return found
 

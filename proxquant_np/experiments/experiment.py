@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np.data.download import Download, fetch
 from proxquant_np.experiments import protocol
 from proxquant_np.experiments.protocol import (
     FULL_PRECISION,
@@ -68,9 +69,10 @@ class Experiment:
     `tasks` are also called settings: a network, its data and how long it is trained; `measured` are
     those that count, by default all. `train` is
     `protocol.train` or a function with its signature. `data` says what --data must name, if
-    anything; with `needs_data` the experiment cannot do without it. `draw` makes more figures of a
-    finished summary, at a path without suffix or with more behind it, and returns their paths.
-    `grid` is what rows and columns are, if settings are named ROW-COLUMN: a table of them is short.
+    anything; with `needs_data` the experiment cannot do without it; `download` gets it. `draw`
+    makes more figures of a finished summary, at a path without suffix or with more behind it, and
+    returns their paths. `grid` is what rows and columns are, if settings are named ROW-COLUMN: a
+    table of them is short.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Experiment:
     train: Callable[..., dict[str, Any]] = protocol.train
     data: str | None = None
     needs_data: bool = False
+    download: Download | None = None
     draw: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
     grid: tuple[str, str] | None = None
 
@@ -97,6 +100,23 @@ class Experiment:
     def space(self, method: str) -> Mapping[str, tuple[float, float]]:
         """The ends between which a search draws each hyperparameter."""
         return FULL_PRECISION_SPACE if method == FULL_PRECISION else self.methods[method].space
+
+
+def downloaded(experiment: Experiment, data: Path | None) -> Path:
+    """--data, by default the name it has at its source, got from there unless it is there already.
+
+    Raises:
+        ValueError: the experiment names no source.
+        OSError: no such folder, or as `fetch` says; nothing is left behind.
+    """
+    wanted = experiment.download
+    if wanted is None:
+        raise ValueError(f"{experiment.name} has nothing to --download")
+    path = data or Path(wanted.url.rpartition("/")[-1])
+    if not path.exists():
+        with written_whole(path) as file:
+            fetch(wanted, file)
+    return path
 
 
 def checked_data(experiment: Experiment, data: str | Path | None) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np import models, prox
-from proxquant_np.data import Split, Splits, load_cifar10
+from proxquant_np.data import Split, Splits, download, load_cifar10
 from proxquant_np.data.cifar10 import augment, normalize
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS, Method
@@ -111,6 +111,8 @@ EXPERIMENT = Experiment(
         ),
     ),
     seeds=3,
-    data="CIFAR-10's binary version: a folder with the .bin files, or the .tar.gz",
+    data="CIFAR-10's binary version: a folder with the .bin files, or the .tar.gz, "
+    "which --download gets (170 MB)",
     needs_data=True,
+    download=download.CIFAR10,
 )

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ import numpy as np
 
 import proxquant_np
 from proxquant_np.autograd import threads
-from proxquant_np.training.checkpoint import written_whole
+from proxquant_np.training.checkpoint import CheckpointError, written_whole
 
 _LONG = 200  # characters of an argument, from which on its record holds a digest
 
@@ -127,6 +128,8 @@ def run_cells(
     Raises:
         RuntimeError: a cell failed; it names the cell and has the cell's error as its cause. No
             cell is started after that, and those that run are finished and kept.
+        OSError: the same, if the cell's error was one (a full disk, say) or a CheckpointError.
+        BlockingIOError: another process is running cells with the same `out`; none is started.
         OutOfTime: the deadline came first.
         ValueError: jobs below 1, a start that is not a cell, or starts in a circle.
     """
@@ -184,7 +187,7 @@ def run_cells(
         disable=not progress,
         smoothing=0,  # the time left is estimated from all cells run
     )
-    with bar, _backend(dask):
+    with bar, _alone(out), _backend(dask):
         while left and not failed:
             names = ready()
             if not names:
@@ -218,6 +221,8 @@ def run_cells(
             bar.update(len(results) - bar.n)
     if failed:
         name, error = failed[0]
+        if isinstance(error, OSError | CheckpointError):  # of the user's files, not of the code
+            raise OSError(f"cell {name!r} failed: {error}") from error
         raise RuntimeError(f"cell {name!r} failed: {error!r}") from error
     return {name: results[name] for name in cells}
 
@@ -243,6 +248,29 @@ def _attempt(
 
 
 @contextlib.contextmanager
+def _alone(out: Path | None) -> Iterator[None]:
+    """Refuses to run while another process runs cells with this folder.
+
+    Two could not damage it, for every file is written whole, but would do all work twice and take
+    each other's checkpoints away. SQLite's lock is on every system the system's own: it ends
+    with the process, also one that is killed. (Its file stays; removing it would be a race.)
+    """
+    if out is None:
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            lock = held.enter_context(contextlib.closing(sqlite3.connect(out / ".lock", timeout=0)))
+            lock.execute("PRAGMA journal_mode = MEMORY")  # no second file
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            if "locked" in str(error):
+                raise BlockingIOError(f"{out} is in use by another process") from None
+            raise OSError(f"{out / '.lock'}: {error}") from error
+        yield
+
+
+@contextlib.contextmanager
 def _backend(dask: str | None) -> Iterator[None]:
     """Where joblib runs what it is given: here, or by a Dask scheduler."""
     if dask is None:
@@ -251,5 +279,9 @@ def _backend(dask: str | None) -> Iterator[None]:
     import joblib
     from distributed import Client
 
-    with Client(dask) as client, joblib.parallel_config("dask", client=client):
+    try:
+        client = Client(dask)
+    except (OSError, ValueError) as error:
+        raise OSError(f"no Dask scheduler at {dask}: {error}") from error
+    with client, joblib.parallel_config("dask", client=client):
         yield

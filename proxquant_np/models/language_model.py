@@ -7,6 +7,7 @@ import numpy as np
 from proxquant_np.autograd import Tensor
 from proxquant_np.models.description import remembered
 from proxquant_np.nn import LSTM, Dropout, Embedding, Linear, Module, init
+from proxquant_np.nn.module import check_counts
 
 State = tuple[Tensor, Tensor]
 
@@ -32,6 +33,8 @@ class LSTMLanguageModel(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
+        check_counts(vocabulary_size=vocabulary_size, embedding_size=embedding_size)
+        check_counts(hidden_size=hidden_size, num_layers=num_layers)
         if tie_weights and embedding_size != hidden_size:
             raise ValueError(
                 f"tie_weights=True needs embedding_size = hidden_size, "

@@ -10,6 +10,7 @@ import numpy as np
 from proxquant_np.autograd import Tensor
 from proxquant_np.models.description import remembered
 from proxquant_np.nn import BatchNorm1d, Linear, Module, ReLU, Sequential, init
+from proxquant_np.nn.module import check_counts
 
 
 class MLP(Module):
@@ -27,8 +28,9 @@ class MLP(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
-        if len(sizes) < 2 or any(n < 1 for n in sizes):
-            raise ValueError(f"sizes must list at least two positive widths, got {tuple(sizes)}")
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must list at least two widths, got {tuple(sizes)}")
+        check_counts(**{f"sizes[{i}]": n for i, n in enumerate(sizes)})
         self.arguments = remembered(locals())
         rng = np.random.default_rng(rng)
         layers: list[Module] = []

@@ -15,6 +15,7 @@ from proxquant_np.nn import (
     Sequential,
     init,
 )
+from proxquant_np.nn.module import check_counts
 
 
 def _conv(n_in: int, n_out: int, kernel: int, stride: int, rng: init.Rng, dtype: type) -> Conv2d:
@@ -67,6 +68,7 @@ class ResNet(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
+        check_counts(depth=depth, width=width, in_channels=in_channels, num_classes=num_classes)
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth must be 6n + 2 with n >= 1 (8, 14, 20, ...), got {depth}")
         self.arguments = remembered(locals())

@@ -16,7 +16,7 @@ import numpy as np
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor, no_grad
 from proxquant_np.nn import init
-from proxquant_np.nn.module import Module, Parameter
+from proxquant_np.nn.module import Module, Parameter, check_counts
 
 
 class Linear(Module):
@@ -33,6 +33,7 @@ class Linear(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
+        check_counts(in_features=in_features, out_features=out_features)
         rng = np.random.default_rng(rng)
         self.weight = Parameter(init.fan_in_uniform((out_features, in_features), rng, dtype))
         self.bias = None
@@ -62,6 +63,7 @@ class BatchNorm1d(Module):
         *,
         dtype: type = np.float32,
     ) -> None:
+        check_counts(num_features=num_features)
         self.eps = eps
         self.momentum = momentum
         self.weight = Parameter(np.ones(num_features, dtype))
@@ -145,13 +147,15 @@ class Conv2d(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        kernel = kernel_size if isinstance(kernel_size, tuple | list) else (kernel_size,) * 2
+        check_counts(in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_counts(**{f"kernel_size[{i}]": k for i, k in enumerate(kernel)})
+        if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"groups must divide in_channels={in_channels} and out_channels={out_channels}, "
                 f"got {groups}"
             )
         rng = np.random.default_rng(rng)
-        kernel = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
         shape = (out_channels, in_channels // groups, *kernel)
         self.weight = Parameter(init.fan_in_uniform(shape, rng, dtype))
         self.bias = None

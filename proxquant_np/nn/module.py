@@ -11,6 +11,15 @@ import numpy as np
 from proxquant_np.autograd import Tensor
 
 
+def check_counts(**counts: int) -> None:
+    """Refuse what is no integer (TypeError) or less than 1 (ValueError), by its name."""
+    for name, n in counts.items():
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            raise TypeError(f"{name} must be an integer, got {n!r}")
+        if n < 1:
+            raise ValueError(f"{name} must be positive, got {n}")
+
+
 class Parameter(Tensor):
     """A tensor that an optimizer trains: a leaf over its own C-contiguous copy of the data."""
 

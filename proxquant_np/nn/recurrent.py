@@ -10,7 +10,7 @@ import numpy as np
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
 from proxquant_np.nn import init
-from proxquant_np.nn.module import Module, Parameter
+from proxquant_np.nn.module import Module, Parameter, check_counts
 
 State = tuple[Tensor, Tensor]
 """Hidden state and cell."""
@@ -29,6 +29,7 @@ class Embedding(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
+        check_counts(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         rng = np.random.default_rng(rng)
         self.weight = Parameter(rng.normal(size=(num_embeddings, embedding_dim)).astype(dtype))
 
@@ -55,6 +56,7 @@ class LSTMCell(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
+        check_counts(input_size=input_size, hidden_size=hidden_size)
         self.hidden_size = hidden_size
         weights = _draw(input_size, hidden_size, bias, np.random.default_rng(rng), dtype)
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = weights
@@ -104,8 +106,7 @@ class LSTM(Module):
         rng: init.Rng = 0,
         dtype: type = np.float32,
     ) -> None:
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
+        check_counts(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout must lie in [0, 1], got {dropout}")
         self.rng = np.random.default_rng(rng)

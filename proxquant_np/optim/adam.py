@@ -33,6 +33,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise TypeError(f"betas must be a pair of numbers, got {betas!r}")
         self.beta1, self.beta2 = betas
         self.eps, self.weight_decay = eps, weight_decay
         super().__init__(params, lr)

@@ -37,6 +37,15 @@ class SGD(Optimizer):
         self.slots = ("momentum_buffer",) if momentum else ()
         super().__init__(params, lr)
 
+    def step(self) -> None:
+        """As any optimizer's; ValueError if `momentum` was set, but was 0 at construction."""
+        if self.momentum and not self.slots:
+            raise ValueError(
+                f"momentum was 0 at construction, so it cannot become {self.momentum}: "
+                "there is nothing to keep it in; construct SGD with the momentum"
+            )
+        super().step()
+
     def update(
         self, w: np.ndarray, g: np.ndarray, state: list[np.ndarray], t: int, scratch: np.ndarray
     ) -> None:

@@ -37,6 +37,8 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     process killed while it writes leaves its temporary file (.NAME.*.tmp) behind.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a folder or a device, and stays one: choose a file to write")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

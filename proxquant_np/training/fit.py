@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -110,8 +111,9 @@ def fit(
             generator of its own that depends on seed and step: augmentation, say.
         seed: of the data order, and of what `prepare` draws.
         checkpoint: a file. If it exists the run resumes from it (the other arguments must be as
-            they were; `steps` may grow), and it is rewritten every `checkpoint_every` steps and
-            at the end. Random generators that modules hold as attributes are saved with it.
+            they were, the data among them; `steps` may grow), and it is rewritten every
+            `checkpoint_every` steps and at the end. Random generators that modules hold as
+            attributes are saved with it.
         progress: show a progress bar called `description`.
 
     Returns:
@@ -125,6 +127,16 @@ def fit(
         OSError: the checkpoint cannot be read or written.
         ValueError, TypeError: an argument that makes no sense.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"model must be a Module, got {model!r}")
+    if not isinstance(optimizer, Optimizer | QuantizedOptimizer):
+        raise TypeError(f"optimizer must be one of proxquant_np.optim, got {optimizer!r}")
+    for name, pair in {"train": train, "validation": validation or train}.items():
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"{name} must be a Split, (inputs, targets), got {type(pair).__name__}")
+    for name, function in {"schedule": schedule, "prepare": prepare}.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function or None, got {function!r}")
     x, y = train
     metrics.check_examples("train", x, y)
     if validation is not None:
@@ -154,6 +166,9 @@ def fit(
         "batch_size": int(batch_size),
         "examples": len(x),
         "validation examples": 0 if validation is None else len(validation[0]),
+        "checksum of the data": None
+        if checkpoint is None
+        else _checksum(x, y, *(validation or ())),
         "schedule": _name(schedule),
         "length": length,
         "max_norm": max_norm,
@@ -375,6 +390,15 @@ def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
 def _name(thing: Any) -> str:
     """Something to recognise an argument by in another process: its values, if it can name them."""
     return repr(thing) if thing is None or is_dataclass(thing) else type(thing).__name__
+
+
+def _checksum(*arrays: np.ndarray) -> str:
+    """Of types, shapes and contents: quick, and enough to notice that data are not the same."""
+    found = 0
+    for a in arrays:
+        found = zlib.crc32(f"{a.dtype.str} {a.shape}".encode(), found)
+        found = zlib.crc32(np.ascontiguousarray(a), found)
+    return f"{found:08x}"
 
 
 def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:

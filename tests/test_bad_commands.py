@@ -1,0 +1,287 @@
+"""Every flag of every command with values that make no sense: exit code 2 and one clear line.
+
+Nothing may begin, or be written, or end in a traceback. test_bad_files.py does the same for what
+the files of `pack` and `inspect` hold, test_data_download.py for --download.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxquant_np import cli
+from proxquant_np.experiments import EXPERIMENTS, experiment, figures, runner
+
+NUMBERS = ["0", "-1", "1.5", "three", "", "nan", "inf", "1e3", "0x10", " 1", "+1", "1_0", "\u00b2"]
+NUMBERS += ["1000000", "9" * 30, "9" * 5000]
+NOWHERE = ["file", "file/x", "file/x/y"]  # as a folder
+PATHS = ["--out", "--records", "--data", "checkpoint", "file"]
+
+# What a command needs beside the flag that is tried, so that the flag alone is wrong.
+NEEDED = {
+    "experiment": ["binary_digits"],
+    "check": ["math:sqrt", "--as", "binary_l1"],
+    "vectors": ["--out", "new"],
+    "pack": ["file"],
+    "inspect": ["file"],
+}
+
+
+def commands():
+    """{command: its parser}."""
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers()
+    for add in cli.COMMANDS:
+        add(subparsers)
+    return subparsers.choices
+
+
+def flags(*types):
+    """(command, flag) of all whose values are of these types."""
+    return [
+        (command, action.option_strings[0])
+        for command, parser in commands().items()
+        for action in parser._actions
+        if action.type in types and action.option_strings
+    ]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A folder with a file, a folder and nothing more; no cell may be run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(runner, "_attempt", lambda *arguments: pytest.fail("it began"))
+    yield
+    assert sorted(p.as_posix() for p in Path().rglob("*")) == ["file", "folder"]
+    assert Path("file").read_text() == "x"
+
+
+def refused(arguments, capsys):
+    """The line that the user sees."""
+    try:
+        code = cli.main(arguments)
+    except SystemExit as exit:
+        code = exit.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, ""), err
+    *before, line = filter(None, err.splitlines())
+    assert not before or before[0].startswith(("usage: ", "binary_digits:"))  # a progress bar
+    assert line.startswith("proxquant-np")
+    return line
+
+
+def test_all_flags_are_known_here():
+    """A new kind of flag belongs into one of the tests below."""
+    own = {cli._positive, cli._path, cli._experiment_name, cli._figure_name, None}
+    assert {action.type for p in commands().values() for action in p._actions} == own
+    untyped = {
+        (command, (action.option_strings or [action.dest])[-1])
+        for command, parser in commands().items()
+        for action in parser._actions
+        if action.type is None and not action.choices and action.nargs != 0
+    }
+    assert untyped == {
+        ("experiment", "--only"),
+        ("experiment", "--dask"),
+        ("check", "function"),
+        ("check", "--as"),
+        ("pack", "--regularizer"),
+    }
+
+
+@pytest.mark.parametrize(("command", "flag"), flags(cli._positive))
+def test_numbers(command, flag, capsys):
+    for number in NUMBERS:
+        line = refused([command, *NEEDED.get(command, []), f"{flag}={number}"], capsys)
+        assert f"argument {flag}: must be an integer in 1..999999, got" in line
+        assert len(line) < 200
+
+
+@pytest.mark.parametrize(("command", "flag"), flags(cli._path))
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_paths_that_are_none(command, flag, path, capsys):
+    line = refused([command, *NEEDED.get(command, []), f"{flag}={path}"], capsys)
+    assert f"argument {flag}: must name a file or a folder, got" in line
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+@pytest.mark.parametrize("command", ["pack", "inspect"])
+def test_files_that_are_none(command, path, capsys):
+    assert "must name a file or a folder" in refused([command, path], capsys)
+
+
+@pytest.mark.parametrize("out", ["file", "file/x", "x" * 300])
+@pytest.mark.parametrize("command", ["reproduce", "experiment", "figures", "vectors"])
+def test_folders_that_cannot_be(command, out, capsys):
+    only = ["--only", "moreau_envelopes"] if command == "figures" else []
+    needed = ["binary_digits"] if command == "experiment" else []
+    line = refused([command, *needed, *only, "--out", out], capsys)
+    assert out[:9] in line or "too long" in line
+
+
+@pytest.mark.parametrize("out", ["folder", "none/x", "file/x", "x" * 300])
+@pytest.mark.parametrize("command", ["search", "claims"])
+def test_files_that_cannot_be_written(command, out, capsys):
+    needed = ["--records", "folder"] if command == "claims" else []
+    line = refused([command, *needed, "--out", out], capsys)
+    assert out[:4] in line
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs /dev/null")
+def test_devices_are_not_replaced(capsys):
+    """root could; through a link, so that nothing is lost if it did."""
+    os.symlink("/dev/null", "device")
+    try:
+        line = refused(["claims", "--records", "folder", "--out", "device"], capsys)
+        assert "device is a folder or a device" in line
+        assert Path("device").is_symlink() and Path("/dev/null").is_char_device()
+    finally:
+        os.unlink("device")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_read_only_folders(capsys):
+    Path("folder").chmod(0o500)
+    try:
+        for arguments in (
+            ["reproduce", "--out", "folder/x"],
+            ["experiment", "binary_digits", "--out", "folder"],
+            ["search", "--out", "folder/x"],
+            ["claims", "--records", "folder", "--out", "folder/x"],
+            ["figures", "--only", "moreau_envelopes", "--out", "folder"],
+            ["vectors", "--out", "folder"],
+        ):
+            refused(arguments, capsys)
+    finally:
+        Path("folder").chmod(0o700)
+
+
+@pytest.mark.parametrize("records", ["none", "file", "x" * 300])
+def test_records_that_are_not_there(records, capsys):
+    """An empty ledger would take the place of CLAIMS.md."""
+    line = refused(["claims", "--records", records, "--out", "new"], capsys)
+    assert records[:9] in line
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", "{}", "\0"])
+def test_damaged_records(content, capsys):
+    path = Path("folder") / f"{EXPERIMENTS[0]}.json"
+    path.write_text(content)
+    try:
+        line = refused(["claims", "--records", "folder", "--out", "new"], capsys)
+        assert f"{path} is not a whole record" in line
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("binary_digit", "did you mean 'binary_digits'?"),
+        ("RESNET_CIFAR10", "there are binary_digits, resnet_cifar10"),
+        ("", "there are"),
+        ("../x", "there are"),
+        ("protocol", "there are"),
+    ],
+)
+def test_experiments(text, says, capsys):
+    line = refused(["experiment", text], capsys)
+    assert f"no experiment is called {text!r}" in line and says in line
+
+
+@pytest.mark.parametrize("name", ["", "MLP", "nope"])
+def test_settings(name, capsys):
+    line = refused(["experiment", "binary_digits", "--only", name], capsys)
+    assert f"has no setting {name!r}; there are mlp, cnn" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("resnet_cifar10", None, "needs --data: CIFAR-10's binary version"),
+        ("resnet_cifar10", "none", "none does not exist"),
+        ("resnet_cifar10", "file", "file must be a whole tar"),
+        ("resnet_cifar10", "folder", "holds no data_batch_1.bin"),
+        ("binary_digits", "folder", "takes no --data"),
+        ("language_model", "none", "none does not exist"),
+        ("language_model", "file", "too short"),
+        ("language_model", "folder", "ptb.train.txt does not exist"),
+    ],
+)
+def test_data(name, data, says, capsys):
+    assert says in refused(["experiment", name, *(["--data", data] if data else [])], capsys)
+
+
+@pytest.mark.parametrize("address", ["", "nothing", "http://x", "tcp://"])
+def test_dask_that_is_not_there(address, monkeypatch, capsys):
+    dask = pytest.importorskip("dask", reason="Dask is not installed (extra: sweep)")
+    pytest.importorskip("distributed", reason="Dask is not installed (extra: sweep)")
+
+    class Client:
+        def __init__(self, address):
+            raise {"nothing": OSError}.get(address, ValueError)("no answer")
+
+    monkeypatch.setattr("distributed.Client", Client)
+    arguments = ["experiment", "binary_digits", "--out", "out", "--dask", address]
+    try:
+        assert f"no Dask scheduler at {address}: no answer" in refused(arguments, capsys)
+    finally:  # the folder is there before the scheduler is asked
+        (Path("out/records/.lock")).unlink()
+        for folder in ("out/records/checkpoints", "out/records", "out"):
+            Path(folder).rmdir()
+    assert dask
+
+
+def test_dask_that_is_not_installed(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    line = refused(["experiment", "binary_digits", "--dask", "tcp://127.0.0.1:1"], capsys)
+    assert "pip install 'proxquant-np[sweep]'" in line
+
+
+@pytest.mark.parametrize("name", ["", "nope", "moreau_envelope"])
+def test_figures(name, capsys):
+    line = refused(["figures", "--only", name], capsys)
+    assert f"no figure is called {name!r}" in line
+    assert ("did you mean 'moreau_envelopes'" in line) == (name == "moreau_envelope")
+    assert "moreau_envelopes" in figures.FIGURES
+
+
+@pytest.mark.parametrize(
+    "function", ["", "x", "x:", ":y", "none:f", "math:none", "math:pi", "a b:c", "..:x", "os.:x"]
+)
+def test_functions_to_check(function, capsys):
+    line = refused(["check", function, "--as", "binary_l1"], capsys)
+    assert function.partition(":")[0] in line
+
+
+@pytest.mark.parametrize(("name", "says"), [("binary_l", "did you mean"), ("", "known are")])
+def test_definitions_to_check_by(name, says, capsys):
+    assert says in refused(["check", "math:sqrt", "--as", name], capsys)
+
+
+def test_adapters_that_are_not_installed(monkeypatch, capsys):
+    for adapter in ("torch", "jax"):
+        monkeypatch.setitem(sys.modules, adapter, None)
+        line = refused(["check", "math:sqrt", "--as", "binary_l1", "--adapter", adapter], capsys)
+        assert adapter in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["none"], ["reproduce", "extra"], ["experiment"], ["check", "math:sqrt"], ["vectors"]]
+    + [[c, "--nothing"] for c in ("reproduce", "search", "claims", "figures", "pack", "inspect")],
+)
+def test_usage(arguments, capsys):
+    refused(arguments, capsys)
+
+
+def test_a_full_disk_in_a_cell_is_one_line(monkeypatch, capsys):
+    def full(*arguments, **keywords):
+        raise OSError("cell 'mlp-full-precision-seed0' failed: No space left on device")
+
+    monkeypatch.setattr(experiment, "run_cells", full)
+    assert "No space left" in refused(["experiment", "binary_digits", "--quick"], capsys)
