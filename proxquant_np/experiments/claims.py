@@ -50,7 +50,14 @@ def read_record(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def ledger(records: Path) -> str:
-    """CLAIMS.md, from the records in a folder."""
+    """CLAIMS.md, from the records in a folder.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from proxquant_np.experiments.claims import ledger
+        >>> print(ledger(Path("no records")).splitlines()[0])
+        # Claims
+    """
     lines = [HEAD]
     for name in EXPERIMENTS:
         experiment, record = experiment_named(name), read_record(records, name)
