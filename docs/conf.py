@@ -6,6 +6,7 @@ Its source folder is the repository itself, so that nothing is copied and every 
 Nothing is loaded from a network to show it: MathJax lies among its files.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -49,6 +50,10 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_execution_show_tb = True
+nb_merge_streams = True
+# Sliders need a kernel. Without them the notebooks show what they would first show.
+paths = [str(Path(__file__).parent / "without_sliders"), os.environ.get("PYTHONPATH")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 default_role = "py:obj"  # `name` in a docstring is a link where it names something here, else code
 autodoc_default_options = {"members": True, "imported-members": True}
@@ -56,7 +61,8 @@ autodoc_mock_imports = ["torch", "safetensors", "onnx"]  # optional: documented 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the signatures stay readable; the docstrings give shapes and dtypes
 napoleon_numpy_docstring = False
-maximum_signature_line_length = 88
+add_module_names = False
+maximum_signature_line_length = 68
 
 CONTENTS = """
 ```{toctree}

@@ -3,6 +3,7 @@
 The notebooks are not executed here: test_notebooks.py does that, and the documented command.
 """
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -78,6 +79,12 @@ def test_docstrings_are_rendered_as_they_read(site):
     text = (site / "docs/api/prox.html").read_text("utf-8")
     assert "R(w) = sum_i | |w_i| - 1 |." in text  # not a substitution, not a link
     assert 'class="go">array([-1.25, -0.75,  0.45,  1.  ])' in text  # an example
+
+
+def test_formulas_in_tables_are_whole(site):
+    for path in site.rglob("*.html"):
+        cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", path.read_text("utf-8"), re.DOTALL)
+        assert not [cell for cell in cells if "$" in cell]  # left over where a | splits a formula
 
 
 def test_broken_links_are_caught(tmp_path):
