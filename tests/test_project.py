@@ -47,7 +47,7 @@ def test_conda_environment_equals_pyproject():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"test", "notebooks", "dev", "bench", "interop", "sweep"}
+    assert set(EXTRAS) == {"test", "notebooks", "dev", "bench", "interop", "docs", "sweep"}
     assert packages(EXTRAS["test"]) | packages(EXTRAS["notebooks"]) < packages(EXTRAS["dev"])
 
 

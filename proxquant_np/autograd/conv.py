@@ -57,6 +57,12 @@ def conv2d(
     Raises:
         TypeError: data that are not float32 or float64, or not of one dtype.
         ValueError: shapes or options that do not fit.
+
+    Examples:
+        >>> image = pq.Tensor(np.arange(9.0).reshape(1, 3, 3))
+        >>> F.conv2d(image, pq.Tensor(np.ones((1, 1, 2, 2)))).numpy()
+        array([[[ 8., 12.],
+                [20., 24.]]])
     """
     _check("conv2d", input, weight=weight, bias=bias)
     if weight.ndim != 4 or not weight.size:
@@ -241,6 +247,11 @@ def max_pool2d(
     Raises:
         TypeError: an input that is not float32 or float64.
         ValueError: shapes or options that do not fit.
+
+    Examples:
+        >>> F.max_pool2d(pq.Tensor(np.arange(16.0).reshape(1, 4, 4)), 2).numpy()
+        array([[[ 5.,  7.],
+                [13., 15.]]])
     """
     padded, inside, axes = _pooled(
         "max_pool2d", input, kernel_size, stride, padding, dilation, -np.inf
@@ -266,7 +277,13 @@ def max_pool2d(
 def avg_pool2d(
     input: Array, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0
 ) -> Traced:
-    """The mean of every window, padded zeros included; otherwise as `max_pool2d`."""
+    """The mean of every window, padded zeros included; otherwise as `max_pool2d`.
+
+    Examples:
+        >>> F.avg_pool2d(pq.Tensor(np.arange(16.0).reshape(1, 4, 4)), 2).numpy()
+        array([[[ 2.5,  4.5],
+                [10.5, 12.5]]])
+    """
     padded, inside, axes = _pooled("avg_pool2d", input, kernel_size, stride, padding, 1, fill=0)
     share = 1 / (axes[0].kernel * axes[1].kernel)
     y = sum(_taps(padded, axes)) * share

@@ -18,6 +18,17 @@ class GradcheckError(AssertionError):
     """A gradient differs from the numerical one; the message says where and by how much.
 
     input: the number of the wrong one. gradient, numerical: the two gradients, whole.
+
+    Examples:
+        >>> @pq.autograd.differentiable
+        ... def cube(x):
+        ...     return x**3, lambda g: g * x**2
+        ...
+        >>> try:
+        ...     pq.gradcheck(cube, np.array([1.0]))
+        ... except pq.GradcheckError as error:
+        ...     print(error.input, (error.numerical / error.gradient).round(4))
+        0 [3.]
     """
 
     input: int
@@ -60,6 +71,12 @@ def gradcheck(
         GradcheckError: names the worst entry of the first wrong input (its index, both values).
         TypeError: fn does not return a tensor.
         ValueError: an unknown method, or no input to differentiate by.
+
+    Examples:
+        >>> pq.gradcheck(F.tanh, np.array([0.0, 0.5, -2.0]))
+        True
+        >>> pq.gradcheck(F.tanh, np.array([0.0, 0.5, -2.0]), method="complex")
+        True
     """
     if method not in ("central", "complex"):
         raise ValueError(f"method must be 'central' or 'complex', got {method!r}")

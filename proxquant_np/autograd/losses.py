@@ -19,7 +19,12 @@ def _stable_exp(x: Array, dim: int) -> tuple[Array, Array, Array]:
 
 @differentiable
 def logsumexp(input: Array, dim: int, keepdim: bool = False) -> Traced:
-    """log sum exp(x) over one axis; its gradient is the softmax (0 where all x are -inf)."""
+    """log sum exp(x) over one axis; its gradient is the softmax (0 where all x are -inf).
+
+    Examples:
+        >>> F.logsumexp(pq.Tensor([1000.0, -1000.0]), dim=0)
+        Tensor(1000., dtype=float64)
+    """
     top, e, total = _stable_exp(input, dim)
     with np.errstate(divide="ignore"):
         y = top + np.log(total)
@@ -29,7 +34,12 @@ def logsumexp(input: Array, dim: int, keepdim: bool = False) -> Traced:
 
 @differentiable
 def softmax(input: Array, dim: int) -> Traced:
-    """exp(x) / sum exp(x) along one axis."""
+    """exp(x) / sum exp(x) along one axis.
+
+    Examples:
+        >>> F.softmax(pq.Tensor([1000.0, 1000.0]), dim=0)
+        Tensor([0.5, 0.5], dtype=float64)
+    """
     _, e, total = _stable_exp(input, dim)
     y = e / total
     return y, lambda g: y * (g - np.sum(g * y, axis=dim, keepdims=True))
@@ -37,7 +47,12 @@ def softmax(input: Array, dim: int) -> Traced:
 
 @differentiable
 def log_softmax(input: Array, dim: int) -> Traced:
-    """x - logsumexp(x) along one axis."""
+    """x - logsumexp(x) along one axis.
+
+    Examples:
+        >>> F.log_softmax(pq.Tensor([1000.0, -1000.0]), dim=0)
+        Tensor([    0., -2000.], dtype=float64)
+    """
     top, e, total = _stable_exp(input, dim)
     y = input - top - np.log(total)
     return y, lambda g: g - (e / total) * np.sum(g, axis=dim, keepdims=True)
@@ -57,6 +72,11 @@ def cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Trace
     Raises:
         TypeError: classes that are not integers.
         ValueError: shapes that do not fit, an empty batch, or a class outside 0..c-1.
+
+    Examples:
+        >>> logits = pq.Tensor([[0.0, 0.0], [0.0, 1000.0]])
+        >>> F.cross_entropy(logits, np.array([0, 1]), reduction="none").numpy().round(4)
+        array([0.6931, 0.    ])
     """
     _reduction("cross_entropy", reduction)
     target = np.asarray(target)
@@ -98,7 +118,12 @@ def cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Trace
 
 @differentiable
 def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Traced:
-    """(input - target)^2, reduced by 'mean' or 'sum', or 'none'. Shapes must be equal."""
+    """(input - target)^2, reduced by 'mean' or 'sum', or 'none'. Shapes must be equal.
+
+    Examples:
+        >>> F.mse_loss(pq.Tensor([1.0, 2.0]), pq.Tensor([1.0, 4.0]))
+        Tensor(2., dtype=float64)
+    """
     _reduction("mse_loss", reduction)
     if np.shape(input) != np.shape(target):
         raise ValueError(

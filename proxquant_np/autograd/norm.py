@@ -49,6 +49,14 @@ def batch_norm(
         ValueError: no channel axis, statistics or a residual of another shape, evaluation without
             running statistics, one value a channel in training (its variance says nothing), or
             a momentum or an eps that makes no sense.
+
+    Examples:
+        >>> x = pq.Tensor([[1.0], [3.0]])
+        >>> mean, var = np.zeros(1), np.ones(1)
+        >>> F.batch_norm(x, mean, var, training=True, eps=0.0).numpy().ravel()
+        array([-1.,  1.])
+        >>> mean, var
+        (array([0.2]), array([1.1]))
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm: input must have shape (n, c, ...), got {input.shape}")

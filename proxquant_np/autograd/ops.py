@@ -68,41 +68,73 @@ def _only(g: Array, where: Array) -> Array:
 
 @differentiable
 def add(a: Array, b: Array) -> Traced:
-    """a + b."""
+    """a + b.
+
+    Examples:
+        >>> F.add(pq.Tensor([1, 2]), 10)
+        Tensor([11, 12], dtype=int64)
+    """
     return a + b, (lambda g: g, lambda g: g)
 
 
 @differentiable
 def sub(a: Array, b: Array) -> Traced:
-    """a - b."""
+    """a - b.
+
+    Examples:
+        >>> F.sub(pq.Tensor([1, 2]), 10)
+        Tensor([-9, -8], dtype=int64)
+    """
     return a - b, (lambda g: g, lambda g: -g)
 
 
 @differentiable
 @_at_edges
 def mul(a: Array, b: Array) -> Traced:
-    """a * b, entry by entry."""
+    """a * b, entry by entry.
+
+    Examples:
+        >>> x = pq.Tensor([2.0, 3.0], requires_grad=True)
+        >>> F.mul(x, x).sum().backward()
+        >>> x.grad
+        array([4., 6.])
+    """
     return a * b, (lambda g: _times(g, b), lambda g: _times(g, a))
 
 
 @differentiable
 @_at_edges
 def div(a: Array, b: Array) -> Traced:
-    """a / b."""
+    """a / b.
+
+    Examples:
+        >>> F.div(pq.Tensor([1.0, 3.0]), 2)
+        Tensor([0.5, 1.5], dtype=float64)
+    """
     y = a / b
     return y, (_idle_is_zero(lambda g: g / b), _idle_is_zero(lambda g: -g * (y / b)))
 
 
 @differentiable
 def neg(x: Array) -> Traced:
-    """-x."""
+    """-x.
+
+    Examples:
+        >>> F.neg(pq.Tensor([1, -2]))
+        Tensor([-1,  2], dtype=int64)
+    """
     return -x, lambda g: -g
 
 
 @differentiable
 @_at_edges
 def pow(a: Array, b: Array) -> Traced:
-    """a ** b. The gradient in b, y log(a), is defined for a > 0; at a = 0 it is taken as 0."""
+    """a ** b. The gradient in b, y log(a), is defined for a > 0; at a = 0 it is taken as 0.
+
+    Examples:
+        >>> F.pow(pq.Tensor([2.0, 3.0]), 2)
+        Tensor([4., 9.], dtype=float64)
+    """
     y = a**b
     return y, (
         _idle_is_zero(lambda g: g * np.where(np.equal(b, 0), 0, b * a ** (b - 1))),
@@ -112,7 +144,12 @@ def pow(a: Array, b: Array) -> Traced:
 
 @differentiable
 def matmul(a: Array, b: Array) -> Traced:
-    """Matrix product a @ b; leading axes are batch axes and broadcast; vectors as in NumPy."""
+    """Matrix product a @ b; leading axes are batch axes and broadcast; vectors as in NumPy.
+
+    Examples:
+        >>> F.matmul(pq.Tensor([[1, 2], [3, 4]]), pq.Tensor([1, 1]))
+        Tensor([3, 7], dtype=int64)
+    """
     if a.ndim > 1 and b.ndim > 1:
         return a @ b, (lambda g: g @ b.mT, lambda g: a.mT @ g)
     y = a @ b
@@ -129,7 +166,12 @@ def matmul(a: Array, b: Array) -> Traced:
 
 @differentiable
 def linear(input: Array, weight: Array, bias: Array | None = None) -> Traced:
-    """y = input @ weight^T + bias: input (..., n_in), weight (n_out, n_in), bias (n_out,)."""
+    """y = input @ weight^T + bias: input (..., n_in), weight (n_out, n_in), bias (n_out,).
+
+    Examples:
+        >>> F.linear(pq.Tensor([1, 2]), pq.Tensor([[1, 0], [0, 1], [1, 1]]), pq.Tensor([0, 0, 10]))
+        Tensor([ 1,  2, 13], dtype=int64)
+    """
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: input must have shape (..., n_in) and weight (n_out, n_in), "
@@ -155,7 +197,12 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Traced:
 
 @differentiable
 def exp(x: Array) -> Traced:
-    """e ** x."""
+    """e ** x.
+
+    Examples:
+        >>> F.exp(pq.Tensor([0.0, -np.inf]))
+        Tensor([1., 0.], dtype=float64)
+    """
     y = np.exp(x)
     return y, lambda g: _times(g, y)
 
@@ -163,27 +210,49 @@ def exp(x: Array) -> Traced:
 @differentiable
 @_at_edges
 def log(x: Array) -> Traced:
-    """Natural logarithm."""
+    """Natural logarithm.
+
+    Examples:
+        >>> F.log(pq.Tensor([1.0, 0.0]))
+        Tensor([  0., -inf], dtype=float64)
+    """
     return np.log(x), _idle_is_zero(lambda g: g / x)
 
 
 @differentiable
 @_at_edges
 def sqrt(x: Array) -> Traced:
-    """Square root."""
+    """Square root.
+
+    Examples:
+        >>> F.sqrt(pq.Tensor([4.0, 9.0]))
+        Tensor([2., 3.], dtype=float64)
+    """
     y = np.sqrt(x)
     return y, _idle_is_zero(lambda g: g / (2 * y))
 
 
 @differentiable
 def abs(x: Array) -> Traced:
-    """|x|."""
+    """|x|.
+
+    Examples:
+        >>> x = pq.Tensor([-2.0, 0.0, 2.0], requires_grad=True)
+        >>> F.abs(x).sum().backward()
+        >>> x.grad
+        array([-1.,  0.,  1.])
+    """
     return np.abs(x), lambda g: _only(g, x > 0) - _only(g, x < 0)
 
 
 @differentiable
 def maximum(a: Array, b: Array) -> Traced:
-    """The larger of a and b, entry by entry."""
+    """The larger of a and b, entry by entry.
+
+    Examples:
+        >>> F.maximum(pq.Tensor([1, 5]), pq.Tensor([3, 2]))
+        Tensor([3, 5], dtype=int64)
+    """
     return np.maximum(a, b), (
         lambda g: (_only(g, a > b) + _only(g, a >= b)) / 2,
         lambda g: (_only(g, a < b) + _only(g, a <= b)) / 2,
@@ -192,7 +261,12 @@ def maximum(a: Array, b: Array) -> Traced:
 
 @differentiable
 def minimum(a: Array, b: Array) -> Traced:
-    """The smaller of a and b, entry by entry."""
+    """The smaller of a and b, entry by entry.
+
+    Examples:
+        >>> F.minimum(pq.Tensor([1, 5]), pq.Tensor([3, 2]))
+        Tensor([1, 2], dtype=int64)
+    """
     return np.minimum(a, b), (
         lambda g: (_only(g, a < b) + _only(g, a <= b)) / 2,
         lambda g: (_only(g, a > b) + _only(g, a >= b)) / 2,
@@ -201,7 +275,15 @@ def minimum(a: Array, b: Array) -> Traced:
 
 @differentiable
 def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
-    """`input` limited to [min, max]; None leaves a side open. The limits take no gradient."""
+    """`input` limited to [min, max]; None leaves a side open. The limits take no gradient.
+
+    Examples:
+        >>> x = pq.Tensor([-2.0, 0.5, 1.0], requires_grad=True)
+        >>> y = F.clip(x, -1, 1)
+        >>> y.sum().backward()
+        >>> y.numpy(), x.grad
+        (array([-1. ,  0.5,  1. ]), array([0., 1., 1.]))
+    """
     above = True if min is None else input >= min
     below = True if max is None else input <= max
     return np.clip(input, min, max), (lambda g: _only(g, above & below), None, None)
@@ -209,7 +291,12 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
 
 @differentiable
 def where(condition: Array, a: Array, b: Array) -> Traced:
-    """a where condition holds, else b."""
+    """a where condition holds, else b.
+
+    Examples:
+        >>> F.where(np.array([True, False]), pq.Tensor([1, 2]), pq.Tensor([3, 4]))
+        Tensor([1, 4], dtype=int64)
+    """
     condition = np.asarray(condition, bool)
     y = np.where(condition, a, b)
     return y, (None, lambda g: _only(g, condition), lambda g: _only(g, ~condition))
@@ -217,14 +304,24 @@ def where(condition: Array, a: Array, b: Array) -> Traced:
 
 @differentiable
 def relu(x: Array) -> Traced:
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Examples:
+        >>> F.relu(pq.Tensor([-1.0, 2.0]))
+        Tensor([0., 2.], dtype=float64)
+    """
     y = np.maximum(x, 0)
     return y, lambda g: _only(g, y > 0)
 
 
 @differentiable
 def tanh(x: Array) -> Traced:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    Examples:
+        >>> F.tanh(pq.Tensor([0.0, np.inf]))
+        Tensor([0., 1.], dtype=float64)
+    """
     y = np.tanh(x)
     return y, lambda g: g * (1 - y * y)
 
@@ -236,14 +333,24 @@ def _sigmoid(x: Array) -> Array:
 
 @differentiable
 def sigmoid(x: Array) -> Traced:
-    """1 / (1 + e**-x)."""
+    """1 / (1 + e**-x).
+
+    Examples:
+        >>> F.sigmoid(pq.Tensor([-np.inf, 0.0, np.inf]))
+        Tensor([0. , 0.5, 1. ], dtype=float64)
+    """
     y = _sigmoid(x)
     return y, lambda g: g * (y * (1 - y))
 
 
 @differentiable
 def softplus(x: Array) -> Traced:
-    """log(1 + e**x), whose derivative is the sigmoid."""
+    """log(1 + e**x), whose derivative is the sigmoid.
+
+    Examples:
+        >>> F.softplus(pq.Tensor([-np.inf, 1000.0]))
+        Tensor([   0., 1000.], dtype=float64)
+    """
     return np.logaddexp(x, 0), lambda g: g * _sigmoid(x)
 
 
@@ -267,21 +374,37 @@ def _mean(name: str, input: Array, dim: Dim) -> tuple[Array, int]:
 
 @differentiable
 def sum(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
-    """Sum over `dim` (an axis, several, or None for all)."""
+    """Sum over `dim` (an axis, several, or None for all).
+
+    Examples:
+        >>> F.sum(pq.Tensor([[1, 2], [3, 4]]), dim=0)
+        Tensor([4, 6], dtype=int64)
+    """
     y = np.add.reduce(input, dim, keepdims=True)
     return _drop(y, dim, keepdim), lambda g: np.broadcast_to(g.reshape(y.shape), input.shape)
 
 
 @differentiable
 def mean(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
-    """Mean over `dim`."""
+    """Mean over `dim`.
+
+    Examples:
+        >>> F.mean(pq.Tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
+        Tensor([1.5, 3.5], dtype=float64)
+    """
     y, n = _mean("mean", input, dim)
     return _drop(y, dim, keepdim), lambda g: np.broadcast_to(g.reshape(y.shape) / n, input.shape)
 
 
 @differentiable
 def var(input: Array, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Traced:
-    """Variance over `dim`, sum (x - mean)^2 / (n - correction): unbiased by default, as PyTorch."""
+    """Variance over `dim`, sum (x - mean)^2 / (n - correction): unbiased by default, as PyTorch.
+
+    Examples:
+        >>> x = pq.Tensor([1.0, 2.0, 3.0])
+        >>> F.var(x).item(), round(F.var(x, correction=0).item(), 4)
+        (1.0, 0.6667)
+    """
     mean, n = _mean("var", input, dim)
     if n <= correction:
         raise ValueError(
@@ -305,13 +428,25 @@ def _extremum(reduce: Callable, input: Array, dim: Dim, keepdim: bool) -> Traced
 
 @differentiable
 def max(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
-    """Largest entry over `dim` (the value only)."""
+    """Largest entry over `dim` (the value only).
+
+    Examples:
+        >>> x = pq.Tensor([1.0, 3.0, 3.0], requires_grad=True)
+        >>> F.max(x).backward()
+        >>> x.grad
+        array([0. , 0.5, 0.5])
+    """
     return _extremum(np.max, input, dim, keepdim)
 
 
 @differentiable
 def min(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
-    """Smallest entry over `dim` (the value only)."""
+    """Smallest entry over `dim` (the value only).
+
+    Examples:
+        >>> F.min(pq.Tensor([[1, 2], [4, 3]]), dim=1)
+        Tensor([1, 3], dtype=int64)
+    """
     return _extremum(np.min, input, dim, keepdim)
 
 
@@ -320,26 +455,48 @@ def min(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
 
 @differentiable
 def reshape(input: Array, shape: int | tuple[int, ...]) -> Traced:
-    """The same entries in C order with another shape; one length may be -1."""
+    """The same entries in C order with another shape; one length may be -1.
+
+    Examples:
+        >>> F.reshape(pq.Tensor([1, 2, 3, 4]), (2, -1)).shape
+        (2, 2)
+    """
     return np.reshape(input, shape), lambda g: g.reshape(input.shape)
 
 
 @differentiable
 def transpose(input: Array, dim0: int, dim1: int) -> Traced:
-    """Swap two axes."""
+    """Swap two axes.
+
+    Examples:
+        >>> F.transpose(pq.Tensor(np.zeros((2, 3, 4))), 0, 2).shape
+        (4, 3, 2)
+    """
     return np.swapaxes(input, dim0, dim1), lambda g: np.swapaxes(g, dim0, dim1)
 
 
 @differentiable
 def permute(input: Array, dims: tuple[int, ...]) -> Traced:
-    """Reorder all axes: axis k of the result is axis dims[k] of the input."""
+    """Reorder all axes: axis k of the result is axis dims[k] of the input.
+
+    Examples:
+        >>> F.permute(pq.Tensor(np.zeros((2, 3, 4))), (1, 2, 0)).shape
+        (3, 4, 2)
+    """
     inverse = np.argsort([d % input.ndim for d in dims])
     return np.transpose(input, dims), lambda g: np.transpose(g, inverse)
 
 
 @differentiable
 def getitem(input: Array, index: Any) -> Traced:
-    """input[index], any NumPy indexing; entries taken twice get both gradients."""
+    """input[index], any NumPy indexing; entries taken twice get both gradients.
+
+    Examples:
+        >>> x = pq.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+        >>> F.getitem(x, [0, 0, 2]).sum().backward()
+        >>> x.grad
+        array([2., 0., 1.])
+    """
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
     basic = all(p is None or p is ... or isinstance(p, int | np.integer | slice) for p in parts)
@@ -362,7 +519,12 @@ def _concatenate(*arrays: Array, dim: int = 0) -> Traced:
 
 
 def concatenate(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Join tensors along an existing axis."""
+    """Join tensors along an existing axis.
+
+    Examples:
+        >>> F.concatenate([pq.Tensor([1, 2]), pq.Tensor([3])])
+        Tensor([1, 2, 3], dtype=int64)
+    """
     return _concatenate(*tensors, dim=dim if axis is None else axis)
 
 
@@ -372,13 +534,23 @@ def _stack(*arrays: Array, dim: int = 0) -> Traced:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Join tensors of one shape along a new axis."""
+    """Join tensors of one shape along a new axis.
+
+    Examples:
+        >>> F.stack([pq.Tensor([1, 2]), pq.Tensor([3, 4])], dim=1).shape
+        (2, 2)
+    """
     return _stack(*tensors, dim=dim if axis is None else axis)
 
 
 @differentiable
 def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Traced:
-    """Surround with `value`. `pad` = (before, after) of the last axis, then of the one before..."""
+    """Surround with `value`. `pad` = (before, after) of the last axis, then of the one before...
+
+    Examples:
+        >>> F.pad(pq.Tensor([[1, 2]]), (1, 0))
+        Tensor([[0, 1, 2]], dtype=int64)
+    """
     if mode != "constant":
         raise ValueError(f"pad: mode must be 'constant', got {mode!r}")
     if len(pad) % 2 or len(pad) > 2 * input.ndim or any(p < 0 for p in pad):
@@ -409,6 +581,13 @@ def dropout(
     """Zero each entry with probability p and divide the others by 1 - p; identity if not training.
 
     `rng` is required whenever something is drawn (training and p > 0).
+
+    Examples:
+        >>> y = F.dropout(pq.Tensor(np.ones(1000)), p=0.75, rng=np.random.default_rng(0))
+        >>> np.unique(y.numpy())
+        array([0., 4.])
+        >>> F.dropout(pq.Tensor([1.0, 2.0]), p=0.75, training=False)
+        Tensor([1., 2.], dtype=float64)
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must lie in [0, 1], got {p}")
@@ -428,6 +607,13 @@ def straight_through(w: Array, projection: Callable[[Array], Array]) -> Traced:
     The result has the dtype of w, whatever the projection's. This is no derivative: that of the
     projection is 0 almost everywhere. Bengio et al. 2013; it is what BinaryConnect does, and with
     SGD the same as dual averaging (optim/dual_averaging.py).
+
+    Examples:
+        >>> w = pq.Tensor([-0.3, 0.7], requires_grad=True)
+        >>> q = F.straight_through(w, pq.prox.sign_pm)
+        >>> (q * pq.Tensor([5.0, 6.0])).sum().backward()
+        >>> q.numpy(), w.grad
+        (array([-1.,  1.]), array([5., 6.]))
     """
     y = np.asarray(projection(w), w.dtype)  # integers or booleans could hold no gradient
     if y.shape != w.shape:

@@ -26,6 +26,13 @@ def embedding(input: Array, weight: Array) -> Traced:
     Raises:
         TypeError: indices that are not integers.
         ValueError: a weight that is no matrix, or an index outside 0..count-1.
+
+    Examples:
+        >>> table = pq.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        >>> F.embedding(np.array([1, 1]), table).sum().backward()
+        >>> table.grad
+        array([[0., 0.],
+               [2., 2.]])
     """
     input = np.asarray(input)
     if input.dtype.kind not in "iu":
@@ -175,6 +182,13 @@ def lstm(
 
     Raises:
         ValueError: shapes or a number of params that do not fit, or an empty sequence.
+
+    Examples:
+        >>> x = pq.Tensor(np.ones((5, 2, 3)))
+        >>> params = [pq.Tensor(np.zeros(shape)) for shape in [(16, 3), (16, 4), (16,), (16,)]]
+        >>> y, h, c = F.lstm(x, None, params)
+        >>> y.shape, h.shape, c.shape
+        ((5, 2, 4), (1, 2, 4), (1, 2, 4))
     """
     x = input if isinstance(input, Tensor) else Tensor(input)
     per_layer = 4 if has_biases else 2

@@ -48,6 +48,14 @@ class no_grad(contextlib.ContextDecorator):
     """Within this block, `with no_grad():`, operations are not recorded; `@no_grad()` decorates.
 
     It holds for the thread that enters it, and ends however the block ends.
+
+    Examples:
+        >>> x = pq.Tensor([1.0], requires_grad=True)
+        >>> with pq.no_grad():
+        ...     y = 2 * x
+        ...
+        >>> y.requires_grad
+        False
     """
 
     def __enter__(self) -> None:
@@ -68,6 +76,12 @@ class Tensor:
 
     Raises:
         TypeError: data that is not numeric, or requires_grad=True with another dtype.
+
+    Examples:
+        >>> x = pq.Tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        array([2., 4.])
     """
 
     __slots__ = ("__weakref__", "_order", "_parents", "_vjp", "data", "grad", "requires_grad")
@@ -101,15 +115,32 @@ class Tensor:
         return np.array(self.data, dtype, copy=copy)
 
     def numpy(self) -> Array:
-        """The array itself (not a copy)."""
+        """The array itself (not a copy).
+
+        Examples:
+            >>> x = pq.Tensor([1.0, 2.0])
+            >>> x.numpy() is x.data
+            True
+        """
         return self.data
 
     def item(self) -> float:
-        """The value of a tensor with one entry, as a Python number."""
+        """The value of a tensor with one entry, as a Python number.
+
+        Examples:
+            >>> pq.Tensor([3.0]).item()
+            3.0
+        """
         return self.data.item()
 
     def detach(self) -> Tensor:
-        """The same data, cut off from the graph."""
+        """The same data, cut off from the graph.
+
+        Examples:
+            >>> x = pq.Tensor([1.0], requires_grad=True)
+            >>> (2 * x).detach().requires_grad
+            False
+        """
         return Tensor(self.data)
 
     def backward(self, grad: Any = None) -> None:
@@ -123,6 +154,12 @@ class Tensor:
             RuntimeError: the tensor was not computed from a leaf that requires gradients, or its
                 graph has been freed by an earlier backward.
             ValueError: `grad` has the wrong shape, or is missing for several entries.
+
+        Examples:
+            >>> x = pq.Tensor([1.0, 2.0], requires_grad=True)
+            >>> (x**2).backward([1.0, 10.0])
+            >>> x.grad
+            array([ 2., 40.])
         """
         if not self.requires_grad:
             raise RuntimeError(
@@ -257,6 +294,18 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
 
     Arguments may be tensors, NumPy arrays or numbers. The result is recorded if recording is on
     and an argument requires gradients. See `Traced` for what `vjp` may be.
+
+    Examples:
+        >>> @pq.autograd.differentiable
+        ... def cube(x):
+        ...     return x**3, lambda g: g * 3 * x**2
+        ...
+        >>> x = pq.Tensor(2.0, requires_grad=True)
+        >>> cube(x).backward()
+        >>> x.grad
+        array(12.)
+        >>> pq.gradcheck(cube, x)
+        True
     """
     signature = inspect.signature(forward)
 

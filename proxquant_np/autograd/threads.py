@@ -33,7 +33,12 @@ _blas_before = 0  # and what to restore when the last one ends
 
 def get_num_threads() -> int:
     """How many threads share a batch: what `set_num_threads` set, or the environment variable
-    PROXQUANT_NUM_THREADS, or as many as NumPy's BLAS uses, or as there are processors."""
+    PROXQUANT_NUM_THREADS, or as many as NumPy's BLAS uses, or as there are processors.
+
+    Examples:
+        >>> pq.get_num_threads() >= 1
+        True
+    """
     if _count is not None:
         return _count
     if VARIABLE in os.environ:
@@ -48,6 +53,13 @@ def set_num_threads(n: int) -> None:
     """Use n threads from now on, in this package's loops and in NumPy's BLAS.
 
     Results do not depend on n beyond rounding, and are the same bits for the same n.
+
+    Examples:
+        >>> before = pq.get_num_threads()
+        >>> pq.set_num_threads(1)
+        >>> pq.get_num_threads()
+        1
+        >>> pq.set_num_threads(before)
     """
     global _count
     _count = _checked("n", n)

@@ -15,6 +15,12 @@ def from_torch(fn: Callable[..., Any]) -> Callable[..., Any]:
     Arrays go in as tensors, tensors come out as arrays, also in tuples; anything else, such as a
     strength, is passed on. A function that is an argument (the gradient of `check_step`) takes and
     returns tensors then. ImportError, naming the extra, if torch is not installed.
+
+    Examples:
+        >>> import torch
+        >>> prox = pq.conformance.from_torch(lambda x, strength: torch.relu(x - strength))
+        >>> prox(np.array([0.5, 2.0]), 1.0)
+        array([0., 1.])
     """
     torch = _module("torch", "proxquant-np[bench]")
     return _adapted(
@@ -27,6 +33,12 @@ def from_jax(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Unless jax_enable_x64 is set JAX makes float32 of float64: then check with dtypes=["float32"].
     ImportError if jax is not installed.
+
+    Examples:
+        >>> import jax
+        >>> prox = pq.conformance.from_jax(lambda x, strength: jax.nn.relu(x - strength))
+        >>> prox(np.array([0.5, 2.0], np.float32), 1.0)
+        array([0., 1.], dtype=float32)
     """
     jax = _module("jax", "jax")
     return _adapted(fn, jax.Array, jax.numpy.asarray, np.array)

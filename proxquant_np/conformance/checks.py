@@ -70,6 +70,14 @@ def check_prox(
     Raises:
         ValueError: an unknown name, with the nearest known one; a regularizer per axis or block.
         TypeError: fn is not callable, definition is neither.
+
+    Examples:
+        >>> def prox(x, strength):
+        ...     return x - np.clip(x - np.sign(x), -strength, strength)
+        ...
+        >>> report = pq.conformance.check_prox(prox, "binary_l1")
+        >>> report.passed, report.fault.convention
+        (False, 'sign(0)')
     """
     name, r = look_up(definition, PROXES, "definition")
     return _check(fn, f"prox of {name!r}", name, r, True, exact, dtypes)
@@ -87,6 +95,15 @@ def check_quantizer(
     definition: Q, by its name in `conformance.QUANTIZERS` or as a Regularizer; fn returns the
     quantized weights themselves, not codes. Else as `check_prox`: for levels fitted to w, a point
     of Q that is not the nearest is a heuristic, which passes unless exact=True claims more.
+
+    Examples:
+        >>> def ternarize(w):
+        ...     q = np.where(np.abs(w) > 0.7 * np.abs(w).mean(), w, 0)
+        ...     scale = np.abs(q[q != 0]).mean() if q.any() else 0
+        ...     return (np.where(q > 0, scale, 0) - np.where(q < 0, scale, 0)).astype(w.dtype)
+        ...
+        >>> print(pq.conformance.check_quantizer(ternarize, "ternary_symmetric").verdict)
+        heuristic
     """
     name, r = look_up(definition, QUANTIZERS, "definition")
     return _check(fn, f"quantizer {name!r}", name, r, False, exact, dtypes)

@@ -30,6 +30,14 @@ def check_gradient(
     Raises:
         TypeError: fn or grad_fn is not callable.
         ValueError: no input is a float32 or float64 array.
+
+    Examples:
+        >>> x = np.array([0.5, -1.0, 2.0])
+        >>> check = pq.conformance.check_gradient
+        >>> check(lambda x: np.mean(x**2), lambda x: 2 * x / x.size, x).verdict
+        'right'
+        >>> check(lambda x: np.mean(x**2), lambda x: 2 * x, x).fault.convention
+        'not averaged'
     """
     for name, f in (("fn", fn), ("grad_fn", grad_fn)):
         if not callable(f):

@@ -65,6 +65,11 @@ class Report:
     passed: right, or a heuristic that does not claim to be exact.
     fault: the smallest counterexample found, with the convention it breaks; None if right.
     gaps: of a heuristic, ||w - fn(w)||^2 / least - 1, by what it was compared with and where.
+
+    Examples:
+        >>> report = pq.conformance.check_prox(pq.prox.BinaryL2().prox, "binary_l2")
+        >>> bool(report), report.verdict
+        (True, 'right')
     """
 
     name: str

@@ -42,6 +42,15 @@ def check_step(
     Raises:
         ValueError: an unknown name, with the nearest known one.
         TypeError: fn is not callable.
+
+    Examples:
+        >>> def step(weights, gradient, lr, strength):
+        ...     return pq.prox.BinaryL1().prox(weights - lr * gradient(weights), strength)
+        ...
+        >>> bool(pq.conformance.check_step(step, "eager_sgd"))
+        True
+        >>> pq.conformance.check_step(step, "lazy_sgd").verdict
+        'wrong'
     """
     check_name(definition, STEPS, "definition")
     _, r = look_up(regularizer, PROXES, "regularizer")

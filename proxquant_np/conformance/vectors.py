@@ -72,7 +72,12 @@ def large() -> dict[str, Floats]:
 
 
 def write_vectors(folder: str | os.PathLike) -> list[Path]:
-    """Write all files and their schema into `folder`, made if need be; their paths."""
+    """Write all files and their schema into `folder`, made if need be; their paths.
+
+    Examples:
+        >>> sorted({path.suffix for path in pq.conformance.write_vectors("golden")})
+        ['.json', '.md', '.npz']
+    """
     folder = Path(folder)
     manifest = json.loads((FOLDER / "manifest.json").read_text("utf-8"))
     contents = {name: read(name) for name in manifest["sha256"]}

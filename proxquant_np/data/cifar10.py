@@ -55,6 +55,13 @@ def load_cifar10(source: str | Path, validation: int = 5000) -> Splits:
     Raises:
         FileNotFoundError: no such source, or a file that is not in it.
         ValueError: a damaged or wrong file or archive, or `validation` outside [0, 50,000].
+
+    Examples:
+        >>> try:
+        ...     splits = pq.data.load_cifar10("no/such/folder")
+        ... except FileNotFoundError as error:
+        ...     print(str(error).split(";")[0])
+        source no/such/folder does not exist
     """
     n_train = RECORDS * (len(FILES) - 1)
     if not 0 <= validation <= n_train:
@@ -72,7 +79,13 @@ def load_cifar10(source: str | Path, validation: int = 5000) -> Splits:
 
 
 def normalize(images: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
-    """(images / 255 - MEAN) / STD by channel, as float32 or float64; uint8 (n, 3, h, w) images."""
+    """(images / 255 - MEAN) / STD by channel, as float32 or float64; uint8 (n, 3, h, w) images.
+
+    Examples:
+        >>> from proxquant_np.data import cifar10
+        >>> cifar10.normalize(np.zeros((1, 3, 2, 2), np.uint8)).shape
+        (1, 3, 2, 2)
+    """
     _check(images)
     if dtype not in (np.float32, np.float64, "float32", "float64"):
         raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
@@ -87,6 +100,12 @@ def augment(images: np.ndarray, rng: np.random.Generator | int, pad: int = 4) ->
 
     The usual augmentation (pad 4, random crop, random flip): offsets are uniform on the
     (2 pad + 1)^2 crops, mirroring has probability 1/2. uint8 (n, 3, h, w); a new array.
+
+    Examples:
+        >>> from proxquant_np.data import cifar10
+        >>> images = np.ones((5, 3, 32, 32), np.uint8)
+        >>> cifar10.augment(images, rng=0).shape
+        (5, 3, 32, 32)
     """
     _check(images)
     rng = np.random.default_rng(rng)

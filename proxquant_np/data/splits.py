@@ -8,14 +8,26 @@ import numpy as np
 
 
 class Split(NamedTuple):
-    """Inputs `x`, targets `y`, one example per entry of the first axis: `x, y = splits.train`."""
+    """Inputs `x`, targets `y`, one example per entry of the first axis: `x, y = splits.train`.
+
+    Examples:
+        >>> x, y = pq.data.Split(np.zeros((3, 2)), np.array([0, 1, 0]))
+        >>> x.shape, y.shape
+        ((3, 2), (3,))
+    """
 
     x: np.ndarray
     y: np.ndarray
 
 
 class Splits(NamedTuple):
-    """`train` fits the weights, `validation` chooses hyperparameters, `test` is read once, last."""
+    """`train` fits the weights, `validation` chooses hyperparameters, `test` is read once, last.
+
+    Examples:
+        >>> train, validation, test = pq.data.load_digits()
+        >>> len(train.y), len(validation.y), len(test.y)
+        (1077, 360, 360)
+    """
 
     train: Split
     validation: Split

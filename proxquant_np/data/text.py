@@ -27,6 +27,15 @@ class Vocabulary:
     """The numbers of tokens: 0 is `<unk>`, any token that has no number of its own, 1 is `<eos>`.
 
     `tokens` lists them all by number, `level` says what a token is.
+
+    Examples:
+        >>> vocabulary = pq.data.Vocabulary.of("hello", "character")
+        >>> vocabulary.tokens
+        ('<unk>', '<eos>', 'l', 'e', 'h', 'o')
+        >>> vocabulary.encode("hex")
+        array([4, 3, 0, 1])
+        >>> vocabulary.decode(vocabulary.encode("hole")).strip()
+        'hole'
     """
 
     def __init__(self, tokens: Sequence[str], level: str) -> None:
@@ -73,6 +82,11 @@ class Text(NamedTuple):
 
     `source` belongs into every result: the text's name, the SHA-256 of the text as UTF-8 with
     Unix line ends and, for the default text, the version of Python that it came with.
+
+    Examples:
+        >>> splits, vocabulary, source = pq.data.load_text()
+        >>> splits.train.x.dtype, vocabulary.level
+        (dtype('int64'), 'character')
     """
 
     splits: Splits
@@ -109,6 +123,11 @@ def load_text(
     Raises:
         FileNotFoundError: a file or folder that is not there.
         ValueError: a file that is not UTF-8, empty or too short, or an unknown level.
+
+    Examples:
+        >>> splits = pq.data.load_text(level="word", vocabulary_size=100).splits
+        >>> np.array_equal(splits.train.x[1:], splits.train.y[:-1]), int(splits.train.x.max())
+        (True, 99)
     """
     _check_level(level)
     if path is None:
@@ -145,6 +164,14 @@ def chunks(split: Split, batch_size: int, length: int) -> list[Split]:
 
     Raises:
         ValueError: sizes below 1, or fewer tokens than columns.
+
+    Examples:
+        >>> stream = pq.data.Split(np.arange(6), np.arange(1, 7))
+        >>> for x, y in pq.data.chunks(stream, batch_size=2, length=2):
+        ...     print(x.tolist(), y.tolist())
+        ...
+        [[0, 3], [1, 4]] [[1, 4], [2, 5]]
+        [[2, 5]] [[3, 6]]
     """
     if not all(isinstance(n, int | np.integer) for n in (batch_size, length)):
         raise TypeError(f"batch_size and length must be integers, got {batch_size!r}, {length!r}")

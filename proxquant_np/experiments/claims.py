@@ -77,7 +77,17 @@ def draw(records: Path) -> Iterator[Path]:
 
 
 def ledger(records: Path) -> str:
-    """CLAIMS.md, from the records in a folder; the figures it shows lie in the folder above."""
+    """CLAIMS.md, from the records in a folder; the figures it shows lie in the folder above.
+
+    Raises:
+        ValueError: a file that is not a whole record, or not named after its experiment.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from proxquant_np.experiments.claims import ledger
+        >>> print(ledger(Path("no records")).splitlines()[0])
+        # Claims
+    """
     found = read_records(records)
     counts: dict[str, Counter[str]] = {"paper": Counter(), "ours": Counter()}
     parts = []
@@ -137,9 +147,11 @@ def _described(chosen: Experiment, name: str, task: Mapping[str, Any]) -> str:
         f"Steps: {setting['full_precision_steps']:,} in full precision, {quantizing}"
         f"{setting['fine_tuning_steps']:,} to fine-tune, batches of {setting['batch_size']}."
     )
-    if source := task.get("text"):
-        python = f" of Python {source['python']}" if "python" in source else ""
-        text += f" Text: {source['name']}{python} (SHA-256 {source['sha256'][:12]})."
+    for kind in ("text", "images"):
+        if source := task.get(kind):
+            python = f" of Python {source['python']}" if "python" in source else ""
+            digest = source["sha256"][:12]
+            text += f" {kind.capitalize()}: {source['name']}{python} (SHA-256 {digest})."
     report = chosen.tasks[name].found()
     shared = any(method.shares for method in chosen.methods.values())
     if report is None:

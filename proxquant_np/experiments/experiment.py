@@ -40,6 +40,12 @@ class Claim:
 
     With `margin`, that `first` is at most that fraction larger: "on par". `source` is who claims
     it. `tasks` are those it is tested on, by default all of its experiment.
+
+    Examples:
+        >>> from proxquant_np.experiments.experiment import Claim
+        >>> errors = {"eager": {"error": [1.0, 2.0, 3.0]}, "lazy": {"error": [3.0, 4.0, 6.0]}}
+        >>> Claim("eager errs less", "eager", "lazy", "error").compare(errors).verdict
+        'supported'
     """
 
     text: str

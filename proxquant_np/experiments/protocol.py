@@ -236,7 +236,13 @@ def limited(splits: Splits, setting: Mapping[str, Any]) -> Splits:
 
 
 def experiment_named(name: str) -> Any:
-    """The Experiment that the module of this name defines."""
+    """The Experiment that the module of this name defines.
+
+    Examples:
+        >>> from proxquant_np.experiments.protocol import experiment_named
+        >>> experiment_named("binary_digits").title
+        'Binary weights on handwritten digits'
+    """
     return importlib.import_module(f"proxquant_np.experiments.{name}").EXPERIMENT
 
 

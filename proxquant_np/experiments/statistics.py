@@ -14,6 +14,11 @@ class Comparison(NamedTuple):
     `mean` and `std` are of the differences (std with n - 1), `low` and `high` the ends of their
     95% confidence interval (Student's t), `n` the number of pairs. `verdict` is 'supported' if the
     interval lies below zero, 'contradicted' if above, else 'inconclusive at this scale'.
+
+    Examples:
+        >>> from proxquant_np.experiments.statistics import compare
+        >>> compare([1.0, 2.0, 3.0], [3.0, 4.0, 6.0]).verdict
+        'supported'
     """
 
     mean: float
@@ -29,6 +34,12 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
 
     Raises:
         ValueError: lengths that differ, nothing to compare, or values that are not finite.
+
+    Examples:
+        >>> from proxquant_np.experiments.statistics import compare
+        >>> found = compare([1.0, 2.0, 4.0], [2.0, 4.0, 5.0])
+        >>> found.verdict, round(found.mean, 4), round(found.low, 4), round(found.high, 4)
+        ('inconclusive at this scale', -1.3333, -2.7676, 0.1009)
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
@@ -57,6 +68,12 @@ def detectable(found: Comparison) -> float:
 
     (t_{0.975} + t_{0.8}) std / sqrt(n), Student's t with n - 1 degrees of freedom; infinite for one
     pair. What is smaller than this cannot be expected to be found, whether it is there or not.
+
+    Examples:
+        >>> from proxquant_np.experiments.statistics import compare, detectable
+        >>> few, more = compare([1.0, 2.0], [2.0, 5.0]), compare([1.0, 2.0] * 5, [2.0, 5.0] * 5)
+        >>> detectable(few) > detectable(more)
+        True
     """
     if found.n == 1:
         return np.inf

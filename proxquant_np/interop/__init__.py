@@ -19,7 +19,12 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def require(module: str) -> ModuleType:
-    """Import a module of the extra `interop`; ModuleNotFoundError that says how to get it."""
+    """Import a module of the extra `interop`; ModuleNotFoundError that says how to get it.
+
+    Examples:
+        >>> pq.interop.require("json").__name__
+        'json'
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -33,6 +33,13 @@ def export(model: nn.Module, path: str | os.PathLike, input_shape: Sequence[int]
         ValueError: an input shape that does not fit the network.
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: onnx is not installed (extra `interop`).
+
+    Examples:
+        >>> model = pq.nn.Sequential(pq.nn.Linear(3, 2), pq.nn.ReLU()).eval()
+        >>> pq.interop.onnx.export(model, "net.onnx", input_shape=(3,))
+        >>> import onnx
+        >>> [node.op_type for node in onnx.load("net.onnx").graph.node]
+        ['MatMul', 'Add', 'Relu', 'Identity']
     """
     graph = _Graph()
     dtype = next(iter(model.parameters())).dtype

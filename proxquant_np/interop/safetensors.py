@@ -27,6 +27,13 @@ def load(model: Module, path: str | os.PathLike, strict: bool = True) -> None:
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
         ValueError: not a safetensors file, or truncated. KeyError and others as
             `Module.load_state_dict`; then nothing is changed.
+
+    Examples:
+        >>> a, b = pq.nn.Linear(3, 2, rng=0), pq.nn.Linear(3, 2, rng=1)
+        >>> pq.interop.safetensors.save(a, "linear.safetensors")
+        >>> pq.interop.safetensors.load(b, "linear.safetensors")
+        >>> np.array_equal(a.weight.data, b.weight.data)
+        True
     """
     content = Path(path).read_bytes()
     deserialize = require("safetensors").deserialize
@@ -46,6 +53,12 @@ def save(model: Module, path: str | os.PathLike) -> None:
     Raises:
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
+
+    Examples:
+        >>> pq.interop.safetensors.save(pq.nn.Linear(3, 2), "linear.safetensors")
+        >>> import safetensors.numpy
+        >>> sorted(safetensors.numpy.load_file("linear.safetensors"))
+        ['bias', 'weight']
     """
     content = require("safetensors.numpy").save(model.state_dict())
     with written_whole(path) as file:

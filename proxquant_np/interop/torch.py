@@ -23,6 +23,13 @@ def from_torch(model: Module, state: Mapping[str, Any], strict: bool = True) -> 
     Raises:
         TypeError: a value that is not a torch tensor.
         KeyError, ValueError: as `Module.load_state_dict`.
+
+    Examples:
+        >>> import torch
+        >>> theirs, ours = torch.nn.Linear(3, 2), pq.nn.Linear(3, 2)
+        >>> pq.interop.torch.from_torch(ours, theirs.state_dict())
+        >>> np.array_equal(ours.weight.data, theirs.weight.detach().numpy())
+        True
     """
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
@@ -34,5 +41,12 @@ def from_torch(model: Module, state: Mapping[str, Any], strict: bool = True) -> 
 
 
 def to_torch(model: Module) -> dict[str, torch.Tensor]:
-    """The model's state_dict as torch tensors on the CPU, which share no memory with it."""
+    """The model's state_dict as torch tensors on the CPU, which share no memory with it.
+
+    Examples:
+        >>> import torch
+        >>> theirs, ours = torch.nn.Linear(3, 2), pq.nn.Linear(3, 2)
+        >>> theirs.load_state_dict(pq.interop.torch.to_torch(ours))
+        <All keys matched successfully>
+    """
     return {name: torch.from_numpy(value) for name, value in model.state_dict().items()}

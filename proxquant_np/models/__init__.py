@@ -16,7 +16,12 @@ _MODELS = {model.__name__: model for model in (MLP, SmallCNN, ResNet, LSTMLangua
 
 
 def describe(model: Module) -> dict[str, Any] | None:
-    """{"name", "arguments"} of one of these networks, as JSON can hold it; None of any other."""
+    """{"name", "arguments"} of one of these networks, as JSON can hold it; None of any other.
+
+    Examples:
+        >>> pq.models.describe(pq.models.MLP((4, 8, 2)))
+        {'name': 'MLP', 'arguments': {'sizes': [4, 8, 2], 'batch_norm': True, 'dtype': 'float32'}}
+    """
     name = type(model).__name__
     return {"name": name, "arguments": model.arguments} if type(model) in _MODELS.values() else None
 
@@ -27,6 +32,11 @@ def build(description: Mapping[str, Any]) -> Module:
     Raises:
         ValueError: a name that is none of these, arguments that its constructor refuses, or
             something else altogether.
+
+    Examples:
+        >>> model = pq.models.build({"name": "MLP", "arguments": {"sizes": [4, 8, 2]}})
+        >>> model(pq.Tensor(np.ones((5, 4), np.float32))).shape
+        (5, 2)
     """
     try:
         return _MODELS[description["name"]](**description["arguments"])

@@ -24,6 +24,11 @@ class SmallCNN(Module):
 
     Channels are width, 2 width, 2 width. Images may have any size from 4x4 on; the defaults are
     for the digits, 1x8x8. Convolutions start He-normal.
+
+    Examples:
+        >>> model = pq.models.SmallCNN(in_channels=1, num_classes=10)
+        >>> model(pq.Tensor(np.ones((2, 1, 8, 8), np.float32))).shape
+        (2, 10)
     """
 
     def __init__(

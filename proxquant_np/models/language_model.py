@@ -19,6 +19,12 @@ class LSTMLanguageModel(Module):
     recurrence (Zaremba et al. 2014). Embedding and decoder start uniform on [-0.1, 0.1], the
     decoder's bias at 0. With `tie_weights` they share one weight (Press and Wolf 2017), which
     needs embedding_size = hidden_size.
+
+    Examples:
+        >>> model = pq.models.LSTMLanguageModel(100, embedding_size=8, hidden_size=16)
+        >>> logits, state = model(np.zeros((5, 2), int))
+        >>> logits.shape
+        (5, 2, 100)
     """
 
     def __init__(

@@ -18,6 +18,13 @@ class MLP(Module):
 
     The default is the digits network. With batch norm, which has a bias of its own, the hidden
     linear layers have none. Weights start He-normal.
+
+    Examples:
+        >>> model = pq.models.MLP(sizes=(64, 32, 10), rng=0)
+        >>> model(pq.Tensor(np.ones((5, 64), np.float32))).shape
+        (5, 10)
+        >>> [path for path, _ in model.named_parameters()]
+        ['layers.0.weight', 'layers.1.weight', 'layers.1.bias', 'layers.3.weight', 'layers.3.bias']
     """
 
     def __init__(

@@ -56,6 +56,13 @@ class ResNet(Module):
     channels, the image halved on entering the second and the third; mean over the image; linear.
 
     ResNet(20) has 272,474 parameters. Names are those of the usual PyTorch implementations.
+
+    Examples:
+        >>> model = pq.models.ResNet(depth=20)
+        >>> sum(p.size for p in model.parameters())
+        272474
+        >>> model.eval()(pq.Tensor(np.ones((1, 3, 32, 32), np.float32))).shape
+        (1, 10)
     """
 
     def __init__(

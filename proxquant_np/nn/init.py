@@ -23,21 +23,39 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 def uniform(
     shape: tuple[int, ...], bound: float, rng: np.random.Generator, dtype: type = np.float32
 ) -> np.ndarray:
-    """Uniform on [-bound, bound]."""
+    """Uniform on [-bound, bound].
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> bool((np.abs(pq.nn.init.uniform((100,), 0.5, rng)) <= 0.5).all())
+        True
+    """
     return rng.uniform(-bound, bound, shape).astype(dtype)
 
 
 def fan_in_uniform(
     shape: tuple[int, ...], rng: np.random.Generator, dtype: type = np.float32
 ) -> np.ndarray:
-    """Uniform with bound 1/sqrt(fan_in), as PyTorch's linear and convolution layers start."""
+    """Uniform with bound 1/sqrt(fan_in), as PyTorch's linear and convolution layers start.
+
+    Examples:
+        >>> w = pq.nn.init.fan_in_uniform((8, 4), np.random.default_rng(0))
+        >>> w.dtype, bool((np.abs(w) <= 0.5).all())
+        (dtype('float32'), True)
+    """
     return uniform(shape, 1 / math.sqrt(_fans(shape)[0]), rng, dtype)
 
 
 def he_normal(
     shape: tuple[int, ...], rng: np.random.Generator, dtype: type = np.float32
 ) -> np.ndarray:
-    """Normal with variance 2 / fan_in, which keeps a ReLU network's variance. He et al. 2015."""
+    """Normal with variance 2 / fan_in, which keeps a ReLU network's variance. He et al. 2015.
+
+    Examples:
+        >>> w = pq.nn.init.he_normal((1000, 200), np.random.default_rng(0), np.float64)
+        >>> round(float(w.var()), 3)
+        0.01
+    """
     deviation = math.sqrt(2 / _fans(shape)[0])
     return (rng.normal(size=shape) * deviation).astype(dtype)
 
@@ -45,5 +63,11 @@ def he_normal(
 def glorot_uniform(
     shape: tuple[int, ...], rng: np.random.Generator, dtype: type = np.float32
 ) -> np.ndarray:
-    """Uniform with variance 2 / (fan_in + fan_out). Glorot and Bengio 2010."""
+    """Uniform with variance 2 / (fan_in + fan_out). Glorot and Bengio 2010.
+
+    Examples:
+        >>> w = pq.nn.init.glorot_uniform((1000, 1000), np.random.default_rng(0), np.float64)
+        >>> round(float(w.var()), 4)
+        0.001
+    """
     return uniform(shape, math.sqrt(6 / sum(_fans(shape))), rng, dtype)

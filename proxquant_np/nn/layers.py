@@ -20,7 +20,13 @@ from proxquant_np.nn.module import Module, Parameter, check_counts
 
 
 class Linear(Module):
-    """y = x @ weight^T + bias; x (..., in_features), weight (out_features, in_features)."""
+    """y = x @ weight^T + bias; x (..., in_features), weight (out_features, in_features).
+
+    Examples:
+        >>> layer = pq.nn.Linear(3, 2, rng=0)
+        >>> layer(pq.Tensor(np.ones((5, 3), np.float32))).shape, layer.weight.shape
+        ((5, 2), (2, 3))
+    """
 
     quantizable = ("weight",)
 
@@ -49,6 +55,13 @@ class BatchNorm1d(Module):
     """Batch normalization of (n, features) inputs; see `F.batch_norm`.
 
     `momentum=None` makes the running statistics the plain average over the batches seen.
+
+    Examples:
+        >>> norm = pq.nn.BatchNorm1d(1, eps=0.0, dtype=np.float64)
+        >>> norm(pq.Tensor([[1.0], [3.0]])).numpy().ravel()
+        array([-1.,  1.])
+        >>> norm.running_mean, norm.running_var
+        (array([0.2]), array([1.1]))
     """
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -108,6 +121,11 @@ class BatchNorm2d(BatchNorm1d):
 
     With `relu` it is followed by max(., 0), and `forward` can add a residual before that: three
     layers in one visit to memory.
+
+    Examples:
+        >>> norm = pq.nn.BatchNorm2d(3)
+        >>> norm(pq.Tensor(np.zeros((2, 3, 4, 4), np.float32))).shape
+        (2, 3, 4, 4)
     """
 
     _ndims = (4,)
@@ -129,6 +147,11 @@ class Conv2d(Module):
     """Convolution of (n, in_channels, h, w) images; see `F.conv2d`.
 
     The weight is (out_channels, in_channels / groups, kh, kw).
+
+    Examples:
+        >>> layer = pq.nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1)
+        >>> layer(pq.Tensor(np.zeros((1, 3, 32, 32), np.float32))).shape, layer.weight.shape
+        ((1, 8, 16, 16), (8, 3, 3, 3))
     """
 
     quantizable = ("weight",)
@@ -172,7 +195,12 @@ class Conv2d(Module):
 
 
 class MaxPool2d(Module):
-    """The largest value in every window; see `F.max_pool2d`."""
+    """The largest value in every window; see `F.max_pool2d`.
+
+    Examples:
+        >>> pq.nn.MaxPool2d(2)(pq.Tensor([[[1.0, 2.0], [3.0, 4.0]]])).item()
+        4.0
+    """
 
     def __init__(
         self,
@@ -189,7 +217,12 @@ class MaxPool2d(Module):
 
 
 class AvgPool2d(Module):
-    """The mean of every window; see `F.avg_pool2d`."""
+    """The mean of every window; see `F.avg_pool2d`.
+
+    Examples:
+        >>> pq.nn.AvgPool2d(2)(pq.Tensor([[[1.0, 2.0], [3.0, 4.0]]])).item()
+        2.5
+    """
 
     def __init__(
         self,
@@ -205,7 +238,12 @@ class AvgPool2d(Module):
 
 
 class GlobalAvgPool2d(Module):
-    """The mean of every image, channel by channel: (n, c, h, w) to (n, c)."""
+    """The mean of every image, channel by channel: (n, c, h, w) to (n, c).
+
+    Examples:
+        >>> pq.nn.GlobalAvgPool2d()(pq.Tensor(np.ones((2, 3, 4, 4)))).shape
+        (2, 3)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the function."""
@@ -213,7 +251,15 @@ class GlobalAvgPool2d(Module):
 
 
 class Dropout(Module):
-    """Zero each entry with probability p in training and scale the rest by 1 / (1 - p)."""
+    """Zero each entry with probability p in training and scale the rest by 1 / (1 - p).
+
+    Examples:
+        >>> layer = pq.nn.Dropout(0.5, rng=0)
+        >>> np.unique(layer(pq.Tensor(np.ones(100))).numpy())
+        array([0., 2.])
+        >>> layer.eval()(pq.Tensor([1.0, 2.0])).numpy()
+        array([1., 2.])
+    """
 
     def __init__(self, p: float = 0.5, *, rng: init.Rng = 0) -> None:
         self.p = p
@@ -225,7 +271,12 @@ class Dropout(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Examples:
+        >>> pq.nn.ReLU()(pq.Tensor([-1.0, 2.0])).numpy()
+        array([0., 2.])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the function."""
@@ -233,7 +284,12 @@ class ReLU(Module):
 
 
 class Tanh(Module):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    Examples:
+        >>> pq.nn.Tanh()(pq.Tensor([0.0, np.inf])).numpy()
+        array([0., 1.])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the function."""
@@ -241,7 +297,12 @@ class Tanh(Module):
 
 
 class Flatten(Module):
-    """(n, ...) to (n, product of the rest)."""
+    """(n, ...) to (n, product of the rest).
+
+    Examples:
+        >>> pq.nn.Flatten()(pq.Tensor(np.ones((2, 3, 4, 4)))).shape
+        (2, 48)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Reshape."""
@@ -249,7 +310,15 @@ class Flatten(Module):
 
 
 class Sequential(Module):
-    """Layers applied one after the other, named "0", "1", ..."""
+    """Layers applied one after the other, named "0", "1", ...
+
+    Examples:
+        >>> net = pq.nn.Sequential(pq.nn.Linear(4, 8), pq.nn.ReLU(), pq.nn.Linear(8, 2))
+        >>> net(pq.Tensor(np.ones((5, 4), np.float32))).shape
+        (5, 2)
+        >>> list(net.state_dict())
+        ['0.weight', '0.bias', '2.weight', '2.bias']
+    """
 
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
@@ -281,6 +350,12 @@ def recalibrate_batch_norm(model: Module, batches: Iterable[Any]) -> None:
 
     Raises:
         ValueError: no batch.
+
+    Examples:
+        >>> norm = pq.nn.BatchNorm1d(1, dtype=np.float64)
+        >>> pq.recalibrate_batch_norm(norm, [np.array([[1.0], [3.0]]), np.array([[5.0], [7.0]])])
+        >>> norm.running_mean
+        array([4.])
     """
     trial = copy.deepcopy(model).eval()
     norms, trials = (

@@ -21,7 +21,12 @@ def check_counts(**counts: int) -> None:
 
 
 class Parameter(Tensor):
-    """A tensor that an optimizer trains: a leaf over its own C-contiguous copy of the data."""
+    """A tensor that an optimizer trains: a leaf over its own C-contiguous copy of the data.
+
+    Examples:
+        >>> pq.nn.Parameter([1.0, 2.0])
+        Tensor([1., 2.], dtype=float64, requires_grad=True)
+    """
 
     __slots__ = ()
 
@@ -37,6 +42,18 @@ class Module:
     modules is not looked into: use `Sequential`, or one attribute for each. `buffers` names
     the attributes that are arrays of state which no optimizer trains (running statistics);
     `quantizable` those of its parameters that quantized training quantizes.
+
+    Examples:
+        >>> class Scale(pq.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.factor = pq.nn.Parameter([2.0])
+        ...     def forward(self, x):
+        ...         return self.factor * x
+        ...
+        >>> scale = Scale()
+        >>> scale(np.array([3.0])).numpy(), dict(scale.named_parameters())
+        (array([6.]), {'factor': Tensor([2.], dtype=float64, requires_grad=True)})
     """
 
     training = True
@@ -51,7 +68,13 @@ class Module:
         return self.forward(*inputs)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each with its path."""
+        """This module and all below it, each with its path.
+
+        Examples:
+            >>> net = pq.nn.Sequential(pq.nn.Linear(2, 3), pq.nn.ReLU())
+            >>> [(path, type(module).__name__) for path, module in net.named_modules()]
+            [('', 'Sequential'), ('0', 'Linear'), ('1', 'ReLU')]
+        """
         yield prefix, self
         for name, value in vars(self).items():
             if isinstance(value, Module):
@@ -65,7 +88,13 @@ class Module:
                     yield f"{prefix}.{name}" if prefix else name, module, name
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every parameter once, with its (first) path."""
+        """Every parameter once, with its (first) path.
+
+        Examples:
+            >>> net = pq.nn.Sequential(pq.nn.Linear(2, 3), pq.nn.ReLU())
+            >>> [(path, p.shape) for path, p in net.named_parameters()]
+            [('0.weight', (3, 2)), ('0.bias', (3,))]
+        """
         seen = set()
         for path, module, name in self._named():
             value = getattr(module, name)
@@ -78,7 +107,12 @@ class Module:
         return (p for _, p in self.named_parameters())
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers, by path."""
+        """Copies of all parameters and buffers, by path.
+
+        Examples:
+            >>> sorted(pq.nn.BatchNorm1d(3).state_dict())
+            ['bias', 'num_batches_tracked', 'running_mean', 'running_var', 'weight']
+        """
         return {path: _array(getattr(module, name)).copy() for path, module, name in self._named()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
@@ -90,6 +124,12 @@ class Module:
             KeyError: with `strict`, a path that is missing or unknown.
             ValueError: an array of the wrong shape, or with NaN or infinite entries.
             TypeError: values of another kind (integers where floats are kept will do).
+
+        Examples:
+            >>> a, b = pq.nn.Linear(2, 3, rng=0), pq.nn.Linear(2, 3, rng=1)
+            >>> b.load_state_dict(a.state_dict())
+            >>> np.array_equal(a.weight.data, b.weight.data)
+            True
         """
         own = {path: _array(getattr(module, name)) for path, module, name in self._named()}
         for path, value in check_state(self, state, own, strict).items():
@@ -102,7 +142,13 @@ class Module:
         return self
 
     def eval(self) -> Module:
-        """Set evaluation mode here and below."""
+        """Set evaluation mode here and below.
+
+        Examples:
+            >>> net = pq.nn.Sequential(pq.nn.Dropout(0.5))
+            >>> net.eval().training, net(pq.Tensor([1.0, 1.0])).numpy()
+            (False, array([1., 1.]))
+        """
         return self.train(False)
 
     def zero_grad(self) -> None:
@@ -159,6 +205,13 @@ def quantizable_parameters(
     leaves out those of the first such layer, `last=False` those of the last, which many papers
     keep in full precision. A parameter shared by two layers is listed once, and is left out with
     either.
+
+    Examples:
+        >>> model = pq.models.MLP((64, 32, 10))
+        >>> list(pq.quantizable_parameters(model))
+        ['layers.0.weight', 'layers.3.weight']
+        >>> list(pq.quantizable_parameters(model, last=False))
+        ['layers.0.weight']
     """
     layers = [(prefix, module) for prefix, module in model.named_modules() if module.quantizable]
     excluded = ([] if first else layers[:1]) + ([] if last else layers[-1:])

@@ -17,7 +17,13 @@ State = tuple[Tensor, Tensor]
 
 
 class Embedding(Module):
-    """Integers 0..num_embeddings-1 to the rows of weight (num_embeddings, embedding_dim)."""
+    """Integers 0..num_embeddings-1 to the rows of weight (num_embeddings, embedding_dim).
+
+    Examples:
+        >>> layer = pq.nn.Embedding(10, 4)
+        >>> layer(np.array([[1, 2, 3]])).shape
+        (1, 3, 4)
+    """
 
     quantizable = ("weight",)
 
@@ -43,6 +49,12 @@ class LSTMCell(Module):
 
     weight_ih (4 hidden_size, input_size), weight_hh (4 hidden_size, hidden_size), bias_ih and
     bias_hh (4 hidden_size,); their four blocks of rows are the gates i, f, g, o.
+
+    Examples:
+        >>> cell = pq.nn.LSTMCell(3, 4, dtype=np.float64)
+        >>> h, c = cell(pq.Tensor(np.ones((2, 3))))
+        >>> h.shape, c.shape
+        ((2, 4), (2, 4))
     """
 
     quantizable = ("weight_ih", "weight_hh")
@@ -92,6 +104,14 @@ class LSTM(Module):
 
     Layer k has weight_ih_lk, weight_hh_lk, bias_ih_lk and bias_hh_lk, each as in `LSTMCell`.
     Dropout applies between layers, in training.
+
+    Examples:
+        >>> lstm = pq.nn.LSTM(3, 4, num_layers=2, dtype=np.float64)
+        >>> y, (h, c) = lstm(pq.Tensor(np.ones((5, 2, 3))))
+        >>> y.shape, h.shape
+        ((5, 2, 4), (2, 2, 4))
+        >>> np.array_equal(y.data[-1], h.data[-1])
+        True
     """
 
     def __init__(

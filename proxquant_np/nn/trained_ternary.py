@@ -23,6 +23,12 @@ def trained_ternary(weight: Tensor, pos: Tensor, neg: Tensor, threshold: float =
     gradient straight through, so that w_i gets pos g_i, neg g_i or, at 0, g_i itself.
 
     weight: any shape; pos and neg: scalars. Source: Zhu et al. 2017, trained ternary quantization.
+
+    Examples:
+        >>> w = pq.Tensor([-0.8, 0.01, 0.5], requires_grad=True)
+        >>> pos, neg = pq.Tensor(2.0), pq.Tensor(3.0)
+        >>> pq.nn.trained_ternary(w, pos, neg).numpy()
+        array([-3.,  0.,  2.])
     """
     codes = F.straight_through(weight, lambda w: _codes(w, threshold))
     b = codes.data
@@ -35,6 +41,11 @@ class TrainedTernaryLinear(Linear):
     At first pos and neg are the means of the magnitudes that have their codes, which fits best.
     Then everything is trained by a plain optimizer: the layer quantizes its weight itself, so that
     none of it is among the `quantizable_parameters`. Nothing keeps a level from changing sign.
+
+    Examples:
+        >>> layer = pq.nn.TrainedTernaryLinear(pq.nn.Linear(8, 4, rng=0), threshold=0.5)
+        >>> np.unique(layer.ternary().numpy()).size
+        3
     """
 
     quantizable = ()

@@ -18,6 +18,14 @@ class Adam(Optimizer):
         w <- w - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).
 
     Kingma and Ba 2015; weight decay in the gradient, as PyTorch's Adam.
+
+    Examples:
+        >>> w = pq.nn.Parameter([1.0, -2.0])
+        >>> adam = pq.optim.Adam([w], lr=0.25)
+        >>> (1000 * w).sum().backward()
+        >>> adam.step()
+        >>> w.data.round(4)
+        array([ 0.75, -2.25])
     """
 
     beta1, beta2 = Number(below=1.0), Number(below=1.0)

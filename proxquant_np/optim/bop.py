@@ -20,6 +20,14 @@ class Bop(QuantizedOptimizer):
     The base steps what else it holds, but not `params`, which are projected at construction. It is
     neither of the table's rows: there is no point that moves, only evidence against each sign.
     Source: Helwegen et al. 2019, Latent weights do not exist; tau and gamma there.
+
+    Examples:
+        >>> w = pq.nn.Parameter([0.25, -0.5])
+        >>> bop = pq.optim.Bop(pq.optim.SGD([w], lr=0.5), [w], threshold=0.1, adaptivity=0.5)
+        >>> w.sum().backward()
+        >>> bop.step()
+        >>> w.data
+        array([-1., -1.])
     """
 
     threshold, adaptivity = Number(), Number(below=1.0)

@@ -16,6 +16,14 @@ def clip_grad_norm(params: Params, max_norm: float) -> float:
 
     Raises:
         ValueError: max_norm < 0 or NaN, or a norm that is NaN or infinite.
+
+    Examples:
+        >>> w = pq.nn.Parameter([1.0, 1.0])
+        >>> (w * np.array([3.0, 4.0])).sum().backward()
+        >>> pq.optim.clip_grad_norm([w], max_norm=1.0)
+        5.0
+        >>> w.grad
+        array([0.6, 0.8])
     """
     check_number("max_norm", max_norm)
     grads = [p.grad for p in as_parameters(params) if p.grad is not None]

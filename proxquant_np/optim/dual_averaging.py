@@ -25,6 +25,16 @@ class DualAveraging(QuantizedOptimizer):
     else changes after construction (say, a model's load_state_dict) would be overwritten by the
     image of z. So `step` refuses them, with a ValueError and before anything changes. Load weights
     before constructing the optimizer; when resuming, load the model's state, then the optimizer's.
+
+    Examples:
+        >>> w = pq.nn.Parameter([0.25, -0.5])
+        >>> lazy = pq.optim.DualAveraging(pq.optim.SGD([w], lr=0.5), [w], pq.prox.BinaryL1())
+        >>> w.data, lazy.latent
+        (array([ 1., -1.]), [array([ 0.25, -0.5 ])])
+        >>> w.sum().backward()
+        >>> lazy.step()
+        >>> w.data, lazy.latent
+        (array([-1., -1.]), [array([-0.25, -1.  ])])
     """
 
     def __init__(

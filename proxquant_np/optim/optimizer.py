@@ -85,6 +85,17 @@ class Optimizer:
     Hyperparameters such as `lr` may be changed between steps. A parameter without a gradient
     (never reached) or frozen (requires_grad False, whatever its gradient) does not move, and its
     state does not either, so momentum cannot move it.
+
+    Examples:
+        >>> class SignDescent(pq.optim.Optimizer):
+        ...     def update(self, w, g, state, t, scratch):
+        ...         w -= self.lr * pq.prox.sign_pm(g)
+        ...
+        >>> w = pq.nn.Parameter([1.0, 1.0])
+        >>> (w * np.array([30.0, -4.0])).sum().backward()
+        >>> SignDescent([w], lr=0.25).step()
+        >>> w.data
+        array([0.75, 1.25])
     """
 
     lr = Number()
@@ -183,7 +194,14 @@ class Optimizer:
             p.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Hyperparameters, steps taken and state, as a flat dict of numbers and array copies."""
+        """Hyperparameters, steps taken and state, as a flat dict of numbers and array copies.
+
+        Examples:
+            >>> w = pq.nn.Parameter([1.0])
+            >>> sgd = pq.optim.SGD([w], lr=0.5)
+            >>> sorted(sgd.state_dict())
+            ['lr', 'momentum', 'nesterov', 'steps', 'weight_decay']
+        """
         state: dict[str, Any] = {name: getattr(self, name) for name in self.hyperparameters}
         state["steps"] = self._steps.copy()
         for name, flat in zip(self.slots, self._state, strict=True):
@@ -230,6 +248,13 @@ class QuantizedOptimizer:
     `step` refuses NaN and infinite gradients (ValueError), and a bad lambda_t, before anything
     changes. What it cannot foresee is a move that overflows: the regularizer then refuses the
     weights after the base has taken its step.
+
+    Examples:
+        >>> w = pq.nn.Parameter([0.25])
+        >>> sgd = pq.optim.SGD([w], lr=0.5)
+        >>> eager = pq.optim.ProxGradient(sgd, [w], pq.prox.BinaryL1(), pq.prox.Constant(3.0))
+        >>> isinstance(eager, pq.optim.QuantizedOptimizer), eager.lr, eager.strength
+        (True, 0.5, 1.5)
     """
 
     def __init__(
@@ -327,6 +352,12 @@ def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
 
     requires_grad becomes False and the gradient None, so no optimizer moves them again, whatever
     momentum it carries. If one of them cannot be projected (ValueError), none is changed.
+
+    Examples:
+        >>> w = pq.nn.Parameter([0.25, -0.5])
+        >>> pq.quantize_and_freeze([w], pq.prox.BinaryL1())
+        >>> w
+        Tensor([ 1., -1.], dtype=float64)
     """
     params = as_parameters(params)
     _check_regularizer(regularizer)

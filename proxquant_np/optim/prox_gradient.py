@@ -12,6 +12,20 @@ class ProxGradient(QuantizedOptimizer):
     in place. With a W-shaped R and lambda_t = rate * t this is ProxQuant (Bai, Wang, Liberty 2019,
     Algorithm 1). With `homotopy=None` the map is the projection: projected gradient, which stalls,
     since a small step never flips a sign.
+
+    Examples:
+        >>> w = pq.nn.Parameter([0.25, -0.5])
+        >>> R, homotopy = pq.prox.BinaryL1(), pq.prox.Linear(1.0)
+        >>> eager = pq.optim.ProxGradient(pq.optim.SGD([w], lr=0.5), [w], R, homotopy)
+        >>> for t in range(3):
+        ...     eager.zero_grad()
+        ...     w.sum().backward()
+        ...     eager.step()
+        ...     print(w.data)
+        ...
+        [-0.25 -1.  ]
+        [-1. -1.]
+        [-1. -1.]
     """
 
     def step(self) -> None:

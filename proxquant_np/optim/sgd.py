@@ -15,6 +15,14 @@ class SGD(Optimizer):
         d  = g + momentum * m  (Nesterov)   or   m.
 
     As PyTorch's. Sutskever et al. 2013.
+
+    Examples:
+        >>> w = pq.nn.Parameter([1.0])
+        >>> sgd = pq.optim.SGD([w], lr=0.5)
+        >>> (w * w).sum().backward()
+        >>> sgd.step()
+        >>> w.data
+        array([0.])
     """
 
     momentum = Number(below=1.0)

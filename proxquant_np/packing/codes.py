@@ -21,6 +21,14 @@ class Codes:
     uint8; the codes in C order, `bits` each, the highest bit first, the last byte filled with
     zeros. axis, block: what one set of levels belongs to, an index along an axis, or a run of so
     many entries in C order; both None if there is one set.
+
+    Examples:
+        >>> from proxquant_np.packing import Codes
+        >>> codes = Codes.of(np.array([-2.0, 0.1, 0.9, 1.1]), pq.prox.TernaryL2())
+        >>> codes.bits, codes.levels, codes.codes()
+        (2, array([[-2.,  0.,  1.]]), array([0, 1, 2, 2], dtype=uint16))
+        >>> codes.array()
+        array([-2.,  0.,  1.,  1.])
     """
 
     shape: tuple[int, ...]

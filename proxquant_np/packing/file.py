@@ -56,7 +56,18 @@ _ARRAY, _LENGTH = "packed", 4
 
 
 class PackedError(ValueError):
-    """A file that is not a whole packed network, of a version and of a model that can be read."""
+    """A file that is not a whole packed network, of a version and of a model that can be read.
+
+    Examples:
+        >>> with open("net.npz", "wb") as file:
+        ...     size = file.write(b"not a network")
+        ...
+        >>> try:
+        ...     pq.load_packed("net.npz")
+        ... except pq.packing.PackedError:
+        ...     print("refused")
+        refused
+    """
 
 
 class Packed(NamedTuple):
@@ -87,6 +98,13 @@ def pack(
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
         ValueError, TypeError: weights or a regularizer that make no sense, `params` that are not
             the model's. In each case `path` is as it was before.
+
+    Examples:
+        >>> model = pq.models.MLP((64, 32, 10), rng=0)
+        >>> pq.pack(model, pq.prox.BinaryL1(), "net.npz")
+        >>> deployed = pq.load_packed("net.npz")
+        >>> np.unique(dict(deployed.named_parameters())["layers.0.weight"].data)
+        array([-1.,  1.], dtype=float32)
     """
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {type(model).__name__}")
@@ -127,6 +145,18 @@ def pack_checkpoint(
     Raises:
         CheckpointError: the checkpoint is damaged.
         ValueError: it lacks one of these. OSError and others as `pack`.
+
+    Examples:
+        >>> digits = pq.data.load_digits()
+        >>> model = pq.models.MLP((64, 32, 10), rng=0)
+        >>> weights = pq.quantizable_parameters(model)
+        >>> adam = pq.optim.Adam(model.parameters())
+        >>> lazy = pq.optim.DualAveraging(adam, weights, pq.prox.BinaryL1())
+        >>> options = dict(steps=2, batch_size=8, progress=False)
+        >>> history = pq.training.fit(model, lazy, digits.train, checkpoint="run.npz", **options)
+        >>> pq.packing.pack_checkpoint("run.npz", "net.npz")
+        >>> [layer.bits for layer in pq.packing.inspect("net.npz")][:2]
+        [1, 0]
     """
     if Path(path).exists() and Path(path).samefile(checkpoint):
         raise ValueError(f"{path} is the checkpoint itself: choose another file to write")
@@ -163,6 +193,10 @@ def parse_regularizer(text: str) -> Regularizer:
 
     Raises:
         ValueError: anything else.
+
+    Examples:
+        >>> pq.packing.parse_regularizer("MultiBitL2(n_bits=2, axis=0)")
+        MultiBitL2(axis=0, n_bits=2)
     """
 
     def built(node: ast.expr) -> Any:
@@ -203,6 +237,15 @@ def load_packed(
         PackedError: not a packed file, truncated, corrupted, of another schema, or of another
             network than `model`.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
+
+    Examples:
+        >>> model = pq.models.MLP((64, 32, 10), rng=0)
+        >>> pq.pack(model, pq.prox.BinaryL1(), "net.npz")
+        >>> small = pq.load_packed("net.npz", unpack=False)
+        >>> small(pq.Tensor(np.ones((5, 64), np.float32))).shape
+        (5, 10)
+        >>> type(small.layers[0]).__name__
+        'PackedLinear'
     """
     packed = read_packed(path)
     if model is None and packed.model is None:
@@ -266,7 +309,14 @@ def read_packed(path: str | os.PathLike) -> Packed:
 
 
 class Layer(NamedTuple):
-    """A line of `inspect`: an array of the file. If it is not coded, bits and entropy are 0."""
+    """A line of `inspect`: an array of the file. If it is not coded, bits and entropy are 0.
+
+    Examples:
+        >>> pq.pack(pq.nn.Sequential(pq.nn.Linear(64, 8)), pq.prox.BinaryL1(), "net.npz")
+        >>> layer = pq.packing.inspect("net.npz")[0]
+        >>> layer.name, layer.shape, layer.bits, layer.nbytes
+        ('0.weight', (8, 64), 1, 68)
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -281,7 +331,13 @@ class Layer(NamedTuple):
 
 
 def inspect(path: str | os.PathLike) -> list[Layer]:
-    """What a packed file holds, array by array; errors as for `load_packed`."""
+    """What a packed file holds, array by array; errors as for `load_packed`.
+
+    Examples:
+        >>> pq.pack(pq.nn.Sequential(pq.nn.Linear(64, 8)), pq.prox.TernaryL2(), "net.npz")
+        >>> [(layer.name, layer.bits) for layer in pq.packing.inspect("net.npz")]
+        [('0.weight', 2), ('0.bias', 0)]
+    """
     layers = []
     for name, entry in read_packed(path).entries.items():
         if isinstance(entry, np.ndarray):
@@ -298,7 +354,13 @@ def inspect(path: str | os.PathLike) -> list[Layer]:
 
 
 def table(path: str | os.PathLike) -> str:
-    """`inspect` as text, with the sums and the size of the file."""
+    """`inspect` as text, with the sums and the size of the file.
+
+    Examples:
+        >>> pq.pack(pq.nn.Sequential(pq.nn.Linear(64, 8)), pq.prox.BinaryL1(), "net.npz")
+        >>> print(pq.packing.table("net.npz").splitlines()[0])
+        a network of your own, BinaryL1()
+    """
     packed, layers = read_packed(path), inspect(path)
     width = max(len(layer.name) for layer in layers)
     lines = [

@@ -36,6 +36,13 @@ class PackedMatrix:
 
     Codes take 1, 2, 4 or 8 bits (more, if need be, than in the file), and each row whole bytes.
     Levels may be one set, or one for each row; ValueError otherwise, or for more than 256 levels.
+
+    Examples:
+        >>> from proxquant_np.packing import Codes, PackedMatrix
+        >>> w = np.array([[1.0, -1.0, 1.0], [-1.0, -1.0, 1.0]])
+        >>> matrix = PackedMatrix(Codes.of(w, pq.prox.BinaryL1()))
+        >>> matrix.product(np.array([1.0, 2.0, 3.0])), matrix.nbytes
+        (array([2., 0.]), 18)
     """
 
     def __init__(self, codes: Codes) -> None:
@@ -88,6 +95,10 @@ def pack_signs(x: np.ndarray) -> np.ndarray:
     """The signs of a matrix (rows, columns) as uint64 (rows, ceil(columns / 64)), bit 1 for >= 0.
 
     Bits that are left over are 0. Errors as for `prox.sign_pm`; ValueError if it is no matrix.
+
+    Examples:
+        >>> pq.packing.pack_signs(np.array([[1.0, -1.0, 0.0]])).shape
+        (1, 1)
     """
     x = as_weights(x)
     if x.ndim != 2:
@@ -106,6 +117,12 @@ def sign_product(x: np.ndarray, w: np.ndarray, columns: int) -> np.ndarray:
 
     Raises:
         ValueError: widths that differ, or `columns` that do not fit them.
+
+    Examples:
+        >>> x, w = np.array([[0.5, -2.0, 1.0]]), np.array([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]])
+        >>> pack = pq.packing.pack_signs
+        >>> pq.packing.sign_product(pack(x), pack(w), columns=3)
+        array([[ 3, -3]], dtype=int32)
     """
     if not x.shape[1] == w.shape[1] == -(-columns // 64):
         raise ValueError(f"columns={columns} must fit both widths, got {x.shape} and {w.shape}")
@@ -119,7 +136,15 @@ def sign_product(x: np.ndarray, w: np.ndarray, columns: int) -> np.ndarray:
 
 
 class PackedLinear(Module):
-    """`nn.Linear` from codes, for inference: y = x @ weight^T + bias, some outputs at a time."""
+    """`nn.Linear` from codes, for inference: y = x @ weight^T + bias, some outputs at a time.
+
+    Examples:
+        >>> from proxquant_np.packing import Codes, PackedLinear
+        >>> layer = pq.nn.Linear(64, 8)
+        >>> packed = PackedLinear(layer, Codes.of(layer.weight.data, pq.prox.BinaryL1()))
+        >>> packed(pq.Tensor(np.ones((5, 64), np.float32))).shape
+        (5, 8)
+    """
 
     def __init__(self, layer: Linear, codes: Codes) -> None:
         self.matrix, self.bias = PackedMatrix(codes), layer.bias
@@ -131,7 +156,15 @@ class PackedLinear(Module):
 
 
 class PackedConv2d(Module):
-    """`nn.Conv2d` without groups from codes, for inference, some output channels at a time."""
+    """`nn.Conv2d` without groups from codes, for inference, some output channels at a time.
+
+    Examples:
+        >>> from proxquant_np.packing import Codes, PackedConv2d
+        >>> layer = pq.nn.Conv2d(3, 8, 3)
+        >>> packed = PackedConv2d(layer, Codes.of(layer.weight.data, pq.prox.BinaryL1()))
+        >>> packed(pq.Tensor(np.ones((1, 3, 8, 8), np.float32))).shape
+        (1, 8, 6, 6)
+    """
 
     def __init__(self, layer: Conv2d, codes: Codes) -> None:
         self.matrix, self.bias = PackedMatrix(codes), layer.bias

@@ -19,6 +19,14 @@ def differences(data: Mapping[str, Any]) -> Figure:
 
     `data`: "title", and "rows", each with "label", "mean", "low" and "high" as fractions (None
     where one seed gives no interval) and "verdict". Left of 0 speaks for the claim.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> row = {"label": "eager errs less", "mean": -0.1, "low": -0.2, "high": 0.0}
+        >>> rows = [row | {"verdict": "inconclusive at this scale"}]
+        >>> figure = plotting.differences({"title": "Digits", "rows": rows})
+        >>> figure.get_suptitle()
+        'Digits'
     """
     rows = data["rows"]
     figure, axes = new_figure(1, 1, 9, 1.8 + 0.36 * len(rows))
@@ -51,6 +59,13 @@ def regime_map(data: Mapping[str, Any]) -> Figure:
 
     `data`: "widths" (upwards), "budgets" (to the right), "difference" and "verdict", nested lists
     [width][budget]. Cells whose interval leaves 0 out are framed and have a star.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> data = {"widths": [16, 64], "budgets": [100], "difference": [[0.01], [-0.02]]}
+        >>> figure = plotting.regime_map(data | {"verdict": [["contradicted"], ["supported"]]})
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['+1.00*', '-2.00*']
     """
     values = 100 * np.array(data["difference"], float)
     n, m = values.shape
@@ -84,6 +99,13 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
 
     `data`: run -> "epochs", "change_from_start" and "change_from_last_epoch", the latter two layer
     -> fractions at these epochs. A run's name begins with its method's.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> curves = {"layers.0.weight": [0.1, 0.2]}
+        >>> run = {"epochs": [1, 2], "change_from_start": curves, "change_from_last_epoch": curves}
+        >>> len(plotting.layer_changes({"prox_quant": run}).axes)
+        2
     """
     kinds = {
         "change_from_start": "signs changed since the start",

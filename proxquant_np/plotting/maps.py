@@ -32,7 +32,13 @@ SETS = {
 def regularizers_data(
     strengths: Sequence[float] = (0.0, 0.25, 0.5, 1.0), points: int = 601
 ) -> dict[str, Any]:
-    """The W-shaped L1 and L2 regularizers of binary weights and their prox maps on [-2, 2]."""
+    """The W-shaped L1 and L2 regularizers of binary weights and their prox maps on [-2, 2].
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> sorted(plotting.regularizers_data(points=5))
+        ['BinaryL1', 'BinaryL2', 'strengths', 'w']
+    """
     w = np.linspace(-2, 2, points)
     data: dict[str, Any] = {"w": w.round(6).tolist(), "strengths": list(strengths)}
     for name, regularizer in (("BinaryL1", BinaryL1()), ("BinaryL2", BinaryL2())):
@@ -44,7 +50,14 @@ def regularizers_data(
 
 
 def regularizers(data: Mapping[str, Any]) -> Figure:
-    """Left, R(w); right, its prox map for several strengths, the jump at 0 drawn as a gap."""
+    """Left, R(w); right, its prox map for several strengths, the jump at 0 drawn as a gap.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.regularizers(plotting.regularizers_data())
+        >>> figure.axes[0].get_title()
+        'BinaryL1: $R(w) = ||w| - 1|$'
+    """
     figure, axes = new_figure(2, 2, 9, 6.4)
     w = np.array(data["w"])
     formulas = {"BinaryL1": r"$R(w) = ||w| - 1|$", "BinaryL2": r"$R(w) = \frac{1}{2}(|w| - 1)^2$"}
@@ -71,7 +84,14 @@ def regularizers(data: Mapping[str, Any]) -> Figure:
 
 
 def prox_map(regularizer: Regularizer, strengths: Sequence[float]) -> Figure:
-    """The prox map of any regularizer of fixed levels on one pair of axes."""
+    """The prox map of any regularizer of fixed levels on one pair of axes.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.prox_map(pq.prox.LevelsL1([-1, 0, 1]), strengths=[0.0, 0.25])
+        >>> len(figure.axes)
+        1
+    """
     x = np.linspace(-2, 2, 801)
     figure, axes = new_figure(1, 1, 5, 4)
     for s, colour in zip(strengths, STRENGTH_COLOURS, strict=False):
@@ -88,6 +108,11 @@ def moreau_envelopes_data(
     """BinaryL1 and BinaryL2 on [-2, 2] with their envelopes M_s(x) = min_u R(u) + (u - x)^2 / 2s.
 
     The minimum is at u = prox(x, s), so M_s(x) is the prox's own objective there, divided by s.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> plotting.moreau_envelopes_data(strengths=(0.5,), points=5)["w"]
+        [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
     w = np.linspace(-2, 2, points)
     data: dict[str, Any] = {"w": rounded(w), "strengths": list(strengths)}
@@ -103,7 +128,14 @@ def moreau_envelopes_data(
 
 
 def moreau_envelopes(data: Mapping[str, Any]) -> Figure:
-    """R, black, and below it its Moreau envelopes: smooth at the levels, still kinked at 0."""
+    """R, black, and below it its Moreau envelopes: smooth at the levels, still kinked at 0.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.moreau_envelopes(plotting.moreau_envelopes_data(points=21))
+        >>> len(figure.axes)
+        2
+    """
     figure, axes = new_figure(1, 2, 9, 3.6, sharey=True)
     for ax, name in zip(axes[0], ("BinaryL1", "BinaryL2"), strict=True):
         mark_levels(ax, (-1, 1))
@@ -125,6 +157,11 @@ def prox_maps_data(
 
     A prox map is continuous between the midpoints of the levels and jumps there. So each piece
     is sampled on its own, from a midpoint, which belongs to it, to the last float below the next.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> list(plotting.prox_maps_data()["sets"])
+        ['binary', 'ternary', '2-bit']
     """
     data: dict[str, Any] = {"strengths": list(strengths), "sets": {}}
     for name, levels in SETS.items():
@@ -143,7 +180,14 @@ def prox_maps_data(
 
 
 def prox_maps(data: Mapping[str, Any]) -> Figure:
-    """One column a set of levels; at each jump a dot marks the value taken, that of the upper."""
+    """One column a set of levels; at each jump a dot marks the value taken, that of the upper.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.prox_maps(plotting.prox_maps_data())
+        >>> len(figure.axes)
+        6
+    """
     figure, axes = new_figure(2, len(data["sets"]), 11, 7, sharex=True, sharey=True)
     for column, (name, one) in zip(axes.T, data["sets"].items(), strict=True):
         x = np.array(one["x"])
@@ -180,6 +224,12 @@ def homotopy_data(
     """L(w) = (w - minimiser)^2 with R = BinaryL1, lambda_t rising from 0 to `end`, and ProxQuant.
 
     Frame t has lambda_t and the iterate w_t.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> data = plotting.homotopy_data(minimiser=-0.25, start=0.9)
+        >>> data["iterates"][0], data["iterates"][-1]
+        (0.9, -1.0)
     """
     w, lams = np.linspace(-1.6, 1.6, 161), np.linspace(0, end, steps + 1)
     r = BinaryL1()
@@ -194,7 +244,14 @@ def homotopy_data(
 
 
 def homotopy(data: Mapping[str, Any], frames: int = 6) -> Figure:
-    """L + lambda_t R for rising lambda_t, in a row, with the iterate of ProxQuant."""
+    """L + lambda_t R for rising lambda_t, in a row, with the iterate of ProxQuant.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.homotopy(plotting.homotopy_data(), frames=4)
+        >>> len(figure.axes)
+        4
+    """
     figure, axes = new_figure(1, frames, 2.1 * frames, 2.8, sharey=True)
     for ax, t in zip(axes[0], np.linspace(0, len(data["lams"]) - 1, frames), strict=True):
         _homotopy_frame(ax, data, int(t))
@@ -203,7 +260,14 @@ def homotopy(data: Mapping[str, Any], frames: int = 6) -> Figure:
 
 
 def homotopy_frame(data: Mapping[str, Any], t: int) -> Figure:
-    """Frame t alone."""
+    """Frame t alone.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.homotopy_frame(plotting.homotopy_data(), t=0)
+        >>> len(figure.axes)
+        1
+    """
     figure, axes = new_figure(1, 1, 4.6, 3.4)
     _homotopy_frame(axes[0, 0], data, t)
     axes[0, 0].set_ylabel(r"$L(w) + \lambda_t R(w)$")
@@ -211,7 +275,13 @@ def homotopy_frame(data: Mapping[str, Any], t: int) -> Figure:
 
 
 def homotopy_frames(data: Mapping[str, Any]) -> Iterator[Figure]:
-    """Every second frame, for `save_animation`."""
+    """Every second frame, for `save_animation`.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> len(list(plotting.homotopy_frames(plotting.homotopy_data(steps=20))))
+        11
+    """
     return (homotopy_frame(data, t) for t in range(0, len(data["lams"]), 2))
 
 

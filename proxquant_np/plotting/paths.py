@@ -24,7 +24,13 @@ TOYS = {"$f_+$": f_plus, "$f_-$": f_minus}
 
 
 def toy_pair_data(start: float = 0.4, lr: float = 0.1, rate: float = 0.03) -> dict[str, Any]:
-    """BinaryConnect and ProxQuant (lambda_t = rate * t up to 2.5) on f+ and f-, from one start."""
+    """BinaryConnect and ProxQuant (lambda_t = rate * t up to 2.5) on f+ and f-, from one start.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> sorted(plotting.toy_pair_data())
+        ['$f_+$', '$f_-$', 'lams', 'x']
+    """
     x, lams = np.linspace(-1.5, 1.5, 121), np.arange(0, 2.5, rate)
     data: dict[str, Any] = {"x": rounded(x), "lams": rounded(lams)}
     for name, f in TOYS.items():
@@ -40,7 +46,14 @@ def toy_pair_data(start: float = 0.4, lr: float = 0.1, rate: float = 0.03) -> di
 
 
 def toy_pair(data: Mapping[str, Any]) -> Figure:
-    """Above, the losses and where each method ends; below, the paths: BinaryConnect's are equal."""
+    """Above, the losses and where each method ends; below, the paths: BinaryConnect's are equal.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.toy_pair(plotting.toy_pair_data())
+        >>> len(figure.axes)
+        4
+    """
     figure, axes = new_figure(2, 2, 9, 6.2, sharey="row")
     lazy, eager = STYLES["binary_connect"], STYLES["prox_quant"]
     for (top, bottom), name in zip(axes.T, TOYS, strict=True):
@@ -85,6 +98,11 @@ def landscapes_data(
 
     lambda_t rises from 0 to `end`. Of BinaryConnect: the latents, and at each corner the fraction
     of the steps it was visited in.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> sorted(plotting.landscapes_data(steps=10))
+        ['axis', 'convex, minimiser inside the cube', 'nonconvex']
     """
     axis, z0 = np.linspace(-1.5, 1.5, 41), np.array(start)
     data: dict[str, Any] = {"axis": rounded(axis)}
@@ -106,6 +124,12 @@ def landscapes(data: Mapping[str, Any]) -> Figure:
     """Contours of L; ProxQuant's path ends at one corner, BinaryConnect's latent serves several.
 
     The squares' areas are the fractions of the steps that BinaryConnect spends at the corners.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.landscapes(plotting.landscapes_data())
+        >>> len(figure.axes)
+        2
     """
     figure, axes = new_figure(1, 2, 10, 4.9)
     for ax, name in zip(axes[0], LANDSCAPES, strict=True):

@@ -22,6 +22,12 @@ def quantizer_gaps_data(
     On `tensors` random tensors of each kind, and on the `trained` ones. "gaps": heuristic -> kind
     -> ||w - P(w)||^2 / ||w - P*(w)||^2 - 1 for each tensor. "rounds": two of them again, by the
     number of their rounds, the median over the tensors of each kind.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> trained = [np.random.default_rng(0).normal(size=64)]
+        >>> sorted(plotting.quantizer_gaps_data(trained, tensors=1, size=64))
+        ['by_rounds', 'gaps', 'rounds']
     """
     rng = np.random.default_rng(seed)
     kinds: dict[str, Sequence[np.ndarray]] = {
@@ -60,6 +66,13 @@ def quantizer_gaps(data: Mapping[str, Any]) -> Figure:
     """Left, the excess error of each heuristic, a point a tensor; right, as its rounds go on.
 
     Logarithmic above 1e-6; what is below, as the optimum itself, lies near the axis.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> trained = [np.random.default_rng(0).normal(size=64)]
+        >>> data = plotting.quantizer_gaps_data(trained, tensors=1, size=64)
+        >>> len(plotting.quantizer_gaps(data).axes)
+        2
     """
     figure, axes = new_figure(1, 2, 12, 4.6, width_ratios=(1.5, 1))
     left, right = axes[0]

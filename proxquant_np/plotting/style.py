@@ -37,6 +37,14 @@ def save_figure(figure: Figure, data: Mapping[str, Any], path: str | os.PathLike
     """Write path.png, path.svg and the data the figure was drawn from, path.json.
 
     The SVG holds no date and no random identifiers, so that the same data give the same file.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> data = plotting.regret_data(horizons=(4, 8))
+        >>> plotting.save_figure(plotting.regret(data), data, "regret")
+        >>> from pathlib import Path
+        >>> sorted(path.name for path in Path().iterdir())
+        ['regret.json', 'regret.png', 'regret.svg']
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +60,16 @@ def save_figure(figure: Figure, data: Mapping[str, Any], path: str | os.PathLike
 
 
 def save_animation(frames: Iterable[Figure], path: str | os.PathLike, fps: int = 8) -> None:
-    """Write the figures, all of one size, as the animated GIF path.gif, which repeats for ever."""
+    """Write the figures, all of one size, as the animated GIF path.gif, which repeats for ever.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> data = plotting.homotopy_data(steps=4)
+        >>> plotting.save_animation(plotting.homotopy_frames(data), "homotopy")
+        >>> from pathlib import Path
+        >>> [path.name for path in Path().iterdir()]
+        ['homotopy.gif']
+    """
     path = Path(path).with_suffix(".gif")
     path.parent.mkdir(parents=True, exist_ok=True)
     frames, writer = list(frames), PillowWriter(fps=fps)

@@ -35,6 +35,11 @@ def regret_data(
 
     For each horizon T, with lr = D / sqrt(T): average regret against the best point, -1, and the
     known rate D / sqrt(T), as |g| = 1; D = |start + 1|.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> plotting.regret_data(horizons=(4, 8))["steps"]
+        [4, 8]
     """
     best, far = np.array([-1.0]), abs(start + 1)
     data: dict[str, Any] = {"steps": list(horizons), "rate": rounded(far / np.sqrt(horizons))}
@@ -49,7 +54,13 @@ def regret_data(
 
 
 def regret(data: Mapping[str, Any]) -> Figure:
-    """Average regret against the horizon: mapped to a convex set it falls, to corners it stays."""
+    """Average regret against the horizon: mapped to a convex set it falls, to corners it stays.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> len(plotting.regret(plotting.regret_data(horizons=(4, 8))).axes)
+        1
+    """
     figure, axes = new_figure(1, 1, 6, 4)
     ax, steps = axes[0, 0], data["steps"]
     ax.plot(steps, data["rate"], color="black", linestyle=":", label=r"known rate $DG/\sqrt{T}$")
@@ -67,6 +78,11 @@ def flip_frequency_data(d: int = 24, steps: int = 3000, seed: int = 0) -> dict[s
 
     For each coordinate: time at +1 and flips a step, predicted and measured; for each t: distance
     of the running mean from the minimiser x*, and its bound.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> list(plotting.flip_frequency_data(d=4, steps=100))
+        ['inside', 'on a face']
     """
     data: dict[str, Any] = {}
     for name, n_active in (("inside", 0), ("on a face", d // 3)):
@@ -93,7 +109,13 @@ def flip_frequency_data(d: int = 24, steps: int = 3000, seed: int = 0) -> dict[s
 
 
 def flip_frequency(data: Mapping[str, Any]) -> Figure:
-    """Time at +1, flips a step and the running mean: predicted or bounded, against measured."""
+    """Time at +1, flips a step and the running mean: predicted or bounded, against measured.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> len(plotting.flip_frequency(plotting.flip_frequency_data(d=4, steps=100)).axes)
+        3
+    """
     figure, axes = new_figure(1, 3, 12, 4)
     time, flip, mean = axes[0]
     for name, marker, colour in (("inside", "o", LAZY), ("on a face", "s", "black")):
@@ -126,6 +148,11 @@ def convergence_bound_data(
     """Prox-gradient on a random nonconvex loss, with lr = 1/(2 beta) and with six times that.
 
     For each regularizer and step: min_{k<=t} ||grad F(w_k)||^2 and 18 beta (F(w_0) - F*) / t.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> sorted(plotting.convergence_bound_data(d=4, steps=100))
+        ['lr = 1 / (2 beta)', 'lr = 6 / (2 beta)', 't']
     """
     rng = np.random.default_rng(seed)
     loss, w = random_ridge(rng, d, convex=False), rng.uniform(-2, 2, d)
@@ -144,7 +171,13 @@ def convergence_bound_data(
 
 
 def convergence_bound(data: Mapping[str, Any]) -> Figure:
-    """The bound of the convergence theorem and the gradient; right, steps that are too large."""
+    """The bound of the convergence theorem and the gradient; right, steps that are too large.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> len(plotting.convergence_bound(plotting.convergence_bound_data(d=4, steps=100)).axes)
+        2
+    """
     figure, axes = new_figure(1, 2, 10, 4, sharey=True)
     titles = (r"$\eta = 1/(2\beta)$", r"$\eta = 6/(2\beta)$: too large, no theorem")
     for ax, title, runs in zip(axes[0], titles, list(data.values())[1:], strict=True):

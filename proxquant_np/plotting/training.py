@@ -18,6 +18,15 @@ def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 
     `data`: method -> frames {"epoch", "counts" over HISTOGRAM_EDGES}. Of lazy methods the latent
     weights are shown, which is where their history is: their weights in use are -1 and +1 always.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> from proxquant_np.training.fit import HISTOGRAM_EDGES
+        >>> counts = [1] * (len(HISTOGRAM_EDGES) - 1)
+        >>> frames = [{"epoch": epoch, "counts": counts} for epoch in (0, 10)]
+        >>> figure = plotting.weight_filmstrip({"prox_quant": frames})
+        >>> [ax.get_title() for ax in figure.axes]
+        ['epoch 0', 'epoch 10']
     """
     columns = max(len(frames) for frames in data.values())
     figure, axes = new_figure(len(data), columns, 1.9 * columns, 1.9 * len(data), sharex=True)
@@ -42,6 +51,13 @@ def sign_flips(data: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
 
     `data`: method -> one list over epochs for each seed; drawn are their mean and their range.
     Zeros lie on the axis (symlog scale).
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> data = {"prox_quant": [[0.1, 0.0]], "binary_connect": [[0.1, 0.1]]}
+        >>> figure = plotting.sign_flips(data)
+        >>> [text.get_text() for text in figure.axes[0].legend_.texts]
+        ['ProxQuant (eager, soft)', 'BinaryConnect (lazy, hard)']
     """
     figure, axes = new_figure(1, 1, 7, 4)
     ax = axes[0, 0]
@@ -56,6 +72,12 @@ def error_curves(data: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Validation error of the quantized network after each epoch.
 
     `data`: method -> one list over epochs for each seed; drawn are their mean and their range.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.error_curves({"prox_quant": [[0.5, 0.2, 0.1], [0.4, 0.2, 0.1]]})
+        >>> figure.axes[0].get_ylabel()
+        'validation error, all weights projected'
     """
     figure, axes = new_figure(1, 1, 7, 4)
     ax = axes[0, 0]
@@ -82,6 +104,12 @@ def flip_raster(data: Mapping[str, Any]) -> Figure:
 
     `data`: "steps", and "flips": method -> for each coordinate, the steps in which it flipped. The
     coordinates are the same ones in all panels, sorted by their flips in the first.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> figure = plotting.flip_raster({"steps": 10, "flips": {"binary_connect": [[1, 3], [2]]}})
+        >>> figure.axes[0].get_title()
+        'BinaryConnect: 3 flips'
     """
     flips = data["flips"]
     figure, axes = new_figure(1, len(flips), 4 * len(flips), 4, sharex=True, sharey=True)
@@ -101,6 +129,13 @@ def flips_over_time(data: Mapping[str, Any]) -> Figure:
 
     `data`: "steps"; "per_step": method -> means over equal parts of the run; "coordinates": method
     -> how many weights flip 0, 1, 2, ... times.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> data = {"steps": 10, "per_step": {"prox_quant": [0.1, 0.0]}}
+        >>> figure = plotting.flips_over_time(data | {"coordinates": {"prox_quant": [3, 2, 1]}})
+        >>> len(figure.axes)
+        2
     """
     figure, axes = new_figure(1, 2, 10, 4)
     left, right = axes[0]
@@ -126,6 +161,16 @@ def finite_time(data: Mapping[str, Any]) -> Figure:
     `data`: "summary", whose "prox_quant" has the steps of the theorem and the measured ones;
     "curves" over "step": "lam", "largest_gradient" and "not_quantized", the fraction of weights
     that are not at a level.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> curves = dict(step=[0, 1], lam=[0.0, 2.0], not_quantized=[1, 0])
+        >>> curves |= dict(largest_gradient=[1.0, 1.0])
+        >>> bound = dict(no_flips_after=1, quantized=1)
+        >>> summary = dict(largest_gradient=1.0, last_flip=0, quantized=1)
+        >>> summary |= dict(theorem=bound, theorem_step_by_step=bound)
+        >>> len(plotting.finite_time({"curves": curves, "summary": {"prox_quant": summary}}).axes)
+        2
     """
     figure, axes = new_figure(2, 1, 7.5, 5.6, sharex=True)
     (top,), (bottom,) = axes

@@ -21,6 +21,10 @@ def sign_pm(w: ArrayLike) -> Floats:
     """+1 where w >= 0, also at -0.0, and -1 where w < 0, in the dtype of `w`.
 
     Errors as for the weights of a `Regularizer`. numpy.sign has a third value, at 0: never use it.
+
+    Examples:
+        >>> pq.prox.sign_pm([-0.2, -0.0, 3.0])
+        array([-1.,  1.,  1.])
     """
     x = as_weights(w)
     out = np.empty_like(x)
@@ -55,6 +59,13 @@ class BinaryL1(_Binary, L1Distance):
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - sign_pm(w), -s, s). Repeated, it
     reaches -1 and +1, exactly. Any shape, float32 or float64; errors as for `Regularizer`.
     Source: Bai, Wang, Liberty 2019, the W-shaped regularizer for binary nets.
+
+    Examples:
+        >>> r = pq.prox.BinaryL1()
+        >>> r.prox([-1.5, -0.5, 0.2, 1.1], strength=0.25)
+        array([-1.25, -0.75,  0.45,  1.  ])
+        >>> r.prox([-1.5, -0.5, 0.2, 1.1], strength=np.inf)
+        array([-1., -1.,  1.,  1.])
     """
 
 
@@ -65,4 +76,9 @@ class BinaryL2(_Binary, L2Distance):
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s sign_pm(w)) / (1 + s). Any shape,
     float32 or float64; errors as for `Regularizer`.
     Source: Bai, Wang, Liberty 2019, the squared W-shaped regularizer.
+
+    Examples:
+        >>> r = pq.prox.BinaryL2()
+        >>> r.value([0.0, 1.0]), r.prox([0.0, 3.0], strength=1.0)
+        (0.5, array([0.5, 2. ]))
     """

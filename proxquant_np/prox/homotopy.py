@@ -28,7 +28,16 @@ def _check_number(name, number):
 
 @dataclass(frozen=True)
 class Homotopy(ABC):
-    """Callable: t, an integer >= 0, to the float lambda_t >= 0. Parameters are finite and >= 0."""
+    """Callable: t, an integer >= 0, to the float lambda_t >= 0. Parameters are finite and >= 0.
+
+    Examples:
+        >>> isinstance(pq.prox.Constant(1.0), pq.prox.Homotopy)
+        True
+        >>> pq.prox.Constant(1.0)(-1)
+        Traceback (most recent call last):
+            ...
+        ValueError: t is -1; an integer in [0, inf] is accepted
+    """
 
     def __post_init__(self):
         for field in fields(self):
@@ -46,13 +55,23 @@ class Homotopy(ABC):
 
 @dataclass(frozen=True)
 class Linear(Homotopy):
-    """lambda_t = rate * t. Source: Bai, Wang, Liberty 2019, the homotopy method."""
+    """lambda_t = rate * t. Source: Bai, Wang, Liberty 2019, the homotopy method.
+
+    Examples:
+        >>> pq.prox.Linear(0.5)(3)
+        1.5
+    """
 
     rate: float
 
     @classmethod
     def to(cls, end: float, steps: int) -> Linear:
-        """The line through 0 at t = 0 and `end` at t = `steps` >= 1."""
+        """The line through 0 at t = 0 and `end` at t = `steps` >= 1.
+
+        Examples:
+            >>> pq.prox.Linear.to(end=2.0, steps=100)(50)
+            1.0
+        """
         _check_number("end", end)
         check_integer("steps", steps, least=1)
         return cls(end / steps)
@@ -63,7 +82,12 @@ class Linear(Homotopy):
 
 @dataclass(frozen=True)
 class Constant(Homotopy):
-    """lambda_t = lam."""
+    """lambda_t = lam.
+
+    Examples:
+        >>> pq.prox.Constant(2.0)(0), pq.prox.Constant(2.0)(1000)
+        (2.0, 2.0)
+    """
 
     lam: float
 
@@ -73,7 +97,12 @@ class Constant(Homotopy):
 
 @dataclass(frozen=True)
 class Geometric(Homotopy):
-    """lambda_t = initial * ratio**t, infinity once that passes the largest float."""
+    """lambda_t = initial * ratio**t, infinity once that passes the largest float.
+
+    Examples:
+        >>> [pq.prox.Geometric(0.5, ratio=2.0)(t) for t in range(4)]
+        [0.5, 1.0, 2.0, 4.0]
+    """
 
     initial: float
     ratio: float

@@ -110,6 +110,13 @@ class LevelsL1(_Levels, L1Distance):
     values: the levels, one or more real numbers, finite and strictly increasing, else ValueError.
     They are rounded to the dtype of the weights; if they then overflow or meet: ValueError.
     Source: the W-shaped regularizer of Bai, Wang, Liberty 2019; any set of levels is ours.
+
+    Examples:
+        >>> r = pq.prox.LevelsL1([-1, 0, 1])
+        >>> r.project([-0.7, 0.2, 0.5])
+        array([-1.,  0.,  1.])
+        >>> r.prox([-0.7, 0.2, 0.5], strength=0.25)
+        array([-0.95,  0.  ,  0.75])
     """
 
 
@@ -118,4 +125,9 @@ class LevelsL2(_Levels, L2Distance):
     """R(w) = 1/2 sum_i min_j (w_i - l_j)^2.
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s q(w)) / (1 + s). The rest as `LevelsL1`.
+
+    Examples:
+        >>> r = pq.prox.LevelsL2([-1, 0, 1])
+        >>> r.prox([-0.5, 0.25, 2.0], strength=1.0)
+        array([-0.25 ,  0.125,  1.5  ])
     """

@@ -33,6 +33,13 @@ class MultiBitL2(FittedL2):
     XNOR-Net). prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P
     is. The rest as `FittedL2`. Sources: Guo et al. 2017, network sketching, for greedy; Xu et al.
     2018, alternating multi-bit quantization; Rastegari et al. 2016 for one bit; exact 2 bits, ours.
+
+    Examples:
+        >>> w = np.array([-3.0, -1.0, 1.0, 3.25])
+        >>> pq.prox.MultiBitL2(n_bits=1).project(w)
+        array([-2.0625, -2.0625,  2.0625,  2.0625])
+        >>> pq.prox.MultiBitL2(n_bits=2).levels(w)
+        array([-3.125, -1.   ,  1.   ,  3.125])
     """
 
     n_bits: int
@@ -69,6 +76,11 @@ class MultiBitL1(FittedL1):
     n_bits: 1 or 2; from 3 on an exact search is not known to us. prox(w, s) = argmin_u
     1/2 ||u - w||^2 + s R(u), exact, by that of `MultiBitL2` with Huber's loss in place of the
     square. The rest as `FittedL1`. Source: ours.
+
+    Examples:
+        >>> w = [-3.0, -1.0, 1.0, 3.0]
+        >>> pq.prox.MultiBitL1(n_bits=1).value(w), pq.prox.MultiBitL1(n_bits=2).value(w)
+        (4.0, 0.0)
     """
 
     n_bits: int

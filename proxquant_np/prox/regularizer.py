@@ -103,13 +103,28 @@ class Regularizer(ABC):
 
     TypeError: weights or `out` of another dtype. ValueError: NaN, infinite or no weights, strength
     < 0 or NaN, an `out` that does not fit. All is checked before anything is written.
+
+    Examples:
+        >>> [pq.prox.TernaryL2(), pq.prox.BinaryL1()]
+        [TernaryL2(), BinaryL1()]
+        >>> pq.prox.BinaryL1() == pq.prox.BinaryL1()
+        True
+        >>> pq.prox.BinaryL1().prox([0.5], strength=-1)
+        Traceback (most recent call last):
+            ...
+        ValueError: strength is -1; a number >= 0 is accepted (infinity projects)
     """
 
     elementwise: ClassVar[bool] = True  # entry i of prox and project depends on entry i of w alone
 
     @quiet
     def value(self, w: ArrayLike) -> float:
-        """R(w), computed in float64 whatever the dtype of `w`."""
+        """R(w), computed in float64 whatever the dtype of `w`.
+
+        Examples:
+            >>> pq.prox.BinaryL1().value([-1.0, 0.75])
+            0.25
+        """
         return float(self._value(as_weights(w)))
 
     @quiet
@@ -118,6 +133,12 @@ class Regularizer(ABC):
 
         Strength 0 gives the weights, bit for bit; infinity gives the projection. The result is a
         fresh array, or `out`, which may overlap `w` and may be `w`.
+
+        Examples:
+            >>> w = np.array([0.5, -1.5], np.float32)
+            >>> out = pq.prox.BinaryL1().prox(w, strength=0.25, out=w)
+            >>> out is w, w
+            (True, array([ 0.75, -1.25], dtype=float32))
         """
         x = as_weights(w)
         s = as_strength(strength, x.dtype)
@@ -132,13 +153,23 @@ class Regularizer(ABC):
 
     @quiet
     def project(self, w: ArrayLike, out: Floats | None = None) -> Floats:
-        """P(w) = argmin_{u in Q} ||u - w||^2, in a fresh array or in `out`, as for `prox`."""
+        """P(w) = argmin_{u in Q} ||u - w||^2, in a fresh array or in `out`, as for `prox`.
+
+        Examples:
+            >>> pq.prox.LevelsL2([0, 1]).project([[0.25, 0.75]])
+            array([[0., 1.]])
+        """
         x = as_weights(w)
         return self._fill(lambda x, out, tmp: self._project(x, out), x, as_output(out, x))
 
     @quiet
     def levels(self, w: ArrayLike) -> Floats:
-        """The values that `project(w)` chooses from, ascending along the last axis."""
+        """The values that `project(w)` chooses from, ascending along the last axis.
+
+        Examples:
+            >>> pq.prox.TernaryL2().levels([-1.0, 0.1, 0.0, 3.0, 5.0])
+            array([-1.,  0.,  4.])
+        """
         return self._levels(as_weights(w))
 
     def _fill(self, kernel, x, out):

@@ -47,6 +47,12 @@ class BinaryRelax(_Relaxation, L2Distance):
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. So
     BinaryRelax(BinaryL1()) is BinaryL2(); what makes the method is the lazy update and the growth
     of s. Source: Yin et al. 2018, BinaryRelax.
+
+    Examples:
+        >>> w = np.array([-0.5, 0.25])
+        >>> relaxed = pq.prox.BinaryRelax(pq.prox.BinaryL1())
+        >>> np.array_equal(relaxed.prox(w, 2.0), pq.prox.BinaryL2().prox(w, 2.0))
+        True
     """
 
 
@@ -59,6 +65,13 @@ class Parq(_Relaxation, Regularizer):
     steeper between them. From s = 1 on the objective is concave, and prox is the projection.
     Levels that are fitted are fitted to w first, then kept. Weights beyond the ends go to them.
     Source: Jin et al. 2025, PARQ, for the map with r = 1 - s; its R, ours.
+
+    Examples:
+        >>> r = pq.prox.Parq(pq.prox.BinaryL1())
+        >>> r.prox([-0.75, -0.25, 0.25, 0.75], strength=0.5)
+        array([-1. , -0.5,  0.5,  1. ])
+        >>> r.prox([-0.75, -0.25, 0.25, 0.75], strength=1.0)
+        array([-1., -1.,  1.,  1.])
     """
 
     def _prox(self, x, s, out, tmp):

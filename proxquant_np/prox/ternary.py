@@ -33,6 +33,13 @@ class TernaryL2(FittedL2):
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. The rest
     as `FittedL2`. Sources: Li, Zhang, Liu 2016, ternary weight networks, for the threshold; Bai,
     Wang, Liberty 2019, ternary quantization, for the family and the rounds; the exact search: ours.
+
+    Examples:
+        >>> w = np.array([-2.0, -0.1, 0.1, 0.9, 1.1])
+        >>> pq.prox.TernaryL2().project(w)
+        array([-2.,  0.,  0.,  1.,  1.])
+        >>> pq.prox.TernaryL2(symmetric=True).levels(w).round(4)
+        array([-1.3333,  0.    ,  1.3333])
     """
 
     symmetric: bool = False
@@ -76,6 +83,12 @@ class TernaryL1(FittedL1):
 
     symmetric: neg = -pos. prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u), exact, by the search of
     `TernaryL2` with Huber's loss in place of the square. The rest as `FittedL1`. Source: ours.
+
+    Examples:
+        >>> pq.prox.TernaryL1().value([-2.0, 0.0, 3.0, 3.0])
+        0.0
+        >>> pq.prox.TernaryL1().prox([-2.0, 0.0, 3.0, 3.5], strength=0.25)
+        array([-2.  ,  0.  ,  3.25,  3.25])
     """
 
     symmetric: bool = False

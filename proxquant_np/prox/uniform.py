@@ -21,6 +21,11 @@ class UniformL2(FittedL2):
     nearest levels, then least squares for a (and z), which never raises the error.
 
     prox(w, s) = (w + s P(w)) / (1 + s). The rest as `FittedL2`. Source: common practice.
+
+    Examples:
+        >>> r = pq.prox.UniformL2(n_bits=2)
+        >>> r.levels([-3.0, 0.25, 2.0]), r.project([-3.0, 0.25, 2.0])
+        (array([-3.,  0.,  3.]), array([-3.,  0.,  3.]))
     """
 
     n_bits: int

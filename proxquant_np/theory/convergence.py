@@ -36,7 +36,14 @@ from .toys import SmoothLoss, SmoothW
 def prox_gradient(
     gradient: Gradient, regularizer: Regularizer, w: Floats, lr: float, lams: Sequence[float]
 ) -> Floats:
-    """w_0 = w, w_{t+1} = prox_{lr lams[t] R}(w_t - lr gradient(w_t)): shape (T + 1, d)."""
+    """w_0 = w, w_{t+1} = prox_{lr lams[t] R}(w_t - lr gradient(w_t)): shape (T + 1, d).
+
+    Examples:
+        >>> inside = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
+        >>> w, R = np.zeros(1), pq.prox.BinaryL1()
+        >>> pq.theory.prox_gradient(inside.gradient, R, w, lr=0.5, lams=[0.0, 1.0, 2.0]).ravel()
+        array([ 0.   , -0.25 , -0.875, -1.   ])
+    """
     iterates = [np.array(w, np.float64)]
     for lam in lams:
         moved = iterates[-1] - lr * gradient(iterates[-1])
@@ -55,7 +62,19 @@ def regularizer_gradient(regularizer: Regularizer, w: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class ProxGradientRun:
-    """The iterates (T + 1, d) of a run with lr = 1/(2 beta), and both sides of the theorem."""
+    """The iterates (T + 1, d) of a run with lr = 1/(2 beta), and both sides of the theorem.
+
+    Examples:
+        >>> loss = pq.theory.Quadratic(np.diag([1.0, 4.0]), np.array([0.5, 2.0]))
+        >>> w, R = np.ones(2), pq.prox.BinaryL2()
+        >>> run = pq.theory.run_prox_gradient(loss, R, w, lam=1.0, steps=20)
+        >>> for inequality in (run.descent(), run.stationarity(), run.rate()):
+        ...     print((inequality.slack > -1e-12).all())
+        ...
+        True
+        True
+        True
+    """
 
     loss: SmoothLoss
     regularizer: Regularizer
@@ -110,6 +129,13 @@ def run_prox_gradient(
     """Full-gradient prox-gradient from w, with lambda constant and lr = 1/(2 beta).
 
     beta: that of the loss if None. One that is too small makes the step too large.
+
+    Examples:
+        >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
+        >>> w, R = np.zeros(1), pq.prox.BinaryL1()
+        >>> run = pq.theory.run_prox_gradient(loss, R, w, lam=2.0, steps=2)
+        >>> run.iterates.ravel()
+        array([ 0., -1., -1.])
     """
     beta = loss.beta if beta is None else beta
     iterates = prox_gradient(loss.gradient, regularizer, w, 1 / (2 * beta), [lam] * steps)
@@ -129,6 +155,11 @@ def measured_beta(
     rounding / e. beta is the supremum over all w. The estimate ||Hv||, ||v|| = 1, grows with every
     iteration, also if eigenvalues +-||H|| compete: ||Hv||^2 = <v, H^2 v> <= ||H^2 v||, so the
     next one, ||H^2 v|| / ||Hv||, is at least ||Hv||.
+
+    Examples:
+        >>> loss = pq.theory.Quadratic(np.diag([1.0, 4.0]), np.zeros(2))
+        >>> round(pq.theory.measured_beta(loss.gradient, np.ones(2), np.random.default_rng(0)), 4)
+        4.0
     """
     v, norm = rng.normal(size=w.shape), 1.0
     v /= np.linalg.norm(v)

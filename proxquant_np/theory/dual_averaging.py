@@ -55,6 +55,11 @@ def by_enumeration(
 
     A tie takes the upper level, as projections here do: in the order of `all_points` that is the
     first minimiser. At most 2^20 points, else ValueError.
+
+    Examples:
+        >>> z0, lrs = np.array([0.25]), [0.5] * 3
+        >>> pq.theory.by_enumeration(pq.theory.f_plus.gradient, z0, lrs, levels=[-1, 1]).ravel()
+        array([ 1., -1.,  1., -1.])
     """
     points = all_points(levels, len(z0))
     proximity = 0.5 * np.square(points - z0).sum(axis=1)
@@ -75,7 +80,14 @@ class Run(NamedTuple):
 
 
 def by_projection(gradient: Gradient, z0: Floats, lrs: Sequence[float], project: Projection) -> Run:
-    """The run w_{t+1} = project(z_0 - sum_{s<=t} lr_s g_s). With sign_pm it is BinaryConnect."""
+    """The run w_{t+1} = project(z_0 - sum_{s<=t} lr_s g_s). With sign_pm it is BinaryConnect.
+
+    Examples:
+        >>> z0, lrs = np.array([0.25]), [0.5] * 3
+        >>> run = pq.theory.by_projection(pq.theory.f_plus.gradient, z0, lrs, pq.prox.sign_pm)
+        >>> run.latents.ravel(), run.iterates.ravel()
+        (array([ 0.25, -0.25,  0.25, -0.25]), array([ 1., -1.,  1., -1.]))
+    """
     total = np.zeros(len(z0))
     latents, iterates, gradients = [np.array(z0, np.float64)], [project(z0)], []
     for lr in lrs:
@@ -89,7 +101,13 @@ def by_projection(gradient: Gradient, z0: Floats, lrs: Sequence[float], project:
 def by_straight_through(
     loss: Callable[[Tensor], Tensor], z0: Floats, lrs: Sequence[float], project: Projection
 ) -> Floats:
-    """The iterates w_0, ..., w_T, by backward passes through `F.straight_through` and SGD on z."""
+    """The iterates w_0, ..., w_T, by backward passes through `F.straight_through` and SGD on z.
+
+    Examples:
+        >>> z0, lrs = np.array([0.25]), [0.5] * 3
+        >>> pq.theory.by_straight_through(pq.theory.f_plus.value, z0, lrs, pq.prox.sign_pm).ravel()
+        array([ 1., -1.,  1., -1.])
+    """
     z = Tensor(np.array(z0, np.float64), requires_grad=True)
     sgd = SGD([z], lr=0.0)
     iterates = [project(z.data)]
@@ -128,6 +146,15 @@ def regret(run: Run, lrs: Sequence[float], comparator: Floats) -> Inequality:
     With ||g|| <= G, D = ||x - z_0|| and lr = D / (G sqrt(T)) that is D G / sqrt(T), the known rate.
     On {-1, +1}^d the strong convexity is of no use, since the segment from w_t to v leaves Q: the
     regret of BinaryConnect on f+ grows like t. Source: Nesterov 2009; Xiao 2010.
+
+    Examples:
+        >>> loss, z0, lrs = pq.theory.f_plus, np.array([0.25]), [0.5] * 100
+        >>> for project in (lambda z: np.clip(z, -1, 1), pq.prox.sign_pm):
+        ...     run = pq.theory.by_projection(loss.gradient, z0, lrs, project)
+        ...     print((pq.theory.regret(run, lrs, np.array([-1.0])).slack >= 0).all())
+        ...
+        True
+        False
     """
     lr = np.asarray(lrs, np.float64)
     gains = (run.gradients * (run.iterates[:-1] - comparator)).sum(axis=1)

@@ -31,7 +31,14 @@ MOST_DIMENSIONS = 16  # to enumerate
 
 
 def is_fixed_point(gradient: Gradient, s: Floats) -> bool:
-    """Whether s_i grad_i L(s) <= 0 for all i, for an s in {-1, +1}^d, else ValueError."""
+    """Whether s_i grad_i L(s) <= 0 for all i, for an s in {-1, +1}^d, else ValueError.
+
+    Examples:
+        >>> inside = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
+        >>> outside = pq.theory.Quadratic(np.eye(1), np.array([2.0]))
+        >>> [pq.theory.is_fixed_point(L.gradient, np.array([-1.0])) for L in (inside, outside)]
+        [False, True]
+    """
     s = np.asarray(s, np.float64)
     if not (np.abs(s) == 1).all():
         raise ValueError(f"s is {s}; entries -1 and +1 are accepted")
@@ -39,7 +46,13 @@ def is_fixed_point(gradient: Gradient, s: Floats) -> bool:
 
 
 def fixed_points(gradient: Gradient, d: int) -> Floats:
-    """All fixed points in {-1, +1}^d, shape (n, d), by trying each; d <= 16, else ValueError."""
+    """All fixed points in {-1, +1}^d, shape (n, d), by trying each; d <= 16, else ValueError.
+
+    Examples:
+        >>> outside = pq.theory.Quadratic(np.eye(2), np.array([2.0, -3.0]))
+        >>> pq.theory.fixed_points(outside.gradient, d=2)
+        array([[-1.,  1.]])
+    """
     if d > MOST_DIMENSIONS:
         raise ValueError(f"d is {d}; at most {MOST_DIMENSIONS} dimensions are enumerated")
     corners = all_points((-1, 1), d)
@@ -66,6 +79,11 @@ def settle(gradient: Gradient, z0: Floats, lr: float, steps: int = 10_000) -> Se
 
     A latent met before proves a cycle, the next one being a function of it. In a cycle s changes:
     else the latent moves along grad L(s) and comes back, so grad L(s) = 0 and s is fixed.
+
+    Examples:
+        >>> inside = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
+        >>> pq.theory.settle(inside.gradient, np.zeros(1), lr=0.5)
+        Settled(verdict='cycle', iterate=array([1.]), steps=4, period=4)
     """
     z, met = np.array(z0, np.float64), {}
     for t in range(steps + 1):

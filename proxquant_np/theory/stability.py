@@ -45,18 +45,37 @@ from .toys import Quadratic
 
 
 def flips(iterates: Floats) -> Floats:
-    """How often sign_pm of each coordinate changes along `iterates` (T + 1, d): counts (d,)."""
+    """How often sign_pm of each coordinate changes along `iterates` (T + 1, d): counts (d,).
+
+    Examples:
+        >>> pq.theory.flips(np.array([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0]]))
+        array([2, 1])
+    """
     signs = sign_pm(iterates)
     return (signs[1:] != signs[:-1]).sum(axis=0)
 
 
 def time_at_plus_one(iterates: Floats) -> Floats:
-    """The fraction of iterates with sign_pm = +1, for each coordinate."""
+    """The fraction of iterates with sign_pm = +1, for each coordinate.
+
+    Examples:
+        >>> pq.theory.time_at_plus_one(np.array([[1.0, 1.0], [-1.0, 1.0]]))
+        array([0.5, 1. ])
+    """
     return (sign_pm(iterates) > 0).mean(axis=0)
 
 
 def predicted_time_at_plus_one(minimiser: Floats) -> Floats:
-    """(1 + x*_i)/2, x* the minimiser over the cube: the limit for BinaryConnect on a quadratic."""
+    """(1 + x*_i)/2, x* the minimiser over the cube: the limit for BinaryConnect on a quadratic.
+
+    Examples:
+        >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
+        >>> run = pq.theory.by_projection(loss.gradient, np.zeros(1), [0.5] * 999, pq.prox.sign_pm)
+        >>> pq.theory.predicted_time_at_plus_one(np.array([-0.5]))
+        array([0.25])
+        >>> pq.theory.time_at_plus_one(run.iterates)
+        array([0.25])
+    """
     return (1 + minimiser) / 2
 
 
@@ -67,6 +86,14 @@ def flip_frequency_bound(minimiser: Floats) -> Floats:
     flips at most. In one dimension the bound is reached: say x* >= 0; then z moves down by
     lr A (1 - x*) from +1 and up by at least that, lr A (1 + x*), from -1, where it therefore never
     stays for more than one step.
+
+    Examples:
+        >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
+        >>> run = pq.theory.by_projection(loss.gradient, np.zeros(1), [0.5] * 1000, pq.prox.sign_pm)
+        >>> pq.theory.flip_frequency_bound(np.array([-0.5]))
+        array([0.5])
+        >>> pq.theory.flips(run.iterates) / 1000
+        array([0.5])
     """
     return 1 - np.abs(minimiser)
 
@@ -76,6 +103,11 @@ def frank_wolfe(gradient: Gradient, start: Floats, steps: int) -> Floats:
 
     Returns m_1, ..., m_steps, shape (steps, d). Coordinates with gradient 0 take v_i = +1.
     Arithmetic is that of `start`: an object array of Fractions makes it exact.
+
+    Examples:
+        >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
+        >>> pq.theory.frank_wolfe(loss.gradient, np.ones(1), steps=4).ravel()
+        array([ 1.        ,  0.        , -0.33333333, -0.5       ])
     """
     means = [start]
     for t in range(1, steps):
@@ -90,6 +122,12 @@ def frank_wolfe_gap(loss: Quadratic, minimiser: Floats, t: int) -> float:
     Proof: smoothness and the choice of the corner give h_{t+1} <= (1 - 1/(t+1)) h_t +
     beta/2 ||s_t - m_t||^2 / (t+1)^2, and ||s_t - m_t||^2 <= 4d; so (t+1) h_{t+1} <= t h_t +
     2 beta d / (t+1). Sum, from m_1 = (1, ..., 1). The second is strong convexity.
+
+    Examples:
+        >>> loss, x = pq.theory.Quadratic(np.eye(1), np.array([0.5])), np.array([-0.5])
+        >>> mean = pq.theory.frank_wolfe(loss.gradient, np.ones(1), steps=10)[-1]
+        >>> bool(loss.value(mean) - loss.value(x) <= pq.theory.frank_wolfe_gap(loss, x, t=10))
+        True
     """
     first = loss.value(np.ones_like(minimiser)) - loss.value(minimiser)
     return float(first + 2 * loss.beta * len(minimiser) * np.log(t)) / t
@@ -102,6 +140,12 @@ def inner_distance(loss: Quadratic, minimiser: Floats, t: int) -> float:
     Proof: e_t = t (m_t - x*) has e_{t+1} = e_t + s_t - x* with s_t = sign_pm(-A e_t), so E = e'Ae
     grows by at most -2 (1 - r) ||A e||_1 + C. Where E > K - C, ||A e||_1 >= ||A e||_2 >=
     sqrt(mu E) makes that negative; elsewhere it grows by at most C. So E <= K and mu ||e||^2 <= K.
+
+    Examples:
+        >>> loss, x = pq.theory.Quadratic(np.eye(1), np.array([0.5])), np.array([-0.5])
+        >>> means = pq.theory.frank_wolfe(loss.gradient, np.ones(1), steps=1000)
+        >>> abs(means[-1] - x).item() <= pq.theory.inner_distance(loss, x, t=1000)
+        True
     """
     r = float(np.abs(minimiser).max())
     if r >= 1:
@@ -119,6 +163,10 @@ def steps_to_quantize(
     The least such n. distance: the largest of a weight to its nearest level, as the phase begins.
     lams: lambda_t > G_t from the beginning of the phase on, enough of them, else ValueError.
     gradient_bound: G, or one for each lambda.
+
+    Examples:
+        >>> pq.theory.steps_to_quantize(1.0, lr=0.25, lams=[3.0] * 10, gradient_bound=1.0)
+        2
     """
     excess = np.asarray(lams, np.float64) - gradient_bound
     if not (excess > 0).all():
@@ -146,6 +194,12 @@ def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
     on for longer than that sum. From w_t in [-1, 0) no step of lr <= 1/2 leaves [-1, 0): below -1/2
     it goes up, above it down. There, with lambda_t > G = 1, finite-time quantization ends at -1.
     BinaryConnect makes the same iterates on both, whatever z_0 and lr_t, so it fails on one.
+
+    Examples:
+        >>> pq.theory.solves_both_toys(lr=0.1, lams=0.03 * np.arange(100))
+        True
+        >>> pq.theory.solves_both_toys(lr=0.1, lams=[2.0] * 100)
+        False
     """
     lams = np.asarray(lams, np.float64)
     slow = lr * np.maximum(1 - lams, 0).sum() > 1

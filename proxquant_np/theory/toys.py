@@ -45,6 +45,16 @@ class Kink:
     over {-1, +1} at -1, where it is 0, and f- at +1. No method that only asks for gradients on
     {-1, +1} can tell them apart, so each fails on one of them; `solves_both_toys` has the rest.
     Source: Bai, Wang, Liberty 2019, the toy failure of straight-through.
+
+    Examples:
+        >>> f_plus, f_minus = pq.theory.f_plus, pq.theory.f_minus
+        >>> corners = np.array([-1.0, 1.0])
+        >>> f_plus.gradient(corners), f_minus.gradient(corners)
+        (array([-1.,  1.]), array([-1.,  1.]))
+        >>> [f_plus.value(np.array([x])).item() for x in corners]
+        [0.0, 1.0]
+        >>> [f_minus.value(np.array([x])).item() for x in corners]
+        [1.0, 0.0]
     """
 
     shift: Floats | float
@@ -63,7 +73,15 @@ f_plus, f_minus = Kink(0.5), Kink(-0.5)
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """L(x) = 1/2 x'Ax + b'x with A symmetric, for arrays and tensors."""
+    """L(x) = 1/2 x'Ax + b'x with A symmetric, for arrays and tensors.
+
+    Examples:
+        >>> loss = pq.theory.Quadratic(a=np.diag([1.0, 4.0]), b=np.array([1.0, 0.0]))
+        >>> loss.mu, loss.beta, loss.lower
+        (1.0, 4.0, -0.5)
+        >>> loss.gradient(np.array([1.0, 1.0]))
+        array([2., 4.])
+    """
 
     a: Floats
     b: Floats
@@ -102,6 +120,11 @@ def quadratic_on_cube(
     n_active coordinates of the minimiser x are -1 or +1, the others lie in [-0.9, 0.9]. It is known
     because x is drawn first, then pushes p_i > 0 where |x_i| = 1 and p_i = 0 elsewhere. As L is
     convex, x is the minimiser if Ax + b = -p x, entry by entry, and that gives b.
+
+    Examples:
+        >>> loss, x = pq.theory.quadratic_on_cube(np.random.default_rng(0), d=3, n_active=1)
+        >>> int(np.sum(np.abs(x) == 1)), np.allclose(x, np.clip(x - loss.gradient(x), -1, 1))
+        (1, True)
     """
     if not 0 <= n_active <= d:
         raise ValueError(f"n_active is {n_active}; an integer in [0, d] = [0, {d}] is accepted")
@@ -120,6 +143,13 @@ class Ridge:
 
     In both cases phi >= 0, |phi'| <= 1 and |phi''| <= 1. The Hessian A' diag(phi'') A therefore has
     norm at most beta = ||A||_2^2, and |grad_i L| <= sum_j |a_ji|.
+
+    Examples:
+        >>> loss = pq.theory.Ridge(a=np.array([[1.0, 2.0]]), t=np.zeros(1))
+        >>> loss.value(np.zeros(2)), loss.gradient(np.zeros(2))
+        (0.0, array([0., 0.]))
+        >>> round(loss.beta, 4), loss.gradient_bound
+        (5.0, array([1., 2.]))
     """
 
     a: Floats
@@ -152,7 +182,13 @@ class Ridge:
 
 
 def random_ridge(rng: np.random.Generator, d: int, convex: bool) -> Ridge:
-    """A random Ridge of d + 2 terms."""
+    """A random Ridge of d + 2 terms.
+
+    Examples:
+        >>> loss = pq.theory.random_ridge(np.random.default_rng(0), d=3, convex=False)
+        >>> loss.a.shape, loss.lower
+        ((5, 3), 0.0)
+    """
     return Ridge(rng.normal(size=(d + 2, d)), rng.normal(size=d + 2), convex)
 
 
@@ -165,6 +201,13 @@ class SmoothW(Regularizer):
     Proof: to reflect u to the side of w brings it nearer and leaves R; on that side p is the
     derivative of the objective, it starts at p(0) <= 0 and, if s > 1, first falls and then rises.
     Newton's method from max(1, |w|), where p >= 0 and from where p is convex, falls onto the root.
+
+    Examples:
+        >>> r = pq.theory.SmoothW()
+        >>> r.value([0.0, 1.0]), r.gradient(np.array([0.0, 1.0, 2.0]))
+        (0.25, array([0., 0., 6.]))
+        >>> r.prox([0.0, 1.0], strength=2.0).round(4)
+        array([0.7071, 1.    ])
     """
 
     def gradient(self, w: Floats) -> Floats:

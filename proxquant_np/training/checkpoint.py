@@ -25,7 +25,18 @@ _TEXT = "__meta__"
 
 
 class CheckpointError(ValueError):
-    """A file that is not a whole checkpoint of a version this library reads, or of another run."""
+    """A file that is not a whole checkpoint of a version this library reads, or of another run.
+
+    Examples:
+        >>> with open("run.npz", "wb") as file:
+        ...     size = file.write(b"not a checkpoint")
+        ...
+        >>> try:
+        ...     pq.training.load_checkpoint("run.npz")
+        ... except pq.training.CheckpointError:
+        ...     print("refused")
+        refused
+    """
 
 
 @contextlib.contextmanager
@@ -35,6 +46,14 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     It is a temporary file beside the target, flushed to disk and renamed: the target holds what it
     held before or all of the new content, never half of either, whenever the process dies. Only a
     process killed while it writes leaves its temporary file (.NAME.*.tmp) behind.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> with pq.training.written_whole("notes.txt") as file:
+        ...     size = file.write(b"all or nothing")
+        ...
+        >>> Path("notes.txt").read_bytes()
+        b'all or nothing'
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -59,6 +78,12 @@ def save_checkpoint(
         OSError: the folder is missing, read-only or full.
         ValueError: an array of Python objects.
         TypeError: meta that JSON cannot hold. In each case `path` is as it was before.
+
+    Examples:
+        >>> pq.training.save_checkpoint("run.npz", {"w": np.ones(3)}, {"step": 7})
+        >>> arrays, meta = pq.training.load_checkpoint("run.npz")
+        >>> arrays["w"], meta
+        (array([1., 1., 1.]), {'step': 7})
     """
     text = json.dumps(
         {"schema": SCHEMA, "arrays": sorted(arrays), "meta": meta}, default=np.ndarray.tolist
@@ -95,6 +120,11 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
     Raises:
         OSError: the file cannot be read; FileNotFoundError if there is none.
         CheckpointError: not a checkpoint, truncated, corrupted, or of another schema.
+
+    Examples:
+        >>> pq.training.save_checkpoint("run.npz", {"w": np.ones(3)}, {"step": 7})
+        >>> pq.training.load_checkpoint("run.npz")
+        ({'w': array([1., 1., 1.])}, {'step': 7})
     """
     content = Path(path).read_bytes()
     try:

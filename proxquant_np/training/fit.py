@@ -51,6 +51,11 @@ class History:
     The weights meant are those that the optimizer quantizes; with a base optimizer, all that are
     quantizable. Entries that do not exist in a run (no validation split, no regularizer) are
     absent.
+
+    Examples:
+        >>> history = pq.training.History(steps={"strength": [0.5, np.inf]})
+        >>> history.to_dict()["steps"]
+        {'strength': [0.5, None]}
     """
 
     steps: dict[str, list[float]] = field(default_factory=dict)
@@ -126,6 +131,19 @@ def fit(
         CheckpointError: the checkpoint is damaged, or belongs to another run.
         OSError: the checkpoint cannot be read or written.
         ValueError, TypeError: an argument that makes no sense.
+
+    Examples:
+        >>> digits = pq.data.load_digits()
+        >>> model = pq.models.MLP(sizes=(64, 32, 10), rng=0)
+        >>> adam = pq.optim.Adam(model.parameters(), lr=1e-2)
+        >>> eager = pq.optim.ProxGradient(
+        ...     adam, pq.quantizable_parameters(model), pq.prox.BinaryL1(), pq.prox.Linear(1e-3)
+        ... )
+        >>> history = pq.training.fit(
+        ...     model, eager, digits.train, steps=50, batch_size=32, progress=False
+        ... )
+        >>> sorted(history.steps), history.steps["loss"][-1] < history.steps["loss"][0]
+        (['change_from_last_step', 'change_from_start', 'error', 'loss', 'lr', 'strength'], True)
     """
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {model!r}")

@@ -60,6 +60,11 @@ def sign_change(a: Weights, b: Weights) -> float:
     Raises:
         ValueError: shapes or names that differ, NaN, nothing to compare.
         TypeError: not floats.
+
+    Examples:
+        >>> before, after = np.array([-1.0, 0.0, 2.0, 3.0]), np.array([1.0, 1.0, 2.0, 3.0])
+        >>> pq.training.metrics.sign_change(before, after)
+        0.25
     """
     pairs = _pairs(a, b)
     changed = sum(np.count_nonzero((x >= 0) != (y >= 0)) for x, y in pairs)
@@ -67,7 +72,13 @@ def sign_change(a: Weights, b: Weights) -> float:
 
 
 class Transitions(NamedTuple):
-    """Fractions of coordinates that changed sign, became zero, and left zero."""
+    """Fractions of coordinates that changed sign, became zero, and left zero.
+
+    Examples:
+        >>> before, after = np.array([-1.0, 0.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 1.0])
+        >>> pq.training.metrics.transitions(before, after)
+        Transitions(flips=0.25, to_zero=0.25, from_zero=0.25)
+    """
 
     flips: float
     to_zero: float
@@ -78,6 +89,11 @@ def transitions(a: Weights, b: Weights) -> Transitions:
     """From quantized ternary weights a to b: sign flips, moves to zero and moves from zero.
 
     Shapes, pooling and errors as `sign_change`.
+
+    Examples:
+        >>> before, after = np.array([-1.0, 0.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 1.0])
+        >>> pq.training.metrics.transitions(before, after).flips
+        0.25
     """
     pairs = _pairs(a, b)
     counts = np.sum(
@@ -98,6 +114,11 @@ def quantization_gap(w: Weights, regularizer: Regularizer) -> float:
     """mean |w - P_Q(w)|, P_Q the regularizer's projection of each array; 0 exactly on Q.
 
     w: an array, or a collection, which is pooled. Errors as the regularizer's.
+
+    Examples:
+        >>> w = np.array([-1.0, 0.5, 2.0, 1.0])
+        >>> pq.training.metrics.quantization_gap(w, pq.prox.BinaryL1())
+        0.375
     """
     arrays = _arrays(w, "w")
     total = sum(float(np.abs(x - regularizer.project(x)).sum(dtype=np.float64)) for x in arrays)
@@ -114,6 +135,13 @@ def predict(
 
     A recurrent model maps (x, state) to (logits (..., classes), state): its logits and targets are
     flattened over all positions, its state is detached. Any other model has the state None.
+
+    Examples:
+        >>> model = pq.models.MLP((4, 8, 2)).eval()
+        >>> x, y = np.ones((5, 4), np.float32), np.zeros(5, int)
+        >>> logits, targets, state = pq.training.metrics.predict(model, x, y)
+        >>> logits.shape, targets.shape, state
+        ((5, 2), (5,), None)
     """
     result = model(Tensor(x)) if state is None else model(Tensor(x), state)
     if isinstance(result, Tensor):
@@ -124,7 +152,12 @@ def predict(
 
 
 class Evaluation(NamedTuple):
-    """Mean cross-entropy, and the fraction of wrong predictions."""
+    """Mean cross-entropy, and the fraction of wrong predictions.
+
+    Examples:
+        >>> pq.training.metrics.Evaluation(loss=0.0, error=0.0).perplexity
+        1.0
+    """
 
     loss: float
     error: float
@@ -147,6 +180,11 @@ def evaluate(
 
     Raises:
         ValueError: no examples, not as many inputs as targets, or a batch_size below 1.
+
+    Examples:
+        >>> model = pq.models.MLP((64, 32, 10), rng=0)
+        >>> 0.5 < pq.training.metrics.evaluate(model, *pq.data.load_digits().test).error <= 1
+        True
     """
     check_examples("x and y", x, y)
     if batch_size < 1:
@@ -173,7 +211,15 @@ def evaluate(
 
 
 def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
-    """Refuse, by ValueError, what is not at least one input with as many targets."""
+    """Refuse, by ValueError, what is not at least one input with as many targets.
+
+    Examples:
+        >>> pq.training.metrics.check_examples("train", np.zeros((3, 2)), np.zeros(3, int))
+        >>> pq.training.metrics.check_examples("train", np.zeros((3, 2)), np.zeros(4, int))
+        Traceback (most recent call last):
+            ...
+        ValueError: train must hold at least one input and as many targets, got 3 and 4
+    """
     if not 0 < len(x) == len(y):
         raise ValueError(
             f"{name} must hold at least one input and as many targets, got {len(x)} and {len(y)}"
@@ -183,7 +229,14 @@ def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
 def quantized_copy(
     model: Module, regularizer: Regularizer, params: Iterable[Parameter] | None = None
 ) -> Module:
-    """A copy of the model with `params` (default: its quantizable ones) projected in the copy."""
+    """A copy of the model with `params` (default: its quantizable ones) projected in the copy.
+
+    Examples:
+        >>> model = pq.nn.Linear(3, 2)
+        >>> copy = pq.training.metrics.quantized_copy(model, pq.prox.BinaryL1())
+        >>> np.unique(copy.weight.data), np.unique(model.weight.data).size
+        (array([-1.,  1.], dtype=float32), 6)
+    """
     copies: dict[int, Any] = {}  # deepcopy's memo: from the id of a thing to its copy
     copied = copy.deepcopy(model, copies)
     for p in quantizable_parameters(model).values() if params is None else params:

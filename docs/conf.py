@@ -1,0 +1,158 @@
+"""The site: the README as its front page, the notebooks, executed, and the API reference.
+
+    python -m sphinx -W -c docs . build/html
+
+Its source folder is the repository itself, so that nothing is copied and every relative link holds.
+Nothing is loaded from a network to show it: MathJax lies among its files.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import proxquant_np
+
+ROOT = Path(__file__).parents[1]
+FUNCTIONAL = "proxquant_np.functional"  # documents what it imports
+
+project = "proxquant_np"
+version = release = proxquant_np.__version__
+copyright = "the proxquant_np developers"
+root_doc = "README"
+include_patterns = [
+    "*.md",
+    "benchmarks/README.md",
+    "docs/**.md",
+    "notebooks/**.ipynb",
+    "notebooks/README.md",
+]
+exclude_patterns = [".*", "build", "dist", "results*", "notebooks/exercises/solutions"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",
+]
+
+html_theme = "furo"
+html_title = "proxquant_np"
+html_show_sphinx = False
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+# A link to a source file leads to that file as viewcode shows it.
+myst_url_schemes = {"http": None, "https": None, "source": "_modules/{{path}}.html"}
+
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_execution_in_temp = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+# Sliders need a kernel. Without them the notebooks show what they would first show.
+paths = [str(Path(__file__).parent / "without_sliders"), os.environ.get("PYTHONPATH")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+default_role = "py:obj"  # `name` in a docstring is a link where it names something here, else code
+autodoc_default_options = {"members": True, "imported-members": True}
+autodoc_mock_imports = ["torch", "safetensors", "onnx"]  # optional: documented without them
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the signatures stay readable; the docstrings give shapes and dtypes
+napoleon_numpy_docstring = False
+add_module_names = False
+maximum_signature_line_length = 68
+
+CONTENTS = """
+```{toctree}
+:hidden:
+:caption: Learn
+notebooks/README
+```
+```{toctree}
+:hidden:
+:caption: Look up
+docs/api
+CLAIMS
+benchmarks/README
+CHANGELOG
+SECURITY
+```
+"""
+NOTEBOOKS = """
+```{toctree}
+:hidden:
+:glob:
+*
+exercises/*
+```
+"""
+
+
+def read_source(app, docname, source):
+    """What a page needs on the site alone: the contents, and links that have a page to lead to."""
+    folder = (ROOT / docname).parent
+    source[0] += {"README": CONTENTS, "notebooks/README": NOTEBOOKS}.get(docname, "")
+    source[0] = re.sub(r"\]\((proxquant_np/\w+/\w+)\.py\)", r"](source:\1)", source[0])
+    source[0] = re.sub(r"\]\(proxquant_np/(\w+)/\)", r"](docs/api/\1.md)", source[0])
+
+    def without_folders(link):
+        text, target = link.groups()
+        path = folder / target
+        if path.is_dir():
+            readme = path / "README.md"
+            return f"[{text}]({target.rstrip('/')}/README.md)" if readme.is_file() else text
+        return link[0]
+
+    source[0] = re.sub(r"\[([^\]]*)\]\(([\w./-]+)\)", without_folders, source[0])
+
+
+def as_rst(app, what, name, obj, options, lines):
+    """Docstrings are written to be read as they are: formulas in plain text, a little Markdown."""
+    out, literal, before, examples = [], None, "", False
+    for line in lines:
+        indented = line.startswith("    ")
+        examples = examples or line == "Examples:"  # the last section: left as it is
+        if not before and not examples and not literal:
+            literal = (
+                "formula" if indented else "files" if re.match(r"\S+\.py\b.*  ", line) else None
+            )
+            if literal:
+                out += [".. code-block:: text", ""]
+        elif (literal == "files" and not line) or (literal == "formula" and line and not indented):
+            literal = None
+        shift = "    " if literal == "files" else ""
+        out.append(shift + (line if literal or examples else escaped(line)))
+        before = line.strip()
+    lines[:] = out
+
+
+def escaped(line):
+    """The line, with what means something in reStructuredText alone escaped outside `code`."""
+    kept = r"(`[^`]*`|\*\*[^*]+\*\*|(?<!\w)\*\w+\*(?!\w))"
+    parts = re.split(kept, line)
+    return "".join(p if i % 2 else re.sub(r"([\\*|_])", r"\\\1", p) for i, p in enumerate(parts))
+
+
+def foreign(app, what, name, obj, skip, options):
+    """Skip what a module only imports, but for the parts of its own package and `functional`."""
+    here = app.env.temp_data.get("autodoc:module", "")
+    home = getattr(obj, "__module__", None) or here
+    if not (home.startswith(here) or (here, "proxquant_np") == (FUNCTIONAL, home.split(".")[0])):
+        return True
+    return None
+
+
+def finish(app, error):
+    """The front page also under the name that servers look for."""
+    if not error and app.builder.format == "html":
+        shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
+
+
+def setup(app):
+    """Connect the functions above."""
+    app.connect("source-read", read_source)
+    app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
+    app.connect("autodoc-skip-member", foreign)
+    app.connect("build-finished", finish)
