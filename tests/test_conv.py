@@ -250,7 +250,7 @@ def test_other_dtypes_are_refused():
 def test_the_column_matrix_never_exists_as_a_whole(stride, monkeypatch):
     """It would be 9 times the input (with stride 2, 2.25). The buffers are small in comparison."""
     monkeypatch.setattr(threads, "_count", 2)
-    x = Tensor(np.ones((64, 32, 32, 16), np.float32).transpose(0, 3, 1, 2), True)
+    x = Tensor(np.ones((256, 32, 32, 16), np.float32).transpose(0, 3, 1, 2), True)
     w = Tensor(np.ones((16, 16, 3, 3), np.float32), True)
     tracemalloc.start()
     try:

@@ -7,6 +7,7 @@ import pytest
 
 import proxquant_np.functional as F
 from proxquant_np import Tensor, gradcheck
+from proxquant_np.autograd import norm, threads
 
 
 @pytest.fixture
@@ -42,6 +43,27 @@ def test_evaluation_uses_the_statistics_and_leaves_them_alone(rng, affine):
     fn = partial(lambda x, w, b: F.batch_norm(x, mean, var, w, b))
     assert gradcheck(fn, [x, weight, bias])
     assert gradcheck(fn, [x, weight, bias], method="complex")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_blocks_and_threads_change_rounding_only(rng, training, monkeypatch):
+    """Blocks smaller and larger than the data; the last one is shorter."""
+    x, g, w, b = (rng.normal(size=s) for s in ((50, 3), (50, 3), 3, 3))
+    monkeypatch.setattr(norm, "_WIDTH", 6)
+    monkeypatch.setattr(threads, "_SMALL", 0)
+    results = []
+    for block, n in ((1 << 20, 1), (30, 1), (30, 2), (30, 2)):
+        monkeypatch.setattr(norm, "_BLOCK", block)
+        monkeypatch.setattr(threads, "_count", n)
+        tensors = [Tensor(a, True) for a in (x, w, b)]
+        mean, var = np.zeros(3), np.ones(3)
+        y = F.batch_norm(tensors[0], mean, var, *tensors[1:], training)
+        y.backward(g)
+        results.append([y.data, mean, var, *(t.grad for t in tensors)])
+    for one, *others, again in zip(*results, strict=True):
+        for other in others:
+            np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(other, again)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import proxquant_np as pq
 import proxquant_np.functional as F
 from proxquant_np import nn
-from proxquant_np.autograd import threads
 from proxquant_np.optim import clip_grad_norm
 
 FROZEN = Path(__file__).with_name("frozen") / "recurrent.npz"
@@ -182,18 +181,6 @@ def test_a_thousand_steps_do_not_recurse(lstm):
     finally:
         sys.setrecursionlimit(limit)
     assert all(np.isfinite(a).all() for a in results)
-
-
-def test_threads_share_the_batch_and_change_rounding_only(monkeypatch):
-    monkeypatch.setattr(threads, "_SMALL", 0)
-    drawn = draw_lstm(np.random.default_rng(0), 4, 5, 3, 6, 2, True)
-    results = []
-    for n in (1, 2, 2):
-        monkeypatch.setattr(threads, "_count", n)
-        results.append(gradients(F.lstm, *drawn, True, 2))
-    for one, two, again in zip(*results, strict=True):
-        np.testing.assert_allclose(two, one, rtol=0, atol=1e-11 * np.abs(one).max())
-        np.testing.assert_array_equal(two, again)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from proxquant_np.autograd.tensor import Array, Traced, differentiable
 from proxquant_np.autograd.threads import parallel
 
 _WIDTH = 512  # entries of a row: NumPy's inner loop must be long to be quick
-_BLOCK = 1 << 16  # entries of a block
+_BLOCK = 1 << 20  # entries of a block
 _SMALL = 1 << 14  # entries that fit the cache anyhow
 
 
@@ -167,7 +167,8 @@ def _batch_norm_blocks(
                     total += sums
             return total
 
-        total, *others = parallel(part, len(x), x.size)
+        # An entry, in several passes over memory, takes as long as some 32 multiply-adds.
+        total, *others = parallel(part, len(x), 32 * x.size)
         if total is None:
             return None
         return np.add.reduce(sum(others, total).reshape(2, repeats, channels), 1)

@@ -14,7 +14,6 @@ import numpy as np
 from proxquant_np.autograd.ops import dropout as drop
 from proxquant_np.autograd.ops import stack, transpose
 from proxquant_np.autograd.tensor import Array, Tensor, Traced, differentiable
-from proxquant_np.autograd.threads import parallel
 
 
 @differentiable
@@ -91,53 +90,41 @@ def _lstm_layer(
     h = states[:-1]
     h[0] = 0 if h0 is None else h0
     c[0] = 0 if c0 is None else c0
-    work = gates.size * hidden
-
-    def through_time(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        for t in range(length):
-            a, c_t, tanh_c_t = gates[t, part], c[t + 1, part], tanh_c[t, part]
-            a += h[t, part] @ w_hh.T
-            a *= s
-            np.tanh(a, out=a)
-            a *= s
-            a += rest
-            np.multiply(f[t, part], c[t, part], out=c_t)
-            c_t += i[t, part] * g[t, part]
-            np.tanh(c_t, out=tanh_c_t)
-            np.multiply(o[t, part], tanh_c_t, out=h[t + 1, part])
-
-    parallel(through_time, n, work)  # the sequences of a batch do not meet
+    for t in range(length):
+        a, c_t, tanh_c_t = gates[t], c[t + 1], tanh_c[t]
+        a += h[t] @ w_hh.T
+        a *= s
+        np.tanh(a, out=a)
+        a *= s
+        a += rest
+        np.multiply(f[t], c[t], out=c_t)
+        c_t += i[t] * g[t]
+        np.tanh(c_t, out=tanh_c_t)
+        np.multiply(o[t], tanh_c_t, out=h[t + 1])
     states[-1] = c[-1]
 
     def vjp(gy: Array) -> tuple[Array | None, ...]:
         d = np.empty_like(gates)  # the gradient before the nonlinearities
         di, df, dg, do = np.moveaxis(d.reshape(length, n, 4, hidden), 2, 0)
-        dh0, dc0 = np.zeros((n, hidden), dtype), gy[-1].copy()
-
-        def back_through_time(start: int, stop: int) -> None:
-            part = slice(start, stop)
-            dh, dc = dh0[part], dc0[part]
-            for t in reversed(range(length)):
-                a, d_t, tanh_c_t = gates[t, part], d[t, part], tanh_c[t, part]
-                np.subtract(1, a, out=d_t)
-                d_t *= a + shift
-                dh += gy[t, part]
-                do[t, part] *= dh * tanh_c_t
-                dc += dh * o[t, part] * (1 - tanh_c_t * tanh_c_t)
-                di[t, part] *= dc * g[t, part]
-                df[t, part] *= dc * c[t, part]
-                dg[t, part] *= dc * i[t, part]
-                dc *= f[t, part]
-                np.matmul(d_t, w_hh, out=dh)
-
-        parallel(back_through_time, n, work)
+        dh, dc = np.zeros((n, hidden), dtype), gy[-1].copy()
+        for t in reversed(range(length)):
+            a, d_t, tanh_c_t = gates[t], d[t], tanh_c[t]
+            np.subtract(1, a, out=d_t)
+            d_t *= a + shift
+            dh += gy[t]
+            do[t] *= dh * tanh_c_t
+            dc += dh * o[t] * (1 - tanh_c_t * tanh_c_t)
+            di[t] *= dc * g[t]
+            df[t] *= dc * c[t]
+            dg[t] *= dc * i[t]
+            dc *= f[t]
+            np.matmul(d_t, w_hh, out=dh)
         flat = d.reshape(length * n, -1)
         to_bias = None if b_ih is None else flat.sum(0)
         return (
             (flat @ w_ih).reshape(x.shape),
-            dh0,
-            dc0,
+            dh,
+            dc,
             flat.T @ x.reshape(length * n, -1),
             flat.T @ h[:-1].reshape(length * n, -1),
             to_bias,
