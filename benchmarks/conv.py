@@ -18,7 +18,6 @@ import harness
 import argparse
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,20 +144,13 @@ def scaling(rounds: int) -> list[dict[str, object]]:
                 pq.models.ResNet(size["depth"], size["width"]), (size["batch"], 3, 32, 32)
             )
             seconds = float(np.median(harness.take_turns({HERE: step}, rounds)[HERE]))
-            tracemalloc.start()
-            step()
-            peak = tracemalloc.get_traced_memory()[1] / 1e6
-            tracemalloc.stop()
+            peak = harness.peak_bytes(step) / 1e6
             name = "{depth:>6}, {width:>5}, {batch:>5}, {threads:>7}".format(**size)
             print(f"{name:40}{1e3 * seconds:9.4g}{peak:12.4g}")
             part.append(dict(axis=axis, **size, seconds=seconds, peak_megabytes=peak))
-        slopes = {
-            what: float(np.polyfit(np.log(values), np.log([r[what] for r in part]), 1)[0])
-            for what in ("seconds", "peak_megabytes")
-            if len(values) > 1
-        }
+        slopes = harness.slopes(values, part) if len(values) > 1 else {}
         if slopes:
-            print(f"{'slope over ' + axis:40}" + "".join(f"{s:9.2f}   " for s in slopes.values()))
+            print(f"{'slope over ' + axis:40}" + "{:9.2f}{:12.2f}".format(*slopes.values()))
         rows += [*part, dict(axis=axis, slopes=slopes)]
     pq.set_num_threads(harness.THREADS)
     return rows
@@ -174,13 +166,7 @@ def main() -> None:
     args = parser.parse_args()
 
     where = harness.machine("torch")
-    print(
-        where["processor"],
-        f"{harness.THREADS} threads",
-        f"{args.rounds} rounds",
-        *(f"{package} {version}" for package, version in where["versions"].items()),
-        sep=", ",
-    )
+    harness.print_machine(where, args.rounds)
     print("our time divided by the peer's, medians of the rounds\n")
     print(f"{'training step':34}{'ms':>9}{PEER:>18}{LAST:>18}")
     rows = []

@@ -16,7 +16,8 @@ import json  # noqa: E402
 import platform  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+import tracemalloc  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -77,6 +78,30 @@ def machine(*packages: str) -> dict[str, object]:
         "blas": f"{blas['name']} {blas['version']}",
         "versions": versions,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def print_machine(where: dict[str, object], rounds: int) -> None:
+    """A line that says so, and how many rounds there are."""
+    versions = (f"{package} {version}" for package, version in where["versions"].items())
+    print(where["processor"], f"{THREADS} threads", f"{rounds} rounds", *versions, sep=", ")
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """The most that a call holds at one time, its result included, by tracemalloc."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def slopes(values: Sequence[float], rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of seconds and peak memory, the slopes of the logarithms over log(values)."""
+    return {
+        what: float(np.polyfit(np.log(values), np.log([row[what] for row in rows]), 1)[0])
+        for what in ("seconds", "peak_megabytes")
     }
 
 

@@ -15,8 +15,7 @@ import harness
 
 import argparse
 import sys
-import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,20 +104,6 @@ def layer(length: int = LENGTH, batch: int = BATCH) -> dict[str, Step]:
     return {HERE: step, PEER: peer_step}
 
 
-def peak_megabytes(step: Step) -> float:
-    """The most that a step of ours allocates on top of what is there before."""
-    tracemalloc.start()
-    step()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return peak / 1e6
-
-
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Of the straight line through log y over log x."""
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
-
-
 def scaling(rounds: int) -> list[dict[str, object]]:
     """The layer over sequence length, then over batch; prints each row and each slope."""
     rows: list[dict[str, object]] = []
@@ -130,13 +115,15 @@ def scaling(rounds: int) -> list[dict[str, object]]:
             steps = layer(**sizes)
             times = harness.take_turns(steps, rounds)
             seconds, ratio = float(np.median(times[HERE])), harness.ratio(times, HERE, PEER)
-            peak = peak_megabytes(steps[HERE])
+            peak = harness.peak_bytes(steps[HERE]) / 1e6
             name = f"{sizes['length']} x {sizes['batch']}"
             print(f"{name:34}{1e3 * seconds:9.4g}{ratio:8.2f}{'':10}{peak:12.4g}")
             part.append(dict(axis=axis, **sizes, seconds=seconds, ratio=ratio, peak_megabytes=peak))
-        time, memory = (slope(values, [r[y] for r in part]) for y in ("seconds", "peak_megabytes"))
-        print(f"slope over {axis:23}{time:9.2f}{'':18}{memory:12.2f}")
-        rows += [*part, dict(axis=axis, slopes=dict(seconds=time, peak_megabytes=memory))]
+        slopes = harness.slopes(values, part)
+        print(
+            f"slope over {axis:23}{slopes['seconds']:9.2f}{'':18}{slopes['peak_megabytes']:12.2f}"
+        )
+        rows += [*part, dict(axis=axis, slopes=slopes)]
     return rows
 
 
@@ -149,13 +136,7 @@ def main() -> None:
     args = parser.parse_args()
 
     where = harness.machine("torch")
-    print(
-        where["processor"],
-        f"{harness.THREADS} threads",
-        f"{args.rounds} rounds",
-        *(f"{package} {version}" for package, version in where["versions"].items()),
-        sep=", ",
-    )
+    harness.print_machine(where, args.rounds)
     print(f"our time divided by the peer's, medians of the rounds\n\n{'':34}{'ms':>9}{PEER:>18}")
     rows = []
     tasks = [

@@ -8,7 +8,6 @@ and counts bits. Memory is that of the weights, and the most that a call needs b
 """
 
 import argparse
-import tracemalloc
 from collections.abc import Callable
 
 import harness  # first: it sets the number of threads
@@ -54,16 +53,6 @@ def contest(outputs: int, inputs: int, batch: int) -> tuple[dict[str, Callable],
     return {FLOAT: lambda: x @ binary.T, **runs}, {FLOAT: binary.nbytes, **sizes}
 
 
-def needed(run: Callable) -> int:
-    """The most bytes that a call holds at one time, its result included."""
-    tracemalloc.start()
-    try:
-        run()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 def main() -> None:
     """Time everything, print the table, write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -83,7 +72,7 @@ def main() -> None:
             times = harness.take_turns(runs, args.rounds)
             ratios = {name: harness.ratio(times, name, FLOAT) for name in runs}
             medians = {name: float(np.median(t)) for name, t in times.items()}
-            extra = {name: needed(run) for name, run in runs.items()}
+            extra = {name: harness.peak_bytes(run) for name, run in runs.items()}
             print(f"\n{task}, batch {batch}: {1e3 * medians[FLOAT]:.4g} ms")
             for name in runs:
                 memory = f"({sizes[name] / 1e3:,.0f} + {extra[name] / 1e3:,.0f})"

@@ -49,6 +49,7 @@ def test_evaluation_uses_the_statistics_and_leaves_them_alone(rng, affine):
 def test_blocks_and_threads_change_rounding_only(rng, training, monkeypatch):
     """Blocks smaller and larger than the data; the last one is shorter."""
     x, g, w, b = (rng.normal(size=s) for s in ((50, 3), (50, 3), 3, 3))
+    monkeypatch.setattr(norm, "_SMALL", 0)
     monkeypatch.setattr(norm, "_WIDTH", 6)
     monkeypatch.setattr(threads, "_SMALL", 0)
     results = []

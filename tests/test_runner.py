@@ -254,6 +254,8 @@ def test_ctrl_c_stops_all_and_keeps_what_is_finished(tmp_path):
 
             def cell(a):
                 if a:
+                    while not pathlib.Path("out/c0.json").exists():
+                        time.sleep(0.01)
                     print("busy", flush=True)
                     time.sleep(60)
                 return a

@@ -134,8 +134,8 @@ def landscapes(data: Mapping[str, Any]) -> Figure:
     figure, axes = new_figure(1, 2, 10, 4.9)
     for ax, name in zip(axes[0], LANDSCAPES, strict=True):
         one, axis = data[name], data["axis"]
-        shading = ax.contourf(axis, axis, one["value"], 24, cmap="Greys", alpha=0.55)
-        shading.set_rasterized(True)
+        ax.contourf(axis, axis, one["value"], 24, cmap="Greys", alpha=0.55, zorder=-1)
+        ax.set_rasterization_zorder(0)  # shading alone would need Matplotlib 3.10
         x, y = np.array(one["latents"]).T
         ax.plot(x, y, color=LAZY, linewidth=0.8, label="BinaryConnect's latent $z_t$")
         x, y = np.array(one["corners"]).T
