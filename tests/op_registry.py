@@ -127,7 +127,7 @@ OPS = [
     Op(
         "clip",
         draws.with_options(unary, **limit),
-        lambda x, min, max: np.clip(x, min, max),
+        lambda x, min, max: np.clip(x, -np.inf if min is None else min, max),
         analytic=False,
     ),
     Op(
