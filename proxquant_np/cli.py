@@ -77,6 +77,10 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", choices=models, default="mlp", help="network (default mlp)")
 
 
+def _add_jobs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+
+
 def _add_reproduce(commands: Any) -> None:
     command = commands.add_parser(
         "reproduce",
@@ -91,7 +95,7 @@ def _add_reproduce(commands: Any) -> None:
         "--out", type=_path, help="folder to write to (default results, or results-MODEL)"
     )
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
-    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    _add_jobs(command)
     command.set_defaults(run=_reproduce, stopped="; finished runs are kept, run again to go on")
 
 
@@ -118,7 +122,7 @@ def _add_search(commands: Any) -> None:
     _add_model(command)
     command.add_argument("--trials", type=_positive, default=16, help="per method (default 16)")
     command.add_argument("--out", type=_path, default=None, help="file to write")
-    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    _add_jobs(command)
     command.set_defaults(run=_search)
 
 
@@ -141,7 +145,7 @@ def _add_experiment(commands: Any) -> None:
     )
     command.add_argument("name", type=_experiment_name, metavar="NAME")
     command.add_argument("--seeds", type=_positive, help="paired seeds (default: its own)")
-    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    _add_jobs(command)
     command.add_argument("--out", type=_path, help="folder to write to (default results-NAME)")
     command.add_argument(
         "--budget", type=_positive, metavar="MINUTES", help="stop in good order after so long"
@@ -228,7 +232,7 @@ def _add_theorems(commands: Any) -> None:
         "violation of each.",
     )
     command.add_argument("--instances", type=_positive, default=500, help="each (default 500)")
-    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    _add_jobs(command)
     command.add_argument(
         "--out", type=_path, default=Path("results-theorems"), help="folder to write to"
     )

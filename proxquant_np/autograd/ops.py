@@ -286,8 +286,9 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
     """
     above = True if min is None else input >= min
     below = True if max is None else input <= max
-    y = input.copy() if min is None and max is None else np.clip(input, min, max)  # NumPy 2.0's
-    return y, (lambda g: _only(g, above & below), None, None)  # wants a limit
+    # NumPy 2.0's own clip refuses to have no limit at all.
+    y = input.copy() if min is None and max is None else np.clip(input, min, max)
+    return y, (lambda g: _only(g, above & below), None, None)
 
 
 @differentiable

@@ -1,6 +1,6 @@
 """Downloads of data, for who asks for one: by HTTPS alone, of a known size and checksum.
 
-Nothing else in this package opens a connection. What a server sends is checked while it comes in;
+Nothing else in this package fetches anything. What a server sends is checked while it comes in;
 where to, and that nothing is kept of what was wrong, is the caller's affair.
 """
 

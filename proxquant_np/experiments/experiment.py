@@ -456,8 +456,6 @@ def write_search(
 
     A file that cannot be written is an OSError before the search begins.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; search writes a file")
     with written_whole(path) as file:  # now: it would be a pity to fail at the end
         report = search(experiment, task, trials, **options)
         file.write((json.dumps(report, indent=1, allow_nan=False) + "\n").encode())

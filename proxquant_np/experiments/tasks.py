@@ -38,7 +38,7 @@ class TextSetting(Setting):
 
 @dataclass(frozen=True)
 class ImageSetting(Setting):
-    """As above, on so many images of each split, None for all, which are no arguments of `fit`."""
+    """A Setting on so many images of each split, None for all; these are no arguments of `fit`."""
 
     train_images: int | None = None
     validation_images: int | None = None
