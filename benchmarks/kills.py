@@ -31,7 +31,8 @@ from proxquant_np.training import load_checkpoint
 def start(case: str, file: Path) -> subprocess.Popen:
     """The run, going on from `file` if that is there."""
     command = [sys.executable, kill_run.__file__, case, str(file)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE  # unbuffered: what readline read ahead would be lost to communicate
+    return subprocess.Popen(command, 0, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
 
 
 def kill(case: str, file: Path, rng: random.Random) -> str | None:
@@ -42,11 +43,11 @@ def kill(case: str, file: Path, rng: random.Random) -> str | None:
     time.sleep(rng.random() * (0.004 if begun else 0.8))  # in the run, or while it starts
     child.kill()
     out, err = child.communicate()
-    lines = [line.strip() for line in (*begun, *out.splitlines()) if line.strip()]
+    lines = (b"".join(begun) + out).decode().split()
     if child.returncode == 0:
         return lines[-1]
     if err:
-        raise SystemExit(f"{case} failed:\n{err}")
+        raise SystemExit(f"{case} failed:\n{err.decode()}")
     done = load_checkpoint(file)[1]["step"] if file.exists() else 0
     steps = [int(line) for line in lines if line.isdecimal()]
     if done < before or (steps and (steps[0] != before or done < steps[-1] - 2)):
@@ -66,8 +67,8 @@ def run(case: str, kills: int, rng: random.Random, folder: Path) -> Counter:
         else:
             out, err = start(case, file).communicate()
             if err:
-                raise SystemExit(f"{case} cannot be resumed:\n{err}")
-            digest = out.split()[-1]
+                raise SystemExit(f"{case} cannot be resumed:\n{err.decode()}")
+            digest = out.decode().split()[-1]
         if digest is not None:
             if digest != wanted:
                 raise SystemExit(f"{case}: a killed run is not the run in peace, see {file}")

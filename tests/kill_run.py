@@ -1,8 +1,8 @@
 """A small training run that test_fit.py and benchmarks/kills.py interrupt, by signals or by asking
 for fewer steps.
 
-python kill_run.py CASE CHECKPOINT prints the number of each step as it begins, and at the end a
-digest of everything that the run left behind.
+python kill_run.py CASE CHECKPOINT prints the number of each step as it begins, waits for a line as
+long as its input is open, and at the end prints a digest of everything that the run left behind.
 """
 
 import hashlib
@@ -127,6 +127,7 @@ def decay(step):
 
 def announced_decay(step):
     print(step, flush=True)
+    sys.stdin.readline()  # returns at once when there is nobody left to answer
     return decay(step)
 
 
