@@ -153,10 +153,11 @@ def exhaustive_prox(
 
     And its u. With `offset`, B a + z for a number z. Infinite strength projects: u = B a. One least
     squares problem in (u, a, z) for each B; an a that is not >= 0 may be left out, as a code with
-    zeros in its place does better.
+    zeros in its place does better. Of equal minima the first counts, on every machine: a later one
+    has to be lower by more than rounding.
     """
     x = np.asarray(x, np.float64).reshape(-1)
-    n, best = x.size, (math.inf, x)
+    n, best, rounding = x.size, (math.inf, x), 1e-14 * np.square(x).sum()
     for b in codes:
         k = b.shape[1]
         if offset:
@@ -170,7 +171,7 @@ def exhaustive_prox(
             solution = np.linalg.lstsq(matrix, np.append(x, np.zeros(n)))[0]
             u, a = solution[:n], solution[n:]
             cost = 0.5 * np.square(u - x).sum() + 0.5 * strength * np.square(u - b @ a).sum()
-        if cost < best[0] and (a[:k] >= -1e-9 * np.abs(x).max()).all():
+        if cost < best[0] - rounding and (a[:k] >= -1e-9 * np.abs(x).max()).all():
             best = cost, u
     return best
 
