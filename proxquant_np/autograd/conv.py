@@ -23,6 +23,7 @@ of pixels, and those two form a convolution with stride 1 (`_classes`).
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from proxquant_np.autograd.tensor import Array, Traced, differentiable
 from proxquant_np.autograd.threads import parallel
 
 Pair = int | Sequence[int]
+_kept = threading.local()
 _COLUMNS = 1 << 21  # bytes of columns at a time: they stay in the cache, and calls are few
 
 
@@ -220,7 +222,7 @@ def _columns(x: Array, axes: Axes) -> Iterator[tuple[tuple[slice, slice], Array]
         strides=(by_image, h.stride * by_row, w.stride * by_pixel)
         + (h.dilation * by_row, w.dilation * by_pixel),
     )
-    memory = np.empty(n_images * n_rows * row // item.itemsize, item)
+    memory = _scratch(n_images * n_rows * row).view(item)
     for i in range(0, n, n_images):
         images = slice(i, min(i + n_images, n))
         count = images.stop - i
@@ -232,6 +234,14 @@ def _columns(x: Array, axes: Axes) -> Iterator[tuple[tuple[slice, slice], Array]
             columns[...] = some
             matrix = columns.reshape(-1).view(x.dtype).reshape(-1, h.kernel * w.kernel * c)
             yield (images, rows), matrix
+
+
+def _scratch(size: int) -> Array:
+    """Bytes to build columns in, the same in every call of a thread: new memory costs as much as
+    copying into it, for the system fills it with zeros page by page."""
+    if getattr(_kept, "size", -1) < size:
+        _kept.memory, _kept.size = np.empty(size, np.uint8), size
+    return _kept.memory[:size]
 
 
 # Pooling ---------------------------------------------------------------------------------------

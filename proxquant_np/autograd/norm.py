@@ -193,7 +193,7 @@ def _batch_norm_blocks(
     shift = wide(-mean * slope if bias is None else bias - mean * slope)
     other = None if residual is None else _rows(residual, width)
     y = np.empty_like(x)
-    zeros = np.zeros_like(x[:step])  # to an array, unlike to a number, `maximum` is quick
+    zeros = np.zeros(width, x.dtype)  # to an array, unlike to a number, `maximum` is quick
 
     def apply(block: slice) -> None:
         out = np.multiply(x[block], wide_slope, out=y[block])
@@ -201,7 +201,7 @@ def _batch_norm_blocks(
         if other is not None:
             out += other[block]
         if relu:
-            np.maximum(out, zeros[: len(out)], out=out)
+            np.maximum(out, zeros, out=out)
 
     over_blocks(apply)
 

@@ -1,8 +1,8 @@
 """Layer 1, differentiate: how convolution and batch normalization share out a batch over threads.
 
 NumPy lets go of Python's lock while it computes, so threads that work on different images run side
-by side. Inside each, BLAS is held to one thread: its own threads would compete with ours, and
-products as small as these gain nothing from them.
+by side. Inside, BLAS is held to one thread: its own compete with ours, for they spin long after a
+product is done, waiting for the next; and products as small as these gain nothing from them.
 """
 
 from __future__ import annotations
@@ -75,12 +75,10 @@ def _checked(name: str, value: Any) -> int:
 def parallel(task: Callable[[int, int], Any], n: int, work: int) -> list[Any]:
     """[task(start, stop), ...] for equal parts of range(n), each in a thread of its own.
 
-    `work` estimates the total in multiply-adds; small work is not divided. The parts
+    `work` estimates the total in multiply-adds; small work is not divided, and done here. The parts
     depend on nothing but n, work and the thread count, so the same count gives the same bits.
     """
-    if work < _SMALL:
-        return [task(0, n)]
-    parts = max(1, min(get_num_threads(), n))
+    parts = 1 if work < _SMALL else max(1, min(get_num_threads(), n))
     ends = [n * i // parts for i in range(parts + 1)]
     with _blas_on_one_thread():
         if parts == 1:
