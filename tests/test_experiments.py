@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from proxquant_np import cli, models, nn, prox
-from proxquant_np.data import load_digits
+from proxquant_np.data import cifar10, load_digits
 from proxquant_np.experiments import EXPERIMENTS, ablation, experiment, protocol
 from proxquant_np.experiments.experiment import SEARCH_SEEDS, Claim
 from proxquant_np.experiments.protocol import (
@@ -20,14 +20,12 @@ from proxquant_np.experiments.protocol import (
 )
 from proxquant_np.optim import Adam
 
-NO_DATA = [name for name in EXPERIMENTS if not experiment_named(name).needs_data]
-
 
 @pytest.fixture
 def small(monkeypatch):
     """Shortens an experiment to a setting of two epochs; its name -> the arguments to run it."""
 
-    def shorten(name, steps=66, seeds=2):
+    def shorten(name, steps=66, seeds=2, **changes):
         whole = experiment_named(name)
         tasks = {}
         for task in list(whole.measured or whole.tasks)[:2]:
@@ -36,6 +34,7 @@ def small(monkeypatch):
                 full_precision_steps=steps,
                 quantizing_steps=steps,
                 fine_tuning_steps=3,
+                **changes,
             )
             tasks[task] = dataclasses.replace(whole.tasks[task], quick=quick)
         for task, replaced in tasks.items():
@@ -70,10 +69,33 @@ def run_small(arguments, out, capsys):
     return json.loads(path.read_text("utf-8")), capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [name for name in NO_DATA if name != "language_model"])
-def test_every_experiment_runs(name, small, tmp_path, capsys):
+def language(small, folder):
+    (folder / "a.txt").write_text("to be or not to be " * 50)  # 3 chunks a training epoch
+    changes = {"steps": 6, "batch_size": 8}
+    return [*small("language_model", **changes), "--data", str(folder / "a.txt")]
+
+
+def images(small, folder, monkeypatch):
+    """Files of 1,020 images of noise, as CIFAR-10's are of 10,000."""
+    monkeypatch.setattr(cifar10, "RECORDS", 1020)
+    rng = np.random.default_rng(0)
+    for name in cifar10.FILES:
+        records = rng.integers(0, 256, (1020, 3073), np.uint8)
+        records[:, 0] %= 10
+        (folder / name).write_bytes(records.tobytes())
+    few = {"train_images": 64, "validation_images": 20, "test_images": 20}
+    return [*small("resnet_cifar10", steps=4, **few), "--data", str(folder)]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs(name, small, tmp_path_factory, tmp_path, capsys, monkeypatch):
     chosen = experiment_named(name)
-    summary, printed = run_small(small(name), tmp_path, capsys)
+    data = tmp_path_factory.mktemp("data")
+    if name == "resnet_cifar10":
+        arguments = images(small, data, monkeypatch)
+    else:
+        arguments = language(small, data) if name == "language_model" else small(name)
+    summary, printed = run_small(arguments, tmp_path, capsys)
     assert summary["experiment"] == name and summary["quick"] and summary["seeds"] == 2
     for task in summary["tasks"].values():
         assert list(task["methods"]) == [FULL_PRECISION, *chosen.methods]

@@ -40,6 +40,7 @@ def prepare(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return normalize(augment(images, rng))
 
 
+@functools.cache
 def _source(data: str) -> dict[str, Any]:
     """The data by the digest of their training part: copies of CIFAR-10 may be compressed."""
     digest = hashlib.sha256(np.ascontiguousarray(_load(data).train.x)).hexdigest()
