@@ -38,13 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nstopped{options.stopped}", file=sys.stderr)
         return 130
-    except (OSError, *getattr(options, "mistakes", ())) as error:  # those of the user
+    except (OSError, _Mistake, *getattr(options, "mistakes", ())) as error:  # those of the user
         print(f"proxquant-np: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 
 class _Unfinished(Exception):
     """The command ended in good order before its work was done; its message says how to go on."""
+
+
+_Mistake = argparse.ArgumentTypeError
+
+
+def _check_matplotlib() -> None:
+    """Does it like the environment? Asked by what will draw, before hours of work, not after."""
+    try:
+        import matplotlib  # noqa: F401
+    except ValueError as error:  # an unknown MPLBACKEND
+        raise _Mistake(f"matplotlib cannot be imported: {error}") from None
 
 
 def _one_of(kind: str, text: str, names: Iterable[str]) -> str:
@@ -54,18 +65,18 @@ def _one_of(kind: str, text: str, names: Iterable[str]) -> str:
         return text
     close = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-    raise argparse.ArgumentTypeError(f"no {kind} is called {text!r}; {hint}")
+    raise _Mistake(f"no {kind} is called {text!r}; {hint}")
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or len(text) > 6 or int(text) < 1:  # so many runs would never end
-        raise argparse.ArgumentTypeError(f"must be an integer in 1..999999, got {text[:20]!r}")
+        raise _Mistake(f"must be an integer in 1..999999, got {text[:20]!r}")
     return int(text)
 
 
 def _path(text: str) -> Path:
     if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"must name a file or a folder, got {text!r}")
+        raise _Mistake(f"must name a file or a folder, got {text!r}")
     return Path(text)
 
 
@@ -100,6 +111,7 @@ def _add_reproduce(commands: Any) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
+    _check_matplotlib()
     from proxquant_np.experiments import binary_digits
 
     model = options.model
@@ -184,6 +196,8 @@ def _experiment(options: argparse.Namespace) -> None:
     from proxquant_np.experiments.protocol import experiment_named
     from proxquant_np.experiments.runner import OutOfTime
 
+    if not options.search:
+        _check_matplotlib()
     chosen = experiment_named(options.name)
     if options.dask is not None and find_spec("distributed") is None:
         raise ModuleNotFoundError("--dask needs Dask: pip install 'proxquant-np[sweep]'")
@@ -261,6 +275,7 @@ def _add_claims(commands: Any) -> None:
 
 
 def _claims(options: argparse.Namespace) -> None:
+    _check_matplotlib()
     from proxquant_np.experiments import claims
     from proxquant_np.experiments.runner import write_text
 
@@ -288,24 +303,20 @@ def _add_figures(commands: Any) -> None:
     command.add_argument(
         "--out", type=_path, default=Path("figures"), help="folder to write to (default figures)"
     )
-    command.set_defaults(run=_figures, mistakes=(argparse.ArgumentTypeError,))
+    command.set_defaults(run=_figures)
 
 
 def _figure_name(text: str) -> str:
-    return _one_of("figure", text, _drawing().FIGURES)
+    _check_matplotlib()
+    from proxquant_np.experiments.figures import FIGURES
 
-
-def _drawing() -> Any:
-    """The module `experiments.figures`; with it comes matplotlib, which reads the environment."""
-    try:
-        from proxquant_np.experiments import figures
-    except ValueError as error:  # an unknown MPLBACKEND
-        raise argparse.ArgumentTypeError(f"matplotlib cannot be imported: {error}") from None
-    return figures
+    return _one_of("figure", text, FIGURES)
 
 
 def _figures(options: argparse.Namespace) -> None:
-    figures = _drawing()
+    _check_matplotlib()
+    from proxquant_np.experiments import figures
+
     for path in figures.draw(options.only or figures.FIGURES, options.out):
         print(f"wrote {path}")
 

@@ -22,22 +22,32 @@ NONSENSE = {
 }
 
 
-def figures(tmp_path, *arguments, **environment):
+def run_command(tmp_path, *arguments, **environment):
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    command = [sys.executable, "-m", "proxquant_np.cli", "figures", "--out", "new", *arguments]
+    command = [sys.executable, "-m", "proxquant_np.cli", *arguments, "--out", "new"]
     return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
 
 
 def test_what_is_not_this_packages_affair(tmp_path):
-    run = figures(tmp_path, "--only", "moreau_envelopes", **NONSENSE)
+    run = run_command(tmp_path, "figures", "--only", "moreau_envelopes", **NONSENSE)
     assert (run.returncode, run.stdout) == (0, "wrote new/moreau_envelopes.png\n"), run.stderr
     assert "Traceback" not in run.stderr
     assert len(os.listdir(tmp_path / "new")) == 3
 
 
-@pytest.mark.parametrize("arguments", [(), ("--only", "moreau_envelopes")])
-def test_a_backend_that_matplotlib_does_not_know(arguments, tmp_path):
-    run = figures(tmp_path, *arguments, MPLBACKEND="nonsense")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "figures",
+        "figures --only moreau_envelopes",
+        "reproduce",
+        "experiment methods",
+        f"claims --records {ROOT}/figures/records",
+    ],
+)
+def test_a_backend_that_matplotlib_does_not_know(command, tmp_path):
+    """It is found out before the work, not after."""
+    run = run_command(tmp_path, *command.split(), MPLBACKEND="nonsense")
     assert run.returncode == 2 and run.stdout == ""
     line = run.stderr.splitlines()[-1]
     assert line.startswith("proxquant-np") and "matplotlib cannot be imported" in line
