@@ -243,6 +243,19 @@ def test_revision_is_that_of_the_checkout(tmp_path, monkeypatch):
     runner._revision.cache_clear()
 
 
+def killed(a):
+    if a == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return a
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_process_is_told_in_one_line(tmp_path):
+    cells = {str(a): {"a": a} for a in range(2)}
+    with pytest.raises(OSError, match="was killed"):
+        run_cells(killed, cells, jobs=2, out=tmp_path, progress=False)
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_ctrl_c_stops_all_and_keeps_what_is_finished(tmp_path):
     """As in a terminal: the signal reaches the workers too."""

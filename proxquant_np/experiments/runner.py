@@ -18,6 +18,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ def run_cells(
     Raises:
         RuntimeError: a cell failed; it names the cell and has the cell's error as its cause. No
             cell is started after that, and those that run are finished and kept.
-        OSError: the same, if the cell's error was one (a full disk, say) or a CheckpointError.
+        OSError: the same, if the cell's error was one (a full disk, say) or a CheckpointError; or
+            one of the processes was killed.
         BlockingIOError: another process is running cells with the same `out`; none is started.
         OutOfTime: the deadline came first.
         ValueError: jobs below 1, a start that is not a cell, or starts in a circle.
@@ -195,7 +197,7 @@ def run_cells(
             parallel = Parallel(
                 jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
             )
-            for name, result, error in parallel(calls(names)):
+            for name, result, error in _until_killed(parallel(calls(names))):
                 if isinstance(error, OutOfTime):
                     continue
                 try:
@@ -245,6 +247,17 @@ def _attempt(
         return name, None, error
     finally:
         threads.set_num_threads(before)
+
+
+def _until_killed(results: Iterator[Any]) -> Iterator[Any]:
+    """The results; instead of joblib's error when one of its processes is lost, one that helps."""
+    try:
+        yield from results
+    except BrokenProcessPool:
+        raise OSError(
+            "a process that ran cells was killed (the system does so when memory runs out: use "
+            "fewer jobs); what is finished is kept, run again to go on"
+        ) from None
 
 
 @contextlib.contextmanager
