@@ -9,13 +9,14 @@ import pytest
 from scipy.stats import nct, t
 
 from proxquant_np import cli
-from proxquant_np.experiments import experiment, theorems
+from proxquant_np.experiments import experiment, resnet_cifar10, theorems
 from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger, read_records
 from proxquant_np.experiments.protocol import experiment_named
 from proxquant_np.experiments.statistics import compare, detectable
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "figures" / "records"
+METHODS = ("prox_quant", "binary_connect")
 UNDECIDED = "inconclusive at this scale"
 needs_records = pytest.mark.skipif(not RECORDS.exists(), reason="not part of the package")
 MADE = {"proxquant_np": "1", "revision": None, "python": "3", "numpy": "2", "machine": "m"}
@@ -77,7 +78,9 @@ def record(quick=False, better=0.01, seeds=10, name="binary_digits", task="mlp",
         "binary_connect": {"test_error": other.tolist(), **changed},
     }
     setting = dict(full_precision_steps=20, quantizing_steps=60, fine_tuning_steps=5, batch_size=3)
-    task = {task: {"title": "MLP", "setting": setting, "methods": methods, **more}}
+    chosen = {method: {"lr": 0.5} for method in methods}
+    about = {"title": "MLP", "setting": setting, "hyperparameters": chosen, **more}
+    task = {task: {**about, "methods": methods}}
     return dict(experiment=name, quick=quick, seeds=seeds, environment=MADE, tasks=task)
 
 
@@ -127,6 +130,46 @@ def test_numbers_of_a_row(records):
     rival = np.mean(second["test_error"])
     assert f"| {100 * rival:.3g}% ({100 * found.mean / rival:+.0f}%) |" in row
     assert f"| {100 * detectable(found):.2g} |" in row
+
+
+def test_where_hyperparameters_are_from(records):
+    assert "set beforehand, without a search (prox_quant lr 0.5; binary_connect lr 0.5)." in (
+        records(binary_digits=record())
+    )
+    found = {m: experiment_named("binary_digits").hyperparameters("mlp", m) for m in METHODS}
+    page = records(binary_digits=record(hyperparameters=found))
+    assert "the best of 16 trials a method on the validation split (prox_quant lr 0.0154, " in page
+
+
+def test_a_changed_checkout_is_said_to_be_one(records):
+    made = {"environment": {**MADE, "revision": "0123456789abcdef-dirty"}}
+    assert "at revision 0123456789ab, changed, " in records(binary_digits={**record(), **made})
+
+
+def test_images_that_are_copies_are_said_to_be(records):
+    (digest,) = resnet_cifar10.COPIES
+    images = {"name": "CIFAR-10", "sha256": digest}
+    planted = record(name="resnet_cifar10", task="resnet8", images=images)
+    assert "These are copies that went through JPEG" in records(resnet_cifar10=planted)
+
+
+def test_the_same_pairs_count_once(records):
+    """Of `methods`, a row compares what `binary_digits` has compared."""
+    for seeds, supported in ((10, 1), (9, 2)):
+        planted = {"binary_digits": record(), "methods": record(name="methods", seeds=seeds)}
+        page = records(**planted)
+        assert len(rows(page, "**supported**")) == 2
+        (row,) = rows(page, "the paper's")
+        assert row.startswith(f"| the paper's | {supported} | 0 | ")
+
+
+def test_equal_methods_are_on_par(records):
+    planted = record(name="language_model", task="lstm64", text={"name": "a", "sha256": "0"})
+    base = np.random.default_rng(0).normal(5, 0.01, 10).tolist()
+    names = "prox_quant_2", "straight_through_2"
+    planted["tasks"]["lstm64"]["methods"] = {name: {"test_perplexity": base} for name in names}
+    (row,) = rows(records(language_model=planted), "With 2 bits ProxQuant is on par")
+    assert "(at most 2% higher)" in row and "**supported** | -0.10" in row and "(+0%)" in row
 
 
 def test_quick_runs_and_absent_records_prove_nothing(records):
@@ -197,12 +240,14 @@ def test_a_grid_of_settings_is_one_table(records):
         planted["tasks"] |= record(better=better, task=name)["tasks"]
     page = records(regime_map=planted)
     assert (
-        "of 4 settings: contradicted in 1, inconclusive at this scale in 2, supported in 1" in page
+        "of 16 settings: contradicted in 1, inconclusive at this scale in 2, not yet measured in "
+        "12, supported in 1" in page
     )
     (head,) = rows(page, "width, quantizing steps")
-    assert head == "| width, quantizing steps | t300 | t1000 |"
+    assert head == "| width, quantizing steps | t300 | t1000 | t3000 | t10000 |"
     (cells,) = rows(page, "| w16 |")
-    assert "supported** | **+" in cells and cells.endswith("contradicted** |")
+    unmeasured = f" | {NOT_YET} | {NOT_YET} |"
+    assert "supported** | **+" in cells and cells.endswith("contradicted**" + unmeasured)
     (cells,) = rows(page, "| w32 |")
     assert "**" not in cells
 

@@ -51,6 +51,14 @@ def test_equal_differences(difference, verdict):
     assert compare(first, [1, 2, 4]) == (difference, 0, difference, difference, 3, verdict)
 
 
+def test_differences_that_are_equal_but_for_rounding():
+    """One image of 360 in each pair: 3/360 - 2/360 and 9/360 - 8/360 are not the same float."""
+    second = np.array([2, 8, 11, 17]) / 360
+    found = compare(second + np.array([1, 1, 1, 1]) / 360, second)
+    assert np.ptp((second + 1 / 360) - second) > 0
+    assert found.std == 0 and found.low == found.high == found.mean == pytest.approx(1 / 360)
+
+
 def test_one_pair_never_decides():
     found = compare([0.1], [0.9])
     assert found.mean == pytest.approx(-0.8)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from proxquant_np.experiments import EXPERIMENTS, experiment
+from proxquant_np.experiments import EXPERIMENTS, experiment, resnet_cifar10
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import FULL_PRECISION, experiment_named
 from proxquant_np.experiments.statistics import Comparison, detectable
@@ -32,16 +32,17 @@ verdict is written by hand.
 
 A claim says that one method's measure is smaller than its rival's. Both start from the same network
 and see the same batches, a pair for each seed, and the test split is read once, after everything is
-fixed. The claim is **supported** if the 95% confidence interval of the paired difference (Student's
-t) lies below zero, **contradicted** if above, else **inconclusive at this scale**.
+fixed (but where picking by it is what is tested). The claim is **supported** if the 95% confidence
+interval of the paired difference (Student's t) lies below zero, **contradicted** if above, else
+**inconclusive at this scale**.
 
 - *difference*: first method minus rival, the mean over the seeds and the interval. Errors and
   fractions of signs are in percentage points, perplexities in themselves. Where a claim says "on
-  par", the rival's measure is raised by the margin first.
-- *rival*: the rival's mean, and the difference in percent of it.
-- *power*: the smallest true difference that so many seeds would have shown with probability 0.8.
-  What is smaller could not be expected to be found, whether it is there or not.
-- *by*: whose claim it is, the paper's or ours.
+  par", the rival's measure is raised by the margin first, and equal methods support it.
+- *rival*: the rival's mean, and by how much, in percent of it, the first method's is larger.
+- *power*: the smallest true difference that so many seeds would have shown with probability 0.8
+  (three seeds: 0.77). What is smaller could not be expected to be found, there or not.
+- *by*: whose claim it is, the paper's (here at the scale of a setting of ours) or ours.
 """
 
 TABLE = """| claim | setting | verdict | difference [95%] | rival | power | seeds | by |
@@ -90,6 +91,7 @@ def ledger(records: Path) -> str:
     """
     found = read_records(records)
     counts: dict[str, Counter[str]] = {"paper": Counter(), "ours": Counter()}
+    counted: set[tuple[str, Comparison | None]] = set()
     parts = []
     for name in EXPERIMENTS:
         chosen = experiment_named(name)
@@ -100,7 +102,10 @@ def ledger(records: Path) -> str:
             if record is not None:
                 lines += [*_scale(chosen, record), ""]
             for claim in chosen.claims:
-                counts[claim.source].update(v for v, _ in _compared(chosen, record, claim).values())
+                for verdict, pairs in _compared(chosen, record, claim).values():
+                    if pairs is None or (claim.measure, pairs) not in counted:
+                        counts[claim.source][verdict] += 1
+                        counted.add((claim.measure, pairs))
             lines += [*_tables(chosen, record), ""]
             for path in sorted(records.parent.glob(f"{stem}[._]*png")):
                 lines += [f"![{chosen.title}](figures/{path.name})", ""]
@@ -132,7 +137,8 @@ def _scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
     else:
         lines = [f"- {len(settings)} settings, ROW-COLUMN below. {next(iter(described.values()))}"]
     made = record["environment"]
-    revision = "" if made["revision"] is None else f" at revision {made['revision'][:12]}"
+    commit, _, dirty = (made["revision"] or "").partition("-")
+    revision = f" at revision {commit[:12]}{dirty and ', changed'}" if commit else ""
     lines.append(
         f"- Made with proxquant_np {made['proxquant_np']}{revision}, Python {made['python']}, "
         f"NumPy {made['numpy']} on {made['machine']}."
@@ -152,13 +158,26 @@ def _described(chosen: Experiment, name: str, task: Mapping[str, Any]) -> str:
             python = f" of Python {source['python']}" if "python" in source else ""
             digest = source["sha256"][:12]
             text += f" {kind.capitalize()}: {source['name']}{python} (SHA-256 {digest})."
+            if known := resnet_cifar10.COPIES.get(source["sha256"]):
+                text += f" These are {known}."
+    return f"{text} Hyperparameters: {_hyperparameters(chosen, name, task['hyperparameters'])}."
+
+
+def _hyperparameters(chosen: Experiment, name: str, used: Mapping[str, Mapping[str, float]]) -> str:
+    """Where a record's hyperparameters are from and, but in a grid, what they are."""
+    methods = chosen.methods
+    names = {m: (methods[m].shares if m in methods else None) or m for m in used}
     report = chosen.tasks[name].found()
-    shared = any(method.shares for method in chosen.methods.values())
-    if report is None:
-        return f"{text} Hyperparameters: as published or by default, without a search."
-    trials = len(report["trials"][FULL_PRECISION])
-    text += f" Hyperparameters: the best of {trials} trials a method on the validation split"
-    return text + ("; variants share their method's." if shared else ".")
+    if report is not None and all(report["chosen"].get(names[m]) == used[m] for m in used):
+        trials = len(report["trials"][FULL_PRECISION])
+        text = f"the best of {trials} trials a method on the validation split"
+        text += "; variants share their method's" if len({*names.values()}) < len(used) else ""
+    else:
+        text = "set beforehand, without a search"
+    if chosen.grid is not None:
+        return text
+    values = {names[m]: ", ".join(f"{k} {v:g}" for k, v in used[m].items()) for m in used}
+    return f"{text} ({'; '.join(f'{m} {v}' for m, v in values.items())})"
 
 
 def _compared(
@@ -166,7 +185,8 @@ def _compared(
 ) -> dict[str, tuple[str, Comparison | None]]:
     """Setting -> the verdict on a claim there, and the comparison if there is one."""
     found: dict[str, tuple[str, Comparison | None]] = {}
-    for name in claim.tasks or experiment.checked_tasks(chosen, (record or {}).get("tasks")):
+    measured = [*experiment.checked_tasks(chosen, None), *(record or {"tasks": ()})["tasks"]]
+    for name in claim.tasks or dict.fromkeys(measured):
         methods = {} if record is None else record["tasks"].get(name, {}).get("methods", {})
         if claim.is_held(methods):
             comparison = claim.compare(methods)
@@ -191,7 +211,7 @@ def _tables(chosen: Experiment, record: Mapping[str, Any] | None) -> list[str]:
             cells = ["", "", "", ""]
             if comparison is not None:
                 rival = np.mean(record["tasks"][name]["methods"][claim.second][claim.measure])
-                cells = [*_shown(comparison, claim.measure, rival), str(comparison.n)]
+                cells = [*_shown(comparison, claim, rival), str(comparison.n)]
             text = record["tasks"].get(name, {}).get("text")
             where = f"{name}, {text['name']}" if text else name
             lines.append(
@@ -205,11 +225,11 @@ def _scaled(measure: str) -> tuple[float, str]:
     return (1, "") if measure.endswith("perplexity") else (100, "%")
 
 
-def _shown(found: Comparison, measure: str, rival: float) -> list[str]:
+def _shown(found: Comparison, claim: Claim, rival: float) -> list[str]:
     """The difference with its interval, the rival's mean, and the power."""
-    scale, unit = _scaled(measure)
+    scale, unit = _scaled(claim.measure)
     values = [scale * x for x in (found.mean, found.low, found.high)]
-    share = f" ({_signed(100 * found.mean / rival, 0)}%)" if rival else ""
+    share = f" ({_signed(100 * (found.mean / rival + claim.margin), 0)}%)" if rival else ""
     others = [f"{scale * rival:.3g}{unit}{share}"]
     if not found.std:  # nothing varies, so there is no power to speak of
         return [f"{values[0]:+.3g} in each pair" if found.mean else "0 in each pair", *others, ""]
@@ -267,9 +287,9 @@ def _total(counts: Mapping[str, Counter[str]]) -> Iterable[str]:
         yield f"| {name} | {' | '.join(str(found[verdict]) for verdict in order)} |"
     n = sum(found[verdict] for found in counts.values() for verdict in order[:3])
     yield ""
-    yield "Counted are comparisons, one for each claim, setting and data. The intervals are not"
-    yield "widened for their number: if no method differed from any other, about one in twenty of"
-    yield f"these {n} would still leave zero out."
+    yield "Counted are comparisons, one for each claim, setting and data; the same pairs of runs in"
+    yield "two experiments count once. The intervals are not widened for their number: if no method"
+    yield f"differed from any other, about one in twenty of these {n} would still leave zero out."
 
 
 def _theorems(record: Mapping[str, Any] | None) -> Iterable[str]:

@@ -31,7 +31,6 @@ from proxquant_np.training import written_whole
 
 SEARCH_SEEDS = (1000, 1001)  # not those of a measurement
 POINTS = 24  # of a curve over epochs that a summary keeps
-_PER_RUN = ("sign_change", "flip_rate", "gap", "seconds", "seconds_per_step")
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,10 @@ def summary(
     results: Mapping[str, Mapping[str, list[Mapping[str, Any]]]],
     quick: bool,
 ) -> dict[str, Any]:
-    """What is kept of a finished run: figures by seed, curves as means over the seeds, thinned."""
+    """What is kept of a finished run: figures by seed, curves as means over the seeds, thinned.
+
+    `environment` is that of the summing up. Each cell's own record names its own.
+    """
     setting, tasks = settings(experiment, quick), {}
     for name, methods in results.items():
         task, first = experiment.tasks[name], next(iter(methods.values()))[0]

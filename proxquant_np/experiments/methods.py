@@ -1,4 +1,4 @@
-"""Claim: of all methods, ProxQuant errs least. The four cells of the table, and four more.
+"""Claim: of all methods, ProxQuant errs least. The four cells of the table, and three more.
 
 PARQ and BinaryRelax are lazy and soft with other maps, Bop flips signs and has no weights but
 binary ones. One task, the digits MLP; each method with the same number of search trials.

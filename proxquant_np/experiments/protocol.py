@@ -212,10 +212,7 @@ class Phases:
                 raise OutOfTime(f"{phase}: {done} of {steps} steps are in {path}")
 
     def measure(self, model: nn.Module) -> dict[str, Any]:
-        """Validation loss, and validation and test error (or perplexity), with the data's source.
-
-        Also "seconds", of all phases together, from the seconds a step took in this process.
-        """
+        """Validation loss, and validation and test error (or perplexity)."""
         reading = {}
         if "length" in self.setting:
             reading = {name: self.setting[name] for name in ("batch_size", "length")}

@@ -63,7 +63,7 @@ EXPERIMENT = Experiment(
     tasks={f"w{width}-t{steps}": _task(width, steps) for width in WIDTHS for steps in BUDGETS},
     methods={name: METHODS[name] for name in (LAZY, EAGER)},
     claims=(
-        Claim("ProxQuant errs less than BinaryConnect", EAGER, LAZY, "test_error", source="paper"),
+        Claim("ProxQuant errs less than BinaryConnect", EAGER, LAZY, "test_error", source="ours"),
     ),
     draw=draw,
     grid=("width", "quantizing steps"),

@@ -268,6 +268,7 @@ THEOREMS = {
         "theory/convergence.py",
         _rate,
         ROUNDING,
+        source="ours",
     ),
     "rate_of_a_third": Theorem(
         "With a step of 1/(3 beta) the 18 is a 16",
