@@ -105,7 +105,7 @@ def read_source(app, docname, source):
             return f"[{text}]({target.rstrip('/')}/README.md)" if readme.is_file() else text
         return link[0]
 
-    source[0] = re.sub(r"\[([^\]]*)\]\(([\w./-]+)\)", without_folders, source[0])
+    source[0] = re.sub(r"\[([^][]*)\]\(([\w./-]+)\)", without_folders, source[0])
 
 
 def as_rst(app, what, name, obj, options, lines):
