@@ -1,9 +1,12 @@
-"""The site builds without a warning, and its links and figures lead somewhere. Extra `docs`.
+"""The site builds without a warning, and its links and figures lead somewhere.
 
-The notebooks are not executed here: test_notebooks.py does that, and the documented command.
+All but the first test need the extra `docs`. The notebooks are not executed here: test_notebooks.py
+does that, and the documented command.
 """
 
+import json
 import re
+import runpy
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,6 +16,16 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_what_the_site_changes_in_a_page_leaves_a_notebook_whole():
+    read_source = runpy.run_path(str(ROOT / "docs/conf.py"))["read_source"]
+    for path in ROOT.glob("notebooks/**/*.ipynb"):
+        before = path.read_text("utf-8")
+        source = [before]
+        read_source(None, path.relative_to(ROOT).with_suffix("").as_posix(), source)
+        cells, changed = (json.loads(text)["cells"] for text in (before, source[0]))
+        assert [c.keys() for c in cells] == [c.keys() for c in changed]
 
 
 @pytest.fixture(scope="module")
