@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import sys
 import zipfile
 
 import numpy as np
@@ -165,11 +166,169 @@ def test_objects_are_neither_written_nor_unpickled(file):
         load_checkpoint(file)
 
 
-def test_meta_that_json_cannot_hold(file):
+@pytest.mark.parametrize(
+    ("meta", "kind", "says"),
+    [
+        ({1, 2}, TypeError, r"got set \{1, 2\}"),
+        (1j, TypeError, "got complex 1j"),
+        (np.complex64(1j), TypeError, "got complex64"),
+        (np.array([Ellipsis]), TypeError, "got ndarray"),
+        (np.datetime64("2026-11-01"), TypeError, "got datetime64"),
+        ({1: 0, "1": 0}, ValueError, "'1' stands twice"),
+        ("circle", ValueError, "Circular"),
+        ("deep", ValueError, "not be read again"),
+    ],
+)
+def test_meta_that_json_cannot_hold(meta, kind, says, file):
+    """Nor can what it would not give back."""
     whole = file.read_bytes()
-    with pytest.raises(TypeError, match="tolist"):
-        save_checkpoint(file, ARRAYS, {"a": {1, 2}})
+    if isinstance(meta, str):
+        inner = outer = []
+        for _ in range(100_000 if meta == "deep" else 1):
+            inner.append([])
+            inner = inner[0]
+        inner.extend([outer] * (meta == "circle"))
+        meta = outer
+    with pytest.raises(kind, match=says):
+        save_checkpoint(file, ARRAYS, {"a": meta})
     assert file.read_bytes() == whole
+
+
+def test_numpy_scalars_in_meta(file):
+    scalars = [np.float32(0.5), np.int8(-3), np.bool_(True), np.float64("inf"), np.str_("a")]
+    save_checkpoint(file, ARRAYS, {"a": scalars, "b": np.arange(2)})
+    assert load_checkpoint(file)[1] == {"a": [0.5, -3, True, np.inf, "a"], "b": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("__meta__", ValueError),
+        ("a\0b", ValueError),
+        ("\ud800", ValueError),
+        ("ä" * 40_000, ValueError),
+        (3, TypeError),
+        (None, TypeError),
+    ],
+)
+def test_names_that_would_not_be_read_again(name, kind, file):
+    whole = file.read_bytes()
+    with pytest.raises(kind, match="names of arrays must be"):
+        save_checkpoint(file, {**ARRAYS, name: np.ones(1)}, META)
+    assert file.read_bytes() == whole
+
+
+def test_every_other_name_is_read_again(file):
+    names = ["", ".npy", "/", "../a", "__meta__.npy", "a\nb\x1b[2J", "ä", "C:\\a", "x" * 65_000]
+    save_checkpoint(file, dict.fromkeys(names, np.ones(1)), META)
+    assert list(load_checkpoint(file)[0]) == names
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+TEXT = npy(np.array(json.dumps({"schema": 1, "arrays": ["a"], "meta": 0})))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ([("a.npy", npy(1)), ("a.npy", npy(2))], "'a' twice"),
+        ([("a", npy(1)), ("a.npy", npy(2))], "'a' twice"),
+        ([("a.npy", npy(1)), ("__meta__.npy", TEXT)], "'__meta__' twice"),
+        ([("a.npy", npy(np.ones(3)) + b"more")], "'a' is longer than its header says"),
+    ],
+)
+def test_members_that_say_two_things(pairs, says, file):
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in [("__meta__.npy", TEXT), *pairs]:
+            archive.writestr(name, content)
+    with pytest.raises(CheckpointError, match=says):
+        load_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"schema": 2, "schema": 1, "arrays": [], "meta": 0}', "'schema' stands twice"),
+        ('{"schema": 1, "arrays": [], "meta": {"a": {"b": 1, "b": 1}}}', "'b' stands twice"),
+        ('{"schema": 1, "arrays": [], "meta": ' + "[" * 100_000, "nested too deep"),
+        ('{"schema": 1, "arrays": []}', "not a whole checkpoint"),
+        ('{"schema": true, "arrays": [], "meta": 0}', "schema True"),
+    ],
+)
+def test_texts_that_say_two_things_or_nothing(text, says, file):
+    np.savez(file, __meta__=np.array(text))
+    with pytest.raises(CheckpointError, match=says):
+        load_checkpoint(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("kind", ["pipe", "device", "link"])
+def test_pipes_and_devices_are_refused(kind, tmp_path):
+    path = tmp_path / "run.npz"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path = "/dev/zero"
+    with pytest.raises(OSError, match="is a pipe or a device"):
+        load_checkpoint(path)
+    with pytest.raises(OSError, match="is a folder or a device"):
+        save_checkpoint(path, ARRAYS, META)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
+def test_a_replaced_file_keeps_its_permissions(mode, tmp_path):
+    path = tmp_path / "run.npz"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(path, 1, 2)
+    before = path.stat()
+    with open_whole(path) as file:
+        assert os.fstat(file.fileno()).st_mode == before.st_mode  # while it is written, too
+        file.write(b"new")
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_new_file_has_the_permissions_of_any_other(tmp_path):
+    (tmp_path / "other").write_bytes(b"")
+    with open_whole(tmp_path / "new") as file:
+        file.write(b"new")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_a_link(there, tmp_path):
+    (tmp_path / "deep").mkdir()
+    target, link = tmp_path / "deep" / "target", tmp_path / "link"
+    link.symlink_to("deep/target")
+    if there:
+        target.write_bytes(b"old")
+    with open_whole(link) as file:
+        file.write(b"new")
+    assert os.readlink(link) == "deep/target" and target.read_bytes() == b"new"
+    assert os.listdir(target.parent) == ["target"]
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    with pytest.raises(OSError, match="symbolic links"), open_whole(circle) as file:
+        file.write(b"new")
+    assert circle.is_symlink()
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -11,6 +11,7 @@ NAME = PACKAGE.name
 
 # From the bottom up. A module may import its own part and the parts listed before it.
 LAYERS = [
+    "files",
     "autograd",
     "functional",
     "prox",

@@ -1,4 +1,4 @@
-"""Training (layer 5): checkpoint files, and how this library writes any file.
+"""Training (layer 5): checkpoint files.
 
 A checkpoint is an .npz archive of plain arrays, one of which is a JSON text for everything that is
 not an array. Nothing in it is ever unpickled, and it is read and checked in full (the archive
@@ -7,18 +7,18 @@ carries a checksum for each array, the text the names of all) before anything is
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
-import secrets
 import zipfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from proxquant_np.files import read_json, read_whole, shown
+from proxquant_np.files import written_whole as written_whole
 
 SCHEMA = 1
 _TEXT = "__meta__"
@@ -39,45 +39,20 @@ class CheckpointError(ValueError):
     """
 
 
-@contextlib.contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A binary file to write to, which takes the place of `path` once the block has ended well.
-
-    It is a temporary file beside the target, flushed to disk and renamed: the target holds what it
-    held before or all of the new content, never half of either, whenever the process dies. Only a
-    process killed while it writes leaves its temporary file (.NAME.*.tmp) behind.
-
-    Examples:
-        >>> from pathlib import Path
-        >>> with pq.training.written_whole("notes.txt") as file:
-        ...     size = file.write(b"all or nothing")
-        ...
-        >>> Path("notes.txt").read_bytes()
-        b'all or nothing'
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} is a folder or a device, and stays one: choose a file to write")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_checkpoint(
     path: str | os.PathLike, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
 ) -> None:
-    """Write named arrays and JSON-able `meta` (arrays in it become lists), whole or not at all.
+    """Write named arrays and JSON-able `meta`, whole or not at all.
+
+    In meta, NumPy's arrays become lists, its scalars numbers.
 
     Raises:
         OSError: the folder is missing, read-only or full.
-        ValueError: an array of Python objects.
-        TypeError: meta that JSON cannot hold. In each case `path` is as it was before.
+        ValueError: what could not be read again: an array of Python objects; a name that is
+            "__meta__", has NUL or half of a surrogate pair, or is longer than 65,000 bytes; meta
+            that is nested too deep or in a circle, or has keys that are one in JSON (1 and "1").
+        TypeError: a name that is no string; meta that JSON cannot hold. In each case `path` is as
+            it was before.
 
     Examples:
         >>> pq.training.save_checkpoint("run.npz", {"w": np.ones(3)}, {"step": 7})
@@ -85,11 +60,40 @@ def save_checkpoint(
         >>> arrays["w"], meta
         (array([1., 1., 1.]), {'step': 7})
     """
-    text = json.dumps(
-        {"schema": SCHEMA, "arrays": sorted(arrays), "meta": meta}, default=np.ndarray.tolist
-    )
+    for name in arrays:
+        _check_name(name)
+    try:
+        text = json.dumps(
+            {"schema": SCHEMA, "arrays": sorted(arrays), "meta": meta}, default=_plain
+        )
+        read_json(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"meta would not be read again from JSON: {shown(error)}") from None
     with written_whole(path) as file:
         write_arrays(file, {_TEXT: text, **arrays})
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"names of arrays must be strings, got {name!r}")
+    try:
+        readable = name != _TEXT and "\0" not in name and len(name.encode()) <= 65_000
+    except UnicodeEncodeError:
+        readable = False
+    if not readable:
+        raise ValueError(
+            f"names of arrays must be Unicode without NUL, of at most 65,000 bytes, and not "
+            f"{_TEXT!r}; got {name[:100]!r}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufU":
+        return value.tolist()
+    raise TypeError(
+        "meta must consist of dicts, lists, strings, numbers, True, False, None, and arrays of "
+        f"these, got {type(value).__name__} {value!r:.100}"
+    )
 
 
 def write_arrays(file: BinaryIO, arrays: Mapping[str, ArrayLike]) -> None:
@@ -104,14 +108,20 @@ def read_arrays(content: bytes) -> dict[str, np.ndarray]:
     """The arrays of an .npz archive, never unpickled. Damaged, it can raise almost anything.
 
     Not numpy.load: it reads what an array's header asks for, and checks the checksum only if that
-    happens to be all. Here the whole member is read, and checked, before it is parsed.
+    happens to be all; and of two members with one name it takes the last. Here the whole member is
+    read, and checked, before it is parsed, and must be all that the header asks for.
     """
+    arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-    return {
-        name: np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
-        for name, member in members.items()
-    }
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name in arrays:
+                raise ValueError(f"it holds {name!r} twice")
+            stream = io.BytesIO(archive.read(member))
+            arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+            if stream.read(1):
+                raise ValueError(f"{name!r} is longer than its header says")
+    return arrays
 
 
 def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -126,17 +136,18 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
         >>> pq.training.load_checkpoint("run.npz")
         ({'w': array([1., 1., 1.])}, {'step': 7})
     """
-    content = Path(path).read_bytes()
+    content = read_whole(path)
     try:
         arrays = read_arrays(content)
-        text = json.loads(arrays.pop(_TEXT).item())
+        text = read_json(arrays.pop(_TEXT).item())
         schema = text["schema"]
     except Exception as error:  # a damaged archive can raise almost anything
-        raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
-    if schema != SCHEMA:
+        why = shown(error) or "not enough memory"  # of which Python says nothing
+        raise CheckpointError(f"{shown(path)} is not a whole checkpoint: {why}") from error
+    if type(schema) is not int or schema != SCHEMA:
         raise CheckpointError(
-            f"{path} has checkpoint schema {schema!r}; this version reads schema {SCHEMA}"
+            f"{shown(path)} has checkpoint schema {schema!r}; this version reads schema {SCHEMA}"
         )
-    if sorted(arrays) != text.get("arrays"):
-        raise CheckpointError(f"{path} is not a whole checkpoint: arrays are missing")
+    if sorted(arrays) != text.get("arrays") or "meta" not in text:
+        raise CheckpointError(f"{shown(path)} is not a whole checkpoint: arrays are missing")
     return arrays, text["meta"]

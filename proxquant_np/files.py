@@ -1,0 +1,124 @@
+"""Files, below everything else: written whole or not at all, read whole or refused, and how what
+comes from outside is shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A binary file to write to, which takes the place of `path` once the block has ended well.
+
+    It is a temporary file beside the target, flushed to disk and renamed: the target holds what it
+    held before or all of the new content, never half of either, whenever the process dies. Only a
+    process killed while it writes leaves its temporary file (.NAME.*.tmp) behind. A symbolic link
+    stays one: the file that it names is written. A file that is replaced passes on its permissions
+    and, where the system allows that, its owner and group.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> with pq.training.written_whole("notes.txt") as file:
+        ...     size = file.write(b"all or nothing")
+        ...
+        >>> Path("notes.txt").read_bytes()
+        b'all or nothing'
+    """
+    path = Path(os.path.realpath(path))
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        old = None
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        raise OSError(f"{shown(path)} is a folder or a device, and stays one: choose a file")
+    # For a new file the umask decides. One that others may not read is never open to them, not
+    # even while it is written.
+    mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, mode)) as file:
+            if old is not None:
+                with contextlib.suppress(AttributeError, OSError):  # Windows; another's file
+                    os.chown(file.fileno(), old.st_uid, old.st_gid)
+                os.chmod(temporary, mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_whole(path: str | os.PathLike) -> bytes:
+    """The content of a file; OSError also for a pipe or a device, which need not have an end.
+
+    Examples:
+        >>> from proxquant_np.files import read_whole
+        >>> with pq.training.written_whole("notes.txt") as file:
+        ...     size = file.write(b"all or nothing")
+        ...
+        >>> read_whole("notes.txt")
+        b'all or nothing'
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a folder, the system says what is wrong
+        raise OSError(f"{shown(path)} is a pipe or a device, and may have no end: give a file")
+    try:
+        return Path(path).read_bytes()
+    except MemoryError:
+        raise OSError(errno.ENOMEM, "not enough memory to read it", str(path)) from None
+
+
+def read_json(text: str | bytes, *, finite: bool = False) -> Any:
+    """What a JSON text says. ValueError also for what Python's reader lets pass: a key that an
+    object has twice and, if `finite`, NaN and infinity; or fails at: lists in lists in lists.
+
+    Examples:
+        >>> from proxquant_np.files import read_json
+        >>> try:
+        ...     read_json('{"seed": 1, "seed": 2}')
+        ... except ValueError as error:
+        ...     print(error)
+        the key 'seed' stands twice in an object
+    """
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"the key {key!r} stands twice in an object")
+            found[key] = value
+        return found
+
+    def number(name: str) -> float:
+        if finite:
+            raise ValueError(f"{name} is no number in JSON")
+        return float(name)
+
+    try:
+        return json.loads(text, object_pairs_hook=distinct, parse_constant=number)
+    except RecursionError:
+        raise ValueError("its lists or objects are nested too deep") from None
+
+
+def shown(thing: object) -> str:
+    """str(thing), but what is not printable as its escape: for names, texts and paths from outside.
+
+    Control characters could do anything to a terminal, and half of a surrogate pair cannot be
+    written at all.
+
+    Examples:
+        >>> from proxquant_np.files import shown
+        >>> print(shown("conv\\x1b[2J\\n"))
+        conv\\x1b[2J\\n
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(thing))
