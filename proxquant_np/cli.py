@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import proxquant_np
 from proxquant_np.experiments import EXPERIMENTS
+from proxquant_np.files import shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 on success, 1 if a check failed or the time was up, 2 on a user's mistake, 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="proxquant-np", description="Quantized training from first principles, in NumPy."
     )
     parser.add_argument("--version", action="version", version=proxquant_np.__version__)
@@ -33,14 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except _Unfinished as unfinished:
-        print(f"proxquant-np: {unfinished}", file=sys.stderr)
+        print(f"proxquant-np: {shown(unfinished)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nstopped{options.stopped}", file=sys.stderr)
         return 130
     except (OSError, _Mistake, *getattr(options, "mistakes", ())) as error:  # those of the user
-        print(f"proxquant-np: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"proxquant-np: {shown(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors repeat arguments, which may be the names of files from anywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shown(message))
 
 
 class _Unfinished(Exception):
@@ -121,7 +129,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     )
     print(binary_digits.table(result))
     for path in binary_digits.draw(result, out):
-        print(f"wrote {path}")
+        print(f"wrote {shown(path)}")
 
 
 def _add_search(commands: Any) -> None:
@@ -144,7 +152,7 @@ def _search(options: argparse.Namespace) -> None:
 
     out = options.out or EXPERIMENT.tasks[options.model].choice
     experiments.write_search(EXPERIMENT, options.model, options.trials, out, jobs=options.jobs)
-    print(f"wrote {out}")
+    print(f"wrote {shown(out)}")
 
 
 def _add_experiment(commands: Any) -> None:
@@ -223,7 +231,7 @@ def _experiment(options: argparse.Namespace) -> None:
                 experiments.write_search(
                     chosen, task, options.trials, path, out=out / "search", **running
                 )
-                print(f"wrote {path}")
+                print(f"wrote {shown(path)}")
             return
         seeds = options.seeds or (2 if options.quick else chosen.seeds)
         results = experiments.run(chosen, seeds, out, tasks=tasks, **running)
@@ -235,7 +243,7 @@ def _experiment(options: argparse.Namespace) -> None:
         experiments.write_summary(summary, out),
         *experiments.draw(chosen, summary, out / chosen.name),
     ):
-        print(f"wrote {path}")
+        print(f"wrote {shown(path)}")
 
 
 def _add_theorems(commands: Any) -> None:
@@ -259,7 +267,7 @@ def _theorems(options: argparse.Namespace) -> None:
 
     record = theorems.measure(options.instances, jobs=options.jobs)
     print(theorems.table(record))
-    print(f"wrote {write_summary(record, options.out)}")
+    print(f"wrote {shown(write_summary(record, options.out))}")
 
 
 def _add_claims(commands: Any) -> None:
@@ -282,9 +290,9 @@ def _claims(options: argparse.Namespace) -> None:
     if not options.records.is_dir():
         raise NotADirectoryError(f"there is no folder {options.records} with records")
     for path in claims.draw(options.records):
-        print(f"wrote {path}")
+        print(f"wrote {shown(path)}")
     write_text(options.out, claims.ledger(options.records))
-    print(f"wrote {options.out}")
+    print(f"wrote {shown(options.out)}")
 
 
 # Figures -----------------------------------------------------------------------------------------
@@ -318,7 +326,7 @@ def _figures(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import figures
 
     for path in figures.draw(options.only or figures.FIGURES, options.out):
-        print(f"wrote {path}")
+        print(f"wrote {shown(path)}")
 
 
 # Conformance -------------------------------------------------------------------------------------
@@ -368,7 +376,7 @@ def _vectors(options: argparse.Namespace) -> None:
     from proxquant_np.conformance import write_vectors
 
     for path in write_vectors(options.out):
-        print(f"wrote {path}")
+        print(f"wrote {shown(path)}")
 
 
 # Packing -----------------------------------------------------------------------------------------
@@ -402,7 +410,7 @@ def _pack(options: argparse.Namespace) -> None:
     chosen = None if text is None else packing.parse_regularizer(text)
     packing.pack_checkpoint(options.checkpoint, out, chosen)
     print(packing.table(out))
-    print(f"wrote {out}")
+    print(f"wrote {shown(out)}")
 
 
 def _add_inspect(commands: Any) -> None:

@@ -209,6 +209,230 @@ def test_codes_beyond_the_levels_and_infinite_levels(file):
         pq.load_packed(file)
 
 
+def coded(**changes):
+    """An entry of two weights, +1 and -1, and its data."""
+    entry = {"name": "a", "dtype": "float32", "shape": [2], "bits": 1, "levels": 2, **changes}
+    return entry, np.float32([-1, 1]).tobytes() + b"\x80"
+
+
+def one_entry(file, *entries, data, model=None, regularizer="BinaryL1()"):
+    header = {"schema": SCHEMA, "crc32": 0, "model": model, "regularizer": regularizer}
+    retold(file, {**header, "entries": entries}, data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "says"),
+    [
+        ({"shape": [0]}, np.float32([-1, 1]).tobytes(), "make no sense"),
+        ({"shape": [0, 3]}, np.float32([-1, 1]).tobytes(), "make no sense"),
+        ({"shape": [0, 3], "axis": 0}, b"", "make no sense"),
+        ({"shape": [3, 0], "axis": 1}, b"", "make no sense"),
+        ({"shape": [0], "block": 1}, b"", "make no sense"),
+        ({}, np.float32([-1, np.nan]).tobytes() + b"\x80", "NaN or infinite"),
+        ({}, np.float32([-np.inf, 1]).tobytes() + b"\x80", "NaN or infinite"),
+        ({}, np.float32([1, -1]).tobytes() + b"\x80", "do not ascend"),
+        ({"dtype": "int32"}, np.int32([-1, 1]).tobytes() + b"\x80", "make no sense"),
+        ({"name": 3}, None, "3 is not a text"),
+        ({"shape": [2**70]}, None, "end too soon"),
+    ],
+)
+def test_coded_entries_that_pack_cannot_have_written(changes, data, says, tmp_path, capsys):
+    """`inspect` reads in full, too: what `load_packed` would refuse does not get by it."""
+    entry, right = coded()
+    one_entry(tmp_path / "net.npz", entry, data=right)
+    assert packing.inspect(tmp_path / "net.npz")[0].levels.tolist() == [[-1, 1]]
+    entry, right = coded(**changes)
+    one_entry(tmp_path / "net.npz", entry, data=right if data is None else data)
+    with pytest.raises(packing.PackedError, match=says):
+        packing.inspect(tmp_path / "net.npz")
+    refused(["inspect", tmp_path / "net.npz"], capsys)
+
+
+def test_plain_entries_that_pack_cannot_have_written(tmp_path):
+    entry, nan = {"name": "a", "dtype": "float32", "shape": [1]}, np.float32([np.nan]).tobytes()
+    one_entry(tmp_path / "net.npz", entry, data=nan)
+    with pytest.raises(packing.PackedError, match="NaN or infinite"):
+        packing.inspect(tmp_path / "net.npz")
+    for shape, data in (([0], b""), ([0, 3], b""), ([], bytes(4))):
+        one_entry(tmp_path / "net.npz", {**entry, "shape": shape}, data=data)
+        assert packing.inspect(tmp_path / "net.npz")[0].shape == tuple(shape)
+        packing.table(tmp_path / "net.npz")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_what_is_there_twice(tmp_path, capsys):
+    file = tmp_path / "net.npz"
+    entry, data = coded()
+    one_entry(file, entry, entry, data=data * 2)
+    assert "'a' is there twice" in refused(["inspect", file], capsys)
+    one_entry(file, entry, {"name": "a", "same": "a"}, data=data)
+    assert "'a' is there twice" in refused(["inspect", file], capsys)
+    one_entry(file, {**entry, "name": "b", "same": "b"}, data=data)
+    refused(["inspect", file], capsys)
+    one_entry(file, entry, data=data)
+    with zipfile.ZipFile(file) as archive:
+        member = archive.read("packed.npy")
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("packed.npy", member)
+        archive.writestr("packed.npy", member)
+    assert "'packed' twice" in refused(["inspect", file], capsys)
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, '{"a":' * 100_000])
+def test_headers_nested_too_deep(deep, tmp_path, capsys):
+    text = zlib.compress(deep.encode())
+    whole = len(text).to_bytes(4, "little") + text
+    with open(tmp_path / "net.npz", "wb") as target:
+        checkpoint.write_arrays(target, {"packed": np.frombuffer(whole, np.uint8)})
+    assert "nested too deep" in refused(["inspect", tmp_path / "net.npz"], capsys)
+
+
+LARGE = [
+    {"name": "ResNet", "arguments": {"depth": 60_002}},
+    {"name": "ResNet", "arguments": {"depth": 60_002, "width": 1}},
+    {"name": "ResNet", "arguments": {"width": 2**40}},
+    {"name": "MLP", "arguments": {"sizes": [2**20, 2**20]}},
+    {"name": "MLP", "arguments": {"sizes": [1] * 100_000}},
+    {"name": "SmallCNN", "arguments": {"width": 2**30}},
+    {"name": "LSTMLanguageModel", "arguments": {"vocabulary_size": 2**40, "embedding_size": 9}
+     | {"hidden_size": 9}},
+    {"name": "LSTMLanguageModel", "arguments": {"vocabulary_size": 2, "embedding_size": 2}
+     | {"hidden_size": 2, "num_layers": 10**9}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", LARGE, ids=lambda model: str(model)[10:60])
+def test_a_small_file_does_not_build_a_large_network(model, run_file, capsys, monkeypatch):
+    """Either command gives it up after a number of weights that does not depend on the network."""
+    drawn = []
+    uniform = nn.init.uniform
+
+    def counted(shape, *others):
+        drawn.append(shape)
+        return uniform(shape, *others)
+
+    monkeypatch.setattr(nn.init, "uniform", counted)
+    entry, data = coded()
+    one_entry(run_file.with_name("net.npz"), entry, data=data, model=model)
+    with pytest.raises(packing.PackedError, match="far more weights than there are values for"):
+        pq.load_packed(run_file.with_name("net.npz"))
+    arrays, meta = load_checkpoint(run_file)
+    save_checkpoint(run_file, arrays, {**meta, "model": model})
+    assert "far more weights" in refused(["pack", run_file], capsys)
+    assert len(drawn) < 20_000
+
+
+def test_a_rebuilt_network_draws_as_any_other(file):
+    rebuilt, other = pq.models.build(pq.models.describe(small())), small()
+    assert content(rebuilt) == content(other)
+    text = {"vocabulary_size": 9, "embedding_size": 4, "hidden_size": 4, "dropout": 0.5}
+    rebuilt = pq.models.build({"name": "LSTMLanguageModel", "arguments": text}, largest=1000)
+    other = pq.models.LSTMLanguageModel(**text)
+    tokens = np.arange(8).reshape(4, 2)
+    for _ in range(3):
+        assert np.array_equal(rebuilt(tokens)[0].data, other(tokens)[0].data)
+
+
+def test_what_cannot_be_packed(tmp_path, capsys):
+    with pytest.raises(ValueError, match="must have parameters to pack, this Sequential has none"):
+        pq.pack(nn.Sequential(nn.ReLU()), prox.BinaryL1(), tmp_path / "net.npz")
+    model = small()
+    model.layers[0].bias.data[0] = np.inf
+    with pytest.raises(ValueError, match=r"layers.0.bias cannot be packed: it has NaN or infinite"):
+        pq.pack(model, prox.BinaryL1(), tmp_path / "net.npz")
+    assert not list(tmp_path.iterdir())
+    one_entry(tmp_path / "empty.npz", data=b"")  # earlier versions wrote it
+    assert packing.table(tmp_path / "empty.npz").startswith("a network of your own, BinaryL1()")
+
+
+# What a file says is shown, never obeyed -------------------------------------------------------
+
+EVIL = "a\x1b]0;title\x07\x1b[2J\r\n\u202e\x9b\ud800"
+
+
+def harmless(text):
+    return all(c.isprintable() or c == "\n" for c in text)
+
+
+def test_inspect_shows_names_as_they_are_spelled(tmp_path, capsys):
+    file = tmp_path / "net.npz"
+    entry, data = coded(name=EVIL)
+    for model in (None, {"name": EVIL, "arguments": {EVIL: EVIL}}):
+        one_entry(file, entry, data=data, model=model, regularizer=EVIL)
+        assert cli.main(["inspect", str(file)]) == 0
+        out = capsys.readouterr().out
+        assert harmless(out) and out.count("\n") == 4
+        assert out.count(r"a\x1b]0;title\x07\x1b[2J\r\n\u202e\x9b\ud800") == (5 if model else 2)
+    assert packing.inspect(file)[0].name == EVIL
+
+
+def test_messages_show_what_files_say(run_file, tmp_path, capsys):
+    """In every place that a message repeats, also of the path; of the API and of the commands."""
+    file = tmp_path / f"{EVIL[:-1]}.npz"
+    entry, data = coded()
+    messages = []
+
+    def refuses(call, kind=ValueError):
+        with pytest.raises(kind) as raised:
+            call()
+        messages.append(str(raised.value))
+
+    wrong = [{"name": EVIL}, {"dtype": EVIL}, {"bits": EVIL}, {"levels": EVIL}, {"axis": EVIL}]
+    for change in wrong:
+        one_entry(file, {**entry, **change}, data=data)
+        refuses(lambda: packing.load_packed(file))
+        one_entry(file, {**entry, **change}, {**entry, **change}, data=data)
+        refuses(lambda: packing.inspect(file))
+    for header in ({"schema": EVIL}, {EVIL: 1}, [EVIL], EVIL):
+        retold(file, header, data)
+        refuses(lambda: packing.inspect(file))
+    for model in ({"name": EVIL}, {"name": "MLP", "arguments": {EVIL: EVIL}}):
+        one_entry(file, entry, data=data, model={"arguments": {}, **model})
+        refuses(lambda: packing.load_packed(file))
+    arrays, meta = load_checkpoint(run_file)
+    out = tmp_path / "out.npz"
+    for change in ({"model": EVIL}, {"model": {"name": EVIL, "arguments": {EVIL: EVIL}}}, EVIL):
+        save_checkpoint(file, arrays, {**meta, **change} if change is not EVIL else EVIL)
+        refuses(lambda: packing.pack_checkpoint(file, out))
+    save_checkpoint(file, arrays, {**meta, "identity": {"regularizer": EVIL, EVIL: EVIL}})
+    refuses(lambda: packing.pack_checkpoint(file, out))
+    train = pq.data.Split(np.eye(2, dtype=np.float32), np.arange(2))
+    model = MLP((2, 2), batch_norm=False)
+    sgd = pq.optim.SGD(model.parameters(), 0.1)
+    options = {"steps": 1, "batch_size": 2, "progress": False}
+    refuses(lambda: fit(model, sgd, train, checkpoint=file, **options))
+    file.write_bytes(b"")
+    refuses(lambda: load_checkpoint(file))
+    refuses(lambda: pq.data.load_text(file))
+    refuses(lambda: pq.data.load_cifar10(file))
+    file.unlink()
+    refuses(lambda: pq.data.load_text(file), OSError)
+    refuses(lambda: pq.data.load_cifar10(file), OSError)
+    for message in messages:
+        assert harmless(message) and "\n" not in message, message
+    for arguments in (["inspect", file], ["pack", file], ["claims", "--records", file]):
+        assert harmless(refused(arguments, capsys))
+    with pytest.raises(SystemExit):
+        cli.main(["inspect", "a", EVIL])
+    assert harmless(capsys.readouterr().err)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_is_no_file(run_file, tmp_path, capsys):
+    pipe = tmp_path / "pipe.npz"
+    os.mkfifo(pipe)
+    for arguments in (
+        ["inspect", pipe],
+        ["inspect", "/dev/zero"],
+        ["pack", pipe],
+        ["experiment", "resnet_cifar10", "--data", pipe],
+        ["experiment", "language_model", "--data", pipe],
+    ):
+        line = refused(arguments, capsys)
+        assert "pipe or a device" in line or "does not exist" in line or "folder or" in line
+    assert "folder or a device" in refused(["pack", run_file, "--out", pipe], capsys)
+
+
 class Trap:
     def __reduce__(self):
         return pytest.fail, ("it was unpickled",)

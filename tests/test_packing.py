@@ -391,7 +391,8 @@ def test_a_checkpoint_is_packed_as_its_model(regularizer, tmp_path):
         ({"identity": {"regularizer": "None"}}, "without a regularizer"),
         ({"identity": {"regularizer": "Mine"}}, "regularizer must be one of"),
         ({"model": {"name": "MLP", "arguments": {"sizes": [64, 7, 10]}}}, "must have shape"),
-        ({"model": {"name": "SmallCNN", "arguments": {}}}, "missing"),
+        ({"model": {"name": "SmallCNN", "arguments": {"width": 2}}}, "missing"),
+        ({"model": {"name": "SmallCNN", "arguments": {}}}, "far more weights"),
     ],
 )
 def test_checkpoints_that_say_too_little(lacking, complaint, tmp_path):

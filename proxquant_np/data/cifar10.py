@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from proxquant_np.data.splits import Split, Splits
+from proxquant_np.files import shown
 
 CLASSES = (
     "airplane",
@@ -68,11 +69,13 @@ def load_cifar10(source: str | Path, validation: int = 5000) -> Splits:
         raise ValueError(f"validation must lie in [0, {n_train}], got {validation}")
     source = Path(source)
     if not source.exists():
-        raise FileNotFoundError(f"source {source} does not exist; {_GET}")
+        raise FileNotFoundError(f"source {shown(source)} does not exist; {_GET}")
+    if not (source.is_dir() or source.is_file()):
+        raise ValueError(f"source must be a folder or a file, {shown(source)} is neither; {_GET}")
     found = dict(_from_folder(source) if source.is_dir() else _from_archive(source))
     for name in FILES:
         if name not in found:
-            raise FileNotFoundError(f"{source} holds no {name}; {_GET}")
+            raise FileNotFoundError(f"{shown(source)} holds no {name}; {_GET}")
     x, y = _decode(source, [found[name] for name in FILES])
     ends = (0, n_train - validation, n_train, len(x))
     return Splits(*(Split(x[a:b], y[a:b]) for a, b in pairwise(ends)))
@@ -153,8 +156,8 @@ def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
         raise
     except Exception as error:  # a damaged archive can raise almost anything
         raise ValueError(
-            f"{archive} must be a whole tar or tar.gz archive, but reading it failed: "
-            f"{' '.join(str(error).split())}; {_GET}"
+            f"{shown(archive)} must be a whole tar or tar.gz archive, but reading it failed: "
+            f"{shown(' '.join(str(error).split()))}; {_GET}"
         ) from error
 
 
@@ -165,16 +168,16 @@ class _Refused(ValueError):
 def _refuse_pickles(source: Path, name: str) -> None:
     if name in {"cifar-10-batches-py", *(file.removesuffix(".bin") for file in FILES)}:
         raise _Refused(
-            f"{source} holds {name}: the pickled Python version is not read, as unpickling can run "
-            f"any code; {_GET}"
+            f"{shown(source)} holds {name}: the pickled Python version is not read, as unpickling "
+            f"can run any code; {_GET}"
         )
 
 
 def _check_size(file: Path | str, size: int) -> None:
     if size != RECORDS * _RECORD:
         raise _Refused(
-            f"{file} must have {RECORDS * _RECORD:,} bytes, {RECORDS:,} records of {_RECORD:,}, "
-            f"but has {size:,}; {_GET}"
+            f"{shown(file)} must have {RECORDS * _RECORD:,} bytes, {RECORDS:,} records of "
+            f"{_RECORD:,}, but has {size:,}; {_GET}"
         )
 
 
@@ -184,13 +187,13 @@ def _decode(source: Path, contents: list[bytes]) -> tuple[np.ndarray, np.ndarray
     y = np.empty(len(x), np.int64)
     for i, (name, content) in enumerate(zip(FILES, contents, strict=True)):
         if len(content) != RECORDS * _RECORD:
-            raise ValueError(f"{source}: {name} ends after {len(content):,} bytes; {_GET}")
+            raise ValueError(f"{shown(source)}: {name} ends after {len(content):,} bytes; {_GET}")
         records = np.frombuffer(content, np.uint8).reshape(RECORDS, _RECORD)
         rows = slice(i * RECORDS, (i + 1) * RECORDS)
         x[rows], y[rows] = records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
         if y[rows].max() >= len(CLASSES):
             raise ValueError(
-                f"{source}: {name} has the label {y[rows].max()}, but labels are 0..9: damaged, "
-                f"or not CIFAR-10; {_GET}"
+                f"{shown(source)}: {name} has the label {y[rows].max()}, but labels are 0..9: "
+                f"damaged, or not CIFAR-10; {_GET}"
             )
     return x, y

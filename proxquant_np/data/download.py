@@ -14,6 +14,8 @@ from collections.abc import Collection
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
+from proxquant_np.files import shown
+
 
 class Download(NamedTuple):
     """A file to get: where it is, and the number and SHA-256 of its bytes."""
@@ -102,5 +104,5 @@ def _allowed(url: str, schemes: Collection[str]) -> bool:
 def _failed(wanted: Download, why: Exception | str) -> DownloadError:
     """Of which the message is one line, whatever the server or the system said."""
     return DownloadError(
-        f"downloading {wanted.url} failed, nothing is kept: {' '.join(str(why).split())}"
+        f"downloading {wanted.url} failed, nothing is kept: {shown(' '.join(str(why).split()))}"
     )

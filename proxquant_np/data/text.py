@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from proxquant_np.data.splits import Split, Splits
+from proxquant_np.files import shown
 
 UNKNOWN, END = "<unk>", "<eos>"
 LEVELS = ("character", "word")
@@ -143,8 +144,8 @@ def load_text(
         streams = [all_[:first], all_[first:second], all_[second:]]
     if min(map(len, streams)) < 2:
         raise ValueError(
-            f"{path or names[0]} is too short: training, validation and test need at least 2 "
-            f"tokens ({level}s) each, got {', '.join(str(len(stream)) for stream in streams)}"
+            f"{shown(path or names[0])} is too short: training, validation and test need at least "
+            f"2 tokens ({level}s) each, got {', '.join(str(len(stream)) for stream in streams)}"
         )
     vocabulary = Vocabulary.of(streams[0], level, vocabulary_size)
     numbers = [vocabulary._numbered(stream) for stream in streams]
@@ -198,15 +199,15 @@ def _read(file: Path) -> str:
         hint = "a UTF-8 text file, or a folder with the Penn Treebank's three files"
         if file.name in PENN_TREEBANK:
             hint = f"{', '.join(PENN_TREEBANK)}, from T. Mikolov's simple-examples.tgz, folder data"
-        raise FileNotFoundError(f"{file} does not exist; expected {hint}")
+        raise FileNotFoundError(f"{shown(file)} does not exist; expected {hint}")
     try:
         text = file.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{file} must be UTF-8 text, but its byte {error.start} ({error.reason}) is not"
+            f"{shown(file)} must be UTF-8 text, but its byte {error.start} ({error.reason}) is not"
         ) from None
     if not text.strip():
-        raise ValueError(f"{file} is empty; expected UTF-8 text")
+        raise ValueError(f"{shown(file)} is empty; expected UTF-8 text")
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 

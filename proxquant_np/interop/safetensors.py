@@ -10,13 +10,12 @@ thing, whatever its suffix: it holds codes (`pq.pack`).
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 
+from proxquant_np.files import read_json, read_whole, shown, written_whole
 from proxquant_np.interop import require
 from proxquant_np.nn import Module
-from proxquant_np.training import written_whole
 
 
 def load(model: Module, path: str | os.PathLike, strict: bool = True) -> None:
@@ -35,12 +34,15 @@ def load(model: Module, path: str | os.PathLike, strict: bool = True) -> None:
         >>> np.array_equal(a.weight.data, b.weight.data)
         True
     """
-    content = Path(path).read_bytes()
+    content = read_whole(path)
     deserialize = require("safetensors").deserialize
     try:
         state = {name: _array(**told) for name, told in deserialize(content)}
+        read_json(content[8 : 8 + int.from_bytes(content[:8], "little")])  # no name is there twice
     except Exception as error:  # the package has an exception of its own
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+        raise ValueError(
+            f"{shown(path)} is not a whole safetensors file: {shown(error)}"
+        ) from error
     model.load_state_dict(state, strict)
 
 

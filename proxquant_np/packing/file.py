@@ -39,17 +39,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from proxquant_np import models, prox
+from proxquant_np.files import read_json, read_whole, shown, written_whole
 from proxquant_np.interop import require
 from proxquant_np.nn import Module, Parameter, quantizable_parameters
 from proxquant_np.packing.codes import MAX_BITS, Codes, count_sets, mirrored
 from proxquant_np.packing.product import keep_packed
 from proxquant_np.prox import Regularizer
-from proxquant_np.training.checkpoint import (
-    load_checkpoint,
-    read_arrays,
-    write_arrays,
-    written_whole,
-)
+from proxquant_np.training.checkpoint import load_checkpoint, read_arrays, write_arrays
 
 SCHEMA = 1
 _ARRAY, _LENGTH = "packed", 4
@@ -96,8 +92,9 @@ def pack(
     Raises:
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
-        ValueError, TypeError: weights or a regularizer that make no sense, `params` that are not
-            the model's. In each case `path` is as it was before.
+        ValueError, TypeError: a model without parameters, weights or a regularizer that make no
+            sense, NaN or infinity in what is not coded, `params` that are not the model's. In each
+            case `path` is as it was before.
 
     Examples:
         >>> model = pq.models.MLP((64, 32, 10), rng=0)
@@ -110,6 +107,10 @@ def pack(
         raise TypeError(f"model must be a Module, got {type(model).__name__}")
     if not isinstance(regularizer, Regularizer):
         raise TypeError(f"regularizer must be a Regularizer, got {regularizer!r}")
+    if not any(True for _ in model.parameters()):
+        raise ValueError(
+            f"model must have parameters to pack, this {type(model).__name__} has none"
+        )
     chosen = {id(p) for p in (quantizable_parameters(model).values() if params is None else params)}
     if not chosen <= {id(p) for p in model.parameters()}:
         raise ValueError("params must be parameters of model, got one of something else")
@@ -124,8 +125,10 @@ def pack(
                 entries[name] = Codes.of(array, regularizer, not value.requires_grad)
             except ValueError as error:
                 raise ValueError(f"{name} cannot be packed: {error}") from error
-        else:
+        elif np.isfinite(array).all():
             entries[name] = array
+        else:
+            raise ValueError(f"{name} cannot be packed: it has NaN or infinite entries")
         seen.setdefault(id(value), name)
     _write(path, models.describe(model), repr(regularizer), entries)
 
@@ -159,29 +162,30 @@ def pack_checkpoint(
         [1, 0]
     """
     if Path(path).exists() and Path(path).samefile(checkpoint):
-        raise ValueError(f"{path} is the checkpoint itself: choose another file to write")
+        raise ValueError(f"{shown(path)} is the checkpoint itself: choose another file to write")
     arrays, meta = load_checkpoint(checkpoint)
+    origin = shown(checkpoint)
     try:
         description = meta["model"]
         quantized = set(meta["quantized"])
         named = meta["identity"]["regularizer"]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{checkpoint} does not say which network it holds") from error
+        raise ValueError(f"{origin} does not say which network it holds") from error
     if description is None:
         raise ValueError(
-            f"{checkpoint} holds a network that is none of proxquant_np.models, so it cannot be "
+            f"{origin} holds a network that is none of proxquant_np.models, so it cannot be "
             "rebuilt: build it, load its state, and call proxquant_np.pack"
         )
     if regularizer is None and named == "None":
-        raise ValueError(f"{checkpoint} is of a run without a regularizer: say which one to use")
+        raise ValueError(f"{origin} is of a run without a regularizer: say which one to use")
     regularizer = parse_regularizer(named) if regularizer is None else regularizer
-    model = models.build(description)
     prefix = "model/"
     state = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    model = models.build(description, sum(v.size for v in state.values()))
     try:
         model.load_state_dict(state)
     except KeyError as error:
-        raise ValueError(f"{checkpoint}: {error.args[0]}") from error
+        raise ValueError(f"{origin}: {error.args[0]}") from error
     params = [p for name, p in model.named_parameters() if name in quantized]
     pack(model, regularizer, path, params)
 
@@ -249,13 +253,16 @@ def load_packed(
     """
     packed = read_packed(path)
     if model is None and packed.model is None:
-        raise PackedError(f"{path} is of a network of your own: build it and give it as model")
+        raise PackedError(
+            f"{shown(path)} is of a network of your own: build it and give it as model"
+        )
     arrays = arrays_of(packed)
     try:
-        model = models.build(packed.model) if model is None else model
+        if model is None:
+            model = models.build(packed.model, sum(a.size for a in arrays.values()))
         model.load_state_dict(arrays)
     except (KeyError, TypeError, ValueError) as error:
-        raise PackedError(f"{path} does not fit the network: {error.args[0]}") from error
+        raise PackedError(f"{shown(path)} does not fit the network: {error.args[0]}") from error
     codes = {name: entry for name, entry in packed.entries.items() if isinstance(entry, Codes)}
     for name, p in model.named_parameters():
         p.requires_grad &= name not in codes
@@ -277,35 +284,41 @@ def arrays_of(packed: Packed) -> dict[str, np.ndarray]:
 
 def read_packed(path: str | os.PathLike) -> Packed:
     """What the file holds, checked in full; errors as for `load_packed`."""
-    content = Path(path).read_bytes()
+    content = read_whole(path)
     read = require("safetensors.numpy").load if _is_safetensors(path) else read_arrays
     try:
         content = read(content)[_ARRAY].tobytes()
         end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
-        header, data = json.loads(zlib.decompress(content[_LENGTH:end])), content[end:]
+        header, data = read_json(zlib.decompress(content[_LENGTH:end])), content[end:]
         schema = header["schema"]
+        if schema == SCHEMA and type(schema) is int:
+            return _checked(header, data)
     except Exception as error:  # a damaged file can raise almost anything
-        raise PackedError(f"{path} is not a whole packed file: {error}") from error
-    if schema != SCHEMA:
-        raise PackedError(
-            f"{path} has packed schema {schema!r}; this version reads schema {SCHEMA}"
-        )
-    try:
-        if zlib.crc32(data) != header["crc32"]:
-            raise ValueError("its checksum is wrong")
-        reader = _Reader(data)
-        entries: dict[str, Codes | np.ndarray | str] = {}
-        for entry in header["entries"]:
-            if "same" in entry and isinstance(entries[entry["same"]], str):
-                raise ValueError(f"{entry['name']} names no array")
-            entries[entry["name"]] = entry["same"] if "same" in entry else reader.entry(entry)
-        reader.end()
-        model = header["model"]
-        if model is not None:
-            model = {"name": str(model["name"]), "arguments": {**model["arguments"]}}
-        return Packed(model, str(header["regularizer"]), entries)
-    except Exception as error:  # the header was written by something else
-        raise PackedError(f"{path} is not a whole packed file: {error}") from error
+        why = shown(error) or "not enough memory"  # of which Python says nothing
+        raise PackedError(f"{shown(path)} is not a whole packed file: {why}") from error
+    raise PackedError(
+        f"{shown(path)} has packed schema {schema!r}; this version reads schema {SCHEMA}"
+    )
+
+
+def _checked(header: dict[str, Any], data: bytes) -> Packed:
+    """What header and data say, refused with any error if `_write` cannot have written them."""
+    if zlib.crc32(data) != header["crc32"]:
+        raise ValueError("its checksum is wrong")
+    reader = _Reader(data)
+    entries: dict[str, Codes | np.ndarray | str] = {}
+    for entry in header["entries"]:
+        name = _text(entry["name"])
+        if name in entries:
+            raise ValueError(f"{name!r} is there twice")
+        if "same" in entry and isinstance(entries[entry["same"]], str):
+            raise ValueError(f"{name!r} names no array")
+        entries[name] = entry["same"] if "same" in entry else reader.entry(entry)
+    reader.end()
+    model = header["model"]
+    if model is not None:
+        model = {"name": _text(model["name"]), "arguments": {**model["arguments"]}}
+    return Packed(model, _text(header["regularizer"]), entries)
 
 
 class Layer(NamedTuple):
@@ -362,7 +375,7 @@ def table(path: str | os.PathLike) -> str:
         a network of your own, BinaryL1()
     """
     packed, layers = read_packed(path), inspect(path)
-    width = max(len(layer.name) for layer in layers)
+    width = max((len(shown(layer.name)) for layer in layers), default=0)
     lines = [
         _title(packed),
         f"{'':{width}}{'shape':>14} bits {'levels':24}{'bytes':>10}{'ratio':>7} entropy",
@@ -372,7 +385,7 @@ def table(path: str | os.PathLike) -> str:
             f"{bits or '':>4} {'' if levels is None else _few(levels):24}{nbytes:10,}{ratio:7.1f}"
         )
         end = f"{entropy:8.3f}" if bits else ""
-        lines.append(f"{name:{width}}{'x'.join(map(str, shape)):>14} {told}{end}")
+        lines.append(f"{shown(name):{width}}{'x'.join(map(str, shape)):>14} {told}{end}")
     coded, plain = ([la for la in layers if bool(la.bits) == which] for which in (True, False))
     size = 4 * sum(math.prod(layer.shape) for layer in layers)
     written = Path(path).stat().st_size
@@ -396,7 +409,7 @@ def _title(packed: Packed) -> str:
     if packed.model:
         told = [f"{name}={value!r}" for name, value in packed.model["arguments"].items()]
         network = f"{packed.model['name']}({', '.join(told)})"
-    return f"{network}, {packed.regularizer}"
+    return shown(f"{network}, {packed.regularizer}")
 
 
 def _write(
@@ -452,8 +465,12 @@ class _Reader:
 
     def take(self, dtype: np.dtype, *shape: int) -> np.ndarray:
         count = math.prod(shape)
+        if count * dtype.itemsize > len(self.data) - self.position:
+            raise ValueError("its data end too soon")
         found = np.frombuffer(self.data, dtype.newbyteorder("<"), count, self.position)
         self.position += found.nbytes
+        if not np.isfinite(found).all():
+            raise ValueError("it has NaN or infinite entries")
         return found.astype(dtype).reshape(shape)
 
     def entry(self, told: dict[str, Any]) -> Codes | np.ndarray:
@@ -466,20 +483,24 @@ class _Reader:
         axis, block = told.get("axis"), told.get("block")
         size = math.prod(map(_natural, shape))
         fits = (
-            1 <= _natural(bits) <= MAX_BITS
+            size > 0
+            and dtype.kind == "f"
+            and 1 <= _natural(bits) <= MAX_BITS
             and 1 <= _natural(n_levels) <= 2**bits
             and (axis is None or _natural(axis) < len(shape))
             and (block is None or (axis is None and _natural(block) and size % block == 0))
         )
         if not fits:
-            raise ValueError(f"the codes of {told['name']} make no sense")
+            raise ValueError(f"the codes of {told['name']!r} make no sense")
         stored = (n_levels + 1) // 2 if symmetric else n_levels
         levels = self.take(dtype, count_sets(shape, axis, block), stored)
         levels = mirrored(levels, n_levels) if symmetric else levels
+        if (levels[:, :-1] > levels[:, 1:]).any():
+            raise ValueError(f"the levels of {told['name']!r} do not ascend")
         packed = self.take(np.dtype(np.uint8), -(-size * bits // 8))
         found = Codes(shape, bits, levels, packed, axis, block)
         if found.codes().max(initial=0) >= n_levels:
-            raise ValueError(f"the codes of {told['name']} are beyond its levels")
+            raise ValueError(f"the codes of {told['name']!r} are beyond its levels")
         return found
 
     def end(self) -> None:
@@ -491,6 +512,12 @@ def _natural(number: int) -> int:
     if type(number) is not int or number < 0:
         raise ValueError(f"{number!r} is not a natural number")
     return number
+
+
+def _text(value: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    return value
 
 
 def _is_safetensors(path: str | os.PathLike) -> bool:

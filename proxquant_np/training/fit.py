@@ -24,6 +24,7 @@ import proxquant_np.functional as F
 from proxquant_np import models
 from proxquant_np.autograd import Tensor
 from proxquant_np.data import Split, chunks
+from proxquant_np.files import shown
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
 from proxquant_np.optim.optimizer import check_number
@@ -373,10 +374,12 @@ class _Run:
         saved = {**meta.get("identity", {}), **kinds, **_layout(arrays)}
         different = [k for k in {**own, **saved} if own.get(k) != saved.get(k)]
         if different:
-            what = [f"{k} was {saved.get(k)}, is {own.get(k)}" for k in different[:5]]
-            raise CheckpointError(f"{path} belongs to another run: {'; '.join(what)}")
+            what = [shown(f"{k} was {saved.get(k)}, is {own.get(k)}") for k in different[:5]]
+            raise CheckpointError(f"{shown(path)} belongs to another run: {'; '.join(what)}")
         if meta["step"] > steps:
-            raise ValueError(f"steps is {steps}, but {path} holds a run of {meta['step']} steps")
+            raise ValueError(
+                f"steps is {steps}, but {shown(path)} holds a run of {meta['step']} steps"
+            )
 
         def part(name: str) -> dict[str, np.ndarray]:
             prefix = f"{name}/"
