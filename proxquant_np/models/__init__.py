@@ -52,7 +52,7 @@ def build(description: Mapping[str, Any], largest: float = math.inf) -> Module:
     except Exception as error:  # whatever a constructor makes of arguments of the wrong type
         raise ValueError(
             f"description must be the name and the arguments of one of {', '.join(_MODELS)}, "
-            f"got {description!r}: {shown(error)}"
+            f"got {description!r:.300}: {shown(error)}"
         ) from error
     rng.left = math.inf
     return model
