@@ -3,10 +3,13 @@
 The comparison with PyTorch itself, which also makes the frozen vectors, is in test_conv_torch.py.
 """
 
+import asyncio
 import itertools
 import subprocess
 import sys
+import threading
 import tracemalloc
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +114,7 @@ def pieces(request, monkeypatch):
     if request.param:
         monkeypatch.setattr(conv, "_COLUMNS", request.param)
         monkeypatch.setattr(threads, "_SMALL", 0)
-        monkeypatch.setattr(threads, "_count", 2)
+        monkeypatch.setattr(threads, "_count", ContextVar("count", default=2))
 
 
 @pytest.mark.usefixtures("pieces")
@@ -249,7 +252,7 @@ def test_other_dtypes_are_refused():
 @pytest.mark.parametrize("stride", [1, 2])
 def test_the_column_matrix_never_exists_as_a_whole(stride, monkeypatch):
     """It would be 9 times the input (with stride 2, 2.25). The buffers are small in comparison."""
-    monkeypatch.setattr(threads, "_count", 2)
+    monkeypatch.setattr(threads, "_count", ContextVar("count", default=2))
     x = Tensor(np.ones((256, 32, 32, 16), np.float32).transpose(0, 3, 1, 2), True)
     w = Tensor(np.ones((16, 16, 3, 3), np.float32), True)
     tracemalloc.start()
@@ -274,13 +277,12 @@ def step(n_threads):
     rng = np.random.default_rng(0)
     shapes = ((9, 8, 32, 32), (8, 8, 3, 3), (8,))
     x, w, c = (Tensor(rng.normal(size=s).astype(np.float32), True) for s in shapes)
-    before = threads._count
-    threads._count = n_threads
+    before = threads._count.set(n_threads)
     try:
         y = F.batch_norm(F.conv2d(x, w, padding=1), None, None, c, training=True, relu=True)
         y.backward(rng.normal(size=y.shape))
     finally:
-        threads._count = before
+        threads._count.reset(before)
     return [y.data, x.grad, w.grad, c.grad]
 
 
@@ -299,8 +301,7 @@ def test_threads_see_the_callers_errstate_and_their_errors_reach_it():
         where.append((start, stop, np.geterr()["divide"]))
         return stop - start
 
-    before = threads._count
-    threads._count = 3
+    before = threads._count.set(3)
     try:
         with np.errstate(divide="ignore"):
             assert threads.parallel(task, 10, threads._SMALL) == [3, 3, 4]
@@ -308,7 +309,7 @@ def test_threads_see_the_callers_errstate_and_their_errors_reach_it():
         with pytest.raises(ZeroDivisionError):
             threads.parallel(lambda start, stop: 1 // (start - 3), 10, threads._SMALL)
     finally:
-        threads._count = before
+        threads._count.reset(before)
 
 
 def in_fresh_process(code, **environment):
@@ -327,6 +328,66 @@ def test_thread_count_is_set_by_call_or_environment():
     for n in (0, -1, 1.5, "2x", None):
         with pytest.raises(ValueError, match="n must be a positive number of threads"):
             pq.set_num_threads(n)
+
+
+def test_thread_count_belongs_to_the_context():
+    """Not to the process: what sets it beside us, in a thread or a task, changes nothing here."""
+    pq.set_num_threads(before := pq.get_num_threads())
+    seen = []
+
+    def other():
+        pq.set_num_threads(before + 1)
+        seen.append(pq.get_num_threads())
+
+    async def task():
+        other()
+
+    async def tasks():
+        await asyncio.gather(task(), task())
+        seen.append(pq.get_num_threads())
+
+    try:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        copy_context().run(other)
+        asyncio.run(tasks())
+        assert seen == [before + 1] * 4 + [before]
+        assert pq.get_num_threads() == before
+    finally:
+        pq.set_num_threads(before)
+
+
+def test_one_thread_is_held_until_the_last_has_left():
+    """As two cells in one process: the first to end must not free BLAS under the other."""
+    controls = threads._blas_controls()
+    if controls is None:
+        pytest.skip("NumPy's BLAS is not one whose threads are known how to count")
+    before = pq.get_num_threads()
+    pq.set_num_threads(3)
+    entered, first_left, counts = threading.Event(), threading.Event(), []
+
+    def second():
+        with threads.one_thread():
+            entered.set()
+            first_left.wait(10)
+            counts.append((pq.get_num_threads(), controls[0]()))
+        counts.append(controls[0]())
+
+    try:
+        thread = threading.Thread(target=second)
+        with threads.one_thread():
+            thread.start()
+            entered.wait(10)
+            assert (pq.get_num_threads(), controls[0]()) == (1, 1)
+            copy_context().run(pq.set_num_threads, 2)
+            assert (pq.get_num_threads(), controls[0]()) == (1, 1)
+        assert pq.get_num_threads() == 3
+        first_left.set()
+        thread.join()
+        assert counts == [(1, 1), 2]
+    finally:
+        pq.set_num_threads(before)
 
 
 def test_blas_threads_are_put_back():

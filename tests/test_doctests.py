@@ -10,7 +10,6 @@ import pytest
 
 import proxquant_np as pq
 import proxquant_np.functional as F
-from proxquant_np.autograd import threads
 
 NAMES = {"np": np, "pq": pq, "F": F}  # what examples use without importing it
 NEEDS = {  # module, or function in it: the optional package that its examples use
@@ -82,7 +81,6 @@ def public_names(module):
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, tmp_path, monkeypatch):
     module = imported(name)
-    monkeypatch.setattr(threads, "_count", threads._count)  # restored: an example sets it
     missing = []
     for own, value in vars(module).items():
         if getattr(value, "__module__", None) != name or not callable(value):

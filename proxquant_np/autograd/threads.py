@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,34 +24,37 @@ import numpy as np
 VARIABLE = "PROXQUANT_NUM_THREADS"
 _SMALL = 1 << 24  # multiply-adds that one thread does sooner than two: handing over takes 0.1 ms
 
+_count: ContextVar[int | None] = ContextVar("proxquant_np threads", default=None)
 _lock = threading.Lock()
-_count: int | None = None
-_holders = 0  # how many calls of `parallel` hold BLAS to one thread now,
+_holders = 0  # how many hold BLAS to one thread now,
 _blas_before = 0  # and what to restore when the last one ends
 
 
 def get_num_threads() -> int:
-    """How many threads share a batch: what `set_num_threads` set, or the environment variable
-    PROXQUANT_NUM_THREADS, or as many as NumPy's BLAS uses, or as there are processors.
+    """How many threads share a batch: what `set_num_threads` set in the running context, or the
+    environment variable PROXQUANT_NUM_THREADS, or as many as NumPy's BLAS had when it was first
+    asked, or as there are processors.
 
     Examples:
         >>> pq.get_num_threads() >= 1
         True
     """
-    if _count is not None:
-        return _count
+    count = _count.get()
+    if count is not None:
+        return count
     if VARIABLE in os.environ:
         return _checked(VARIABLE, os.environ[VARIABLE])
-    if _holders:
-        return _blas_before
-    controls = _blas_controls()
-    return controls[0]() if controls else os.cpu_count() or 1
+    return _blas_at_first() or os.cpu_count() or 1
 
 
 def set_num_threads(n: int) -> None:
     """Use n threads from now on, in this package's loops and in NumPy's BLAS.
 
     Results do not depend on n beyond rounding, and are the same bits for the same n.
+
+    The count belongs to the running context (`contextvars`): an asyncio task, or a thread, that
+    sets its own does not change another's, and one started without a context (any thread, before
+    Python 3.14) has the default. BLAS has one count for the whole process, the last that was set.
 
     Examples:
         >>> before = pq.get_num_threads()
@@ -60,10 +63,37 @@ def set_num_threads(n: int) -> None:
         1
         >>> pq.set_num_threads(before)
     """
-    global _count
-    _count = _checked("n", n)
+    global _blas_before
+    count = _checked("n", n)
+    _blas_at_first()  # looked up before it changes
+    _count.set(count)
     if controls := _blas_controls():
-        controls[1](_count)
+        with _lock:
+            if _holders:  # theirs until the last one ends
+                _blas_before = count
+            else:
+                controls[1](count)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it everything of this context computes with one thread, whatever others do.
+
+    BLAS, which has one count for the process, is held to one thread for as long as anybody is in
+    here; so what several threads compute at the same time does not depend on who ends first.
+
+    Examples:
+        >>> from proxquant_np.autograd import threads
+        >>> with threads.one_thread():
+        ...     pq.get_num_threads()
+        1
+    """
+    before = _count.set(1)
+    try:
+        with _blas_on_one_thread():
+            yield
+    finally:
+        _count.reset(before)
 
 
 def _checked(name: str, value: Any) -> int:
@@ -124,14 +154,50 @@ def _blas_on_one_thread() -> Iterator[None]:
 
 
 @functools.cache
-def _blas_controls() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """NumPy's BLAS's own functions that get and set its thread count; None for an unknown BLAS.
+def _blas_at_first() -> int:
+    """How many threads BLAS had when nobody had set or held it yet; 0 for an unknown BLAS."""
+    with _lock:
+        controls = _blas_controls()
+        return _blas_before if _holders else controls[0]() if controls else 0
 
-    Looked up in NumPy's extension module, which on Linux and macOS also finds what that module is
-    linked with, and in the libraries that NumPy's wheels bring along.
+
+@functools.cache
+def blas_kernel() -> str | None:
+    """NumPy's BLAS, its version and the kernel that it chose for this processor, if it says so.
+
+    Examples:
+        >>> from proxquant_np.autograd import threads
+        >>> threads.blas_kernel() is None or " " in threads.blas_kernel()
+        True
+    """
+    for library in _blas_libraries():
+        for suffix in ("64_", ""):
+            for prefix in ("scipy_openblas", "openblas"):
+                config, core = (f"{prefix}_get_{what}{suffix}" for what in ("config", "corename"))
+                if hasattr(library, config) and hasattr(library, core):
+                    return f"OpenBLAS {_text(library, config).split()[1]} {_text(library, core)}"
+    return None
+
+
+def _text(library: ctypes.CDLL, function: str) -> str:
+    getattr(library, function).restype = ctypes.c_char_p
+    return getattr(library, function)().decode()
+
+
+def _blas_libraries() -> Iterator[ctypes.CDLL]:
+    """NumPy's extension module, which on Linux and macOS also finds what that module is linked
+    with, and the libraries that NumPy's wheels bring along.
     """
     home = Path(np.__file__).parent
-    files = [*home.glob("_core/_multiarray_umath*"), *home.parent.glob("numpy.libs/*openblas*")]
+    own, bundled = home.glob("_core/_multiarray_umath*"), home.parent.glob("numpy.libs/*openblas*")
+    for file in (*own, *bundled):
+        with contextlib.suppress(OSError):
+            yield ctypes.CDLL(str(file))
+
+
+@functools.cache
+def _blas_controls() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """NumPy's BLAS's own functions that get and set its thread count; None for an unknown BLAS."""
     names = [
         ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
         ("scipy_openblas_get_num_threads", "scipy_openblas_set_num_threads"),
@@ -139,10 +205,8 @@ def _blas_controls() -> tuple[Callable[[], int], Callable[[int], None]] | None:
         ("openblas_get_num_threads", "openblas_set_num_threads"),
         ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads"),
     ]
-    for file in files:
-        with contextlib.suppress(OSError):
-            library = ctypes.CDLL(str(file))
-            for get, set_ in names:
-                if hasattr(library, get) and hasattr(library, set_):
-                    return getattr(library, get), getattr(library, set_)
+    for library in _blas_libraries():
+        for get, set_ in names:
+            if hasattr(library, get) and hasattr(library, set_):
+                return getattr(library, get), getattr(library, set_)
     return None
