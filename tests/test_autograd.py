@@ -1,5 +1,6 @@
 """The tensor and the backward pass: graphs, accumulation, aliasing, memory, no_grad, errors."""
 
+import asyncio
 import copy
 import gc
 import pickle
@@ -301,6 +302,30 @@ def test_no_grad_is_per_thread():
     leave.set()
     thread.join()
     assert found == [True, False]
+
+
+def test_no_grad_is_per_task():
+    """A task that waits within the block stops no other from recording."""
+
+    async def within(inside, leave):
+        with no_grad():
+            inside.set()
+            await leave.wait()
+            return records()
+
+    async def main():
+        inside, leave = asyncio.Event(), asyncio.Event()
+        waiting = asyncio.create_task(within(inside, leave))
+        await inside.wait()
+        assert records()
+        with no_grad():
+            leave.set()
+            assert not await waiting
+            assert not records()
+            assert not await asyncio.to_thread(records)  # of which the context is a copy
+        return records()
+
+    assert asyncio.run(main()) and records()
 
 
 def test_result_of_no_grad_cannot_be_differentiated():

@@ -5,6 +5,7 @@ The comparison with PyTorch itself, which also makes the frozen vectors, is in t
 
 import asyncio
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -388,6 +389,54 @@ def test_one_thread_is_held_until_the_last_has_left():
         assert counts == [(1, 1), 2]
     finally:
         pq.set_num_threads(before)
+
+
+FORK = """
+import os, sys, threading
+from proxquant_np.autograd import threads
+
+controls = threads._blas_controls()
+if not controls:
+    sys.exit()
+controls[1](2)
+inside, leave = threading.Event(), threading.Event()
+
+def train():
+    with threads.one_thread():
+        inside.set()
+        leave.wait()
+
+def report(expected):
+    found = controls[0]()
+    with threads.one_thread():
+        held = controls[0]()
+    os._exit((found, held, controls[0]()) != expected)
+
+def forked(expected):
+    child = os.fork()
+    if not child:
+        report(expected)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+thread = threading.Thread(target=train)
+thread.start()
+inside.wait()
+codes = [forked((2, 1, 2))]
+with threads.one_thread():  # the thread that forks goes on in the child
+    codes.append(forked((1, 1, 1)))
+with threads._lock:  # as of a thread that was just about to
+    codes.append(forked((2, 1, 2)))
+leave.set()
+thread.join()
+sys.exit(str(codes) if any(codes) or controls[0]() != 2 else 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_fork_leaves_the_other_threads_and_what_they_hold_behind():
+    command = [sys.executable, "-W", "ignore", "-c", FORK]  # 3.12 warns of threads at a fork
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_blas_threads_are_put_back():

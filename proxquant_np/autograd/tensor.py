@@ -12,8 +12,8 @@ import contextlib
 import functools
 import inspect
 import itertools
-import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from heapq import heappop, heappush
 from typing import Any
 
@@ -37,17 +37,14 @@ _NUMPY_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch accepts both
 _creation_order = itertools.count()
 
 
-class _Mode(threading.local):
-    blocks = 0  # how many no_grad blocks this thread is in
-
-
-_mode = _Mode()
+_blocks: ContextVar[int] = ContextVar("no_grad blocks around the running code", default=0)
 
 
 class no_grad(contextlib.ContextDecorator):
     """Within this block, `with no_grad():`, operations are not recorded; `@no_grad()` decorates.
 
-    It holds for the thread that enters it, and ends however the block ends.
+    It holds for the thread, or the asyncio task, that enters it, and ends however the block ends.
+    Tasks that are started within the block are within it to their own end.
 
     Examples:
         >>> x = pq.Tensor([1.0], requires_grad=True)
@@ -59,10 +56,10 @@ class no_grad(contextlib.ContextDecorator):
     """
 
     def __enter__(self) -> None:
-        _mode.blocks += 1  # a count, not a flag: one object may be entered again, by recursion
+        _blocks.set(_blocks.get() + 1)  # not a flag: one object may be entered again, by recursion
 
     def __exit__(self, *exc: object) -> None:
-        _mode.blocks -= 1
+        _blocks.set(_blocks.get() - 1)
 
 
 class Tensor:
@@ -321,7 +318,7 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
         out = Tensor.__new__(Tensor)
         out.data = y if type(y) is np.ndarray else np.asarray(y)
         out.grad = None
-        if not _mode.blocks:
+        if not _blocks.get():
             for a in args:
                 if isinstance(a, Tensor) and a.requires_grad:
                     out.requires_grad = True

@@ -30,6 +30,13 @@ _holders = 0  # how many hold BLAS to one thread now,
 _blas_before = 0  # and what to restore when the last one ends
 
 
+class _Mine(threading.local):
+    holds = 0  # how many of the holders are in this thread
+
+
+_mine = _Mine()
+
+
 def get_num_threads() -> int:
     """How many threads share a batch: what `set_num_threads` set in the running context, or the
     environment variable PROXQUANT_NUM_THREADS, or as many as NumPy's BLAS had when it was first
@@ -144,13 +151,28 @@ def _blas_on_one_thread() -> Iterator[None]:
             _blas_before = get()
             set_(1)
         _holders += 1
+    _mine.holds += 1
     try:
         yield
     finally:
+        _mine.holds -= 1
         with _lock:
             _holders -= 1
             if not _holders:
                 set_(_blas_before)
+
+
+def _after_fork() -> None:
+    """In the child there is no thread but this one: no other holds BLAS, or the lock, any more."""
+    global _lock, _holders
+    _lock = threading.Lock()
+    if _holders and not _mine.holds and (controls := _blas_controls()):
+        controls[1](_blas_before)
+    _holders = _mine.holds
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @functools.cache
