@@ -1,8 +1,11 @@
 """The training loop: resumed runs, signals, and every entry of the history against a plain loop."""
 
+import contextlib
+import importlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,12 +18,14 @@ import numpy as np
 import pytest
 from kill_run import OPTIMIZERS, STEPS, TRAIN, VALIDATION, decay, digest, run, start
 
+import proxquant_np as pq
 import proxquant_np.functional as F
-from proxquant_np import Tensor, nn, optim, prox
-from proxquant_np.data import Split
+from proxquant_np import Tensor, models, nn, optim, prox
+from proxquant_np.data import Split, load_digits
 from proxquant_np.training import CheckpointError, fit, load_checkpoint, metrics, save_checkpoint
 from proxquant_np.training.fit import HISTOGRAM_EDGES
 
+fit_module = importlib.import_module("proxquant_np.training.fit")
 CASES = sorted(OPTIMIZERS)
 FIT = {"steps": 7, "batch_size": 5, "progress": False}
 
@@ -545,6 +550,172 @@ def test_divergence_stops_the_run_before_the_step(tmp_path):
             progress=False,
         )
     assert load_checkpoint(file)[1]["step"] == 6
+
+
+def digits_with_batch_norm(**options):
+    """The arguments of a run whose weights go to infinity, though its loss stays finite: batch norm
+    divides by them. So what overflows first is a running variance, then nothing can be resumed."""
+    model = models.MLP((64, 16, 10), rng=0)
+    options = {"lr": 562, "weight_decay": 1e-2, **options}
+    sgd = optim.SGD(model.parameters(), **options)
+    return model, sgd, load_digits().train
+
+
+@pytest.mark.parametrize("every", [1, 4, 1000])
+def test_what_has_diverged_is_not_saved(every, tmp_path):
+    file, options = tmp_path / "run.npz", {"batch_size": 32, "progress": False, "steps": 300}
+    model, sgd, train = digits_with_batch_norm()
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError) as raised:
+        fit(model, sgd, train, **options, checkpoint=file, checkpoint_every=every)
+    step = int(re.search(r" at step (\d+): it diverged", str(raised.value))[1])
+    saved = step // every * every
+    assert ("holds step" in str(raised.value)) == file.exists() == (saved > 0)
+    if saved:
+        assert str(raised.value).endswith(f"run.npz holds step {saved}")
+        assert load_checkpoint(file)[1]["step"] == saved
+        model, sgd, train = digits_with_batch_norm()
+        fit(model, sgd, train, **{**options, "steps": saved}, checkpoint=file)  # it can be resumed
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=f"at step {step}"):
+            fit(model, sgd, train, **options, checkpoint=file, checkpoint_every=every)
+
+
+def test_a_run_does_not_end_well_with_what_is_infinite():
+    """At whichever step it would have ended: the weights and statistics that it leaves are finite,
+    or it says that they are not."""
+    model, sgd, train = digits_with_batch_norm()
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError) as raised:
+        fit(model, sgd, train, batch_size=32, progress=False, steps=300)
+    last = int(re.search(r" at step (\d+)", str(raised.value))[1])
+    for steps in (last, last + 1):
+        model, sgd, train = digits_with_batch_norm()
+        with np.errstate(all="ignore"), contextlib.suppress(FloatingPointError):
+            fit(model, sgd, train, batch_size=32, progress=False, steps=steps)
+            assert steps == last
+            assert all(np.isfinite(v).all() for v in model.state_dict().values())
+
+
+class Overflowing(nn.Module):
+    """Logits that do not depend on a buffer, a gradient or a state that overflows."""
+
+    buffers = ("count",)
+
+    def __init__(self):
+        self.linear = nn.Linear(6, 3, rng=0)
+        self.count = np.full(1, 1e38, np.float32)
+
+    def forward(self, x):
+        if self.training:
+            self.count *= 1.5
+        return self.linear(x)
+
+
+def test_a_buffer_that_overflows_is_named(tmp_path):
+    model = Overflowing()
+    with np.errstate(over="ignore"), pytest.raises(FloatingPointError) as raised:
+        fit(model, optim.SGD(model.parameters(), 0.1), TRAIN, steps=9, batch_size=5, progress=False)
+    assert str(raised.value) == "count has NaN or infinite entries at step 3: it diverged"
+
+
+def test_an_optimizer_that_overflows_is_not_saved(tmp_path):
+    """Adam's second moment, a square, overflows long before the gradient does: its steps become 0,
+    the loss stays, and a checkpoint of it would be refused."""
+    file, train = tmp_path / "run.npz", Split(TRAIN.x * np.float32(1e21), TRAIN.y)
+    model = nn.Sequential(nn.Linear(6, 3, rng=0))
+    for p in model.parameters():
+        p.data *= np.float32(1e-21)
+    adam = optim.Adam(model.parameters(), 1e-30)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"optimizer/.* has NaN"),
+    ):
+        fit(model, adam, train, steps=9, batch_size=5, progress=False, checkpoint=file)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("kind", ["lazy", "eager"])
+def test_a_quantized_run_that_diverges_says_so_too(kind, tmp_path):
+    file, model = tmp_path / "run.npz", nn.Sequential(nn.Linear(6, 3, rng=0))
+    weights = nn.quantizable_parameters(model)
+    sgd = optim.SGD(model.parameters(), 0.1)
+    if kind == "lazy":
+        optimizer = optim.DualAveraging(sgd, weights, prox.BinaryL1())
+    else:
+        optimizer = optim.ProxGradient(sgd, weights, prox.BinaryL1(), prox.Constant(0.0))
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match="at step 4: it diverged"),
+    ):
+        fit(
+            model,
+            optimizer,
+            TRAIN,
+            steps=9,
+            batch_size=5,
+            schedule=lambda t: 0.1 if t < 4 else 3e38 * 1e3,
+            progress=False,
+            checkpoint=file,
+            checkpoint_every=2,
+        )
+    assert load_checkpoint(file)[1]["step"] == 4
+
+
+def test_a_checkpoint_that_cannot_be_resumed_is_named(tmp_path):
+    """Earlier versions saved such."""
+    file, (model, adam) = tmp_path / "run.npz", start("adam")
+    fit(model, adam, TRAIN, **FIT, checkpoint=file)
+    arrays, meta = load_checkpoint(file)
+    name = next(k for k in arrays if k.startswith("model/") and arrays[k].dtype.kind == "f")
+    save_checkpoint(file, {**arrays, name: np.full_like(arrays[name], np.inf)}, meta)
+    with pytest.raises(CheckpointError, match=r"run.npz cannot be resumed: .* NaN or infinite"):
+        fit(*start("adam"), TRAIN, **FIT, checkpoint=file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [[], "text", None, {"step": "3"}, {"step": -1}, {"step": True}, {"generators": 3}]
+    + [{"generators": [3]}, {"identity": 3}, {"computed with": 3}],
+    ids=str,
+)
+def test_checkpoints_that_say_nonsense_of_their_run(change, tmp_path):
+    file = tmp_path / "run.npz"
+    fit(*start("adam"), TRAIN, **FIT, checkpoint=file)
+    arrays, meta = load_checkpoint(file)
+    save_checkpoint(file, arrays, {**meta, **change} if isinstance(change, dict) else change)
+    with pytest.raises(CheckpointError, match=r"run.npz belongs to another run, or to none"):
+        fit(*start("adam"), TRAIN, **FIT, checkpoint=file)
+
+
+# Rounding ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("now", ["threads", "BLAS kernel", "NumPy", None])
+def test_resuming_with_other_rounding_says_so(now, tmp_path, monkeypatch, recwarn):
+    file, other = tmp_path / "run.npz", {**fit_module._computing(), now: "another"}
+    fit(*start("adam"), TRAIN, **FIT, checkpoint=file)
+    if now:
+        monkeypatch.setattr(fit_module, "_computing", lambda: other)
+        with pytest.warns(
+            UserWarning, match=f"other rounding: {now} was .*, is another. The steps"
+        ):
+            fit(*start("adam"), TRAIN, **FIT, checkpoint=file)
+    else:
+        arrays, meta = load_checkpoint(file)
+        del meta["computed with"]  # as earlier versions did not say it
+        save_checkpoint(file, arrays, meta)
+        fit(*start("adam"), TRAIN, **FIT, checkpoint=file)
+
+
+def test_the_thread_count_of_a_run_is_in_its_checkpoint(tmp_path):
+    before = pq.get_num_threads()
+    try:
+        for n in (1, 2):
+            pq.set_num_threads(n)
+            fit(*start("adam"), TRAIN, **FIT, checkpoint=tmp_path / f"{n}.npz")
+            assert load_checkpoint(tmp_path / f"{n}.npz")[1]["computed with"]["threads"] == n
+        with pytest.warns(UserWarning, match="threads was 1, is 2"):
+            fit(*start("adam"), TRAIN, **FIT, checkpoint=tmp_path / "1.npz")
+    finally:
+        pq.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Everything random is a function of the seed and the step (the data order of epoch e comes from a
 generator seeded with [seed, e]) or is saved with the checkpoint (generators inside the model), so
-a run that was interrupted and resumed takes exactly the steps of one that was not.
+a run that was interrupted and resumed takes exactly the steps of one that was not, if both compute
+with as many threads and the same BLAS kernel.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import os
 import signal
 import threading
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -22,7 +24,7 @@ import numpy as np
 
 import proxquant_np.functional as F
 from proxquant_np import models
-from proxquant_np.autograd import Tensor
+from proxquant_np.autograd import Tensor, threads
 from proxquant_np.data import Split, chunks
 from proxquant_np.files import shown
 from proxquant_np.nn import Module, quantizable_parameters
@@ -122,13 +124,19 @@ def fit(
             attributes are saved with it.
         progress: show a progress bar called `description`.
 
+    A resumed run takes the very steps, to the bit, of one that was not interrupted, if it computes
+    as before: with as many threads (`set_num_threads`), the same BLAS kernel and NumPy. Otherwise
+    its steps are equal to rounding only, which training makes larger; a UserWarning says so.
+
     Returns:
         The history of all steps since step 0, also when resuming.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; the step is finished and, with `checkpoint`, saved first. A
             second Ctrl-C interrupts at once.
-        FloatingPointError: the loss is no longer finite; the step was not taken.
+        FloatingPointError: it diverged: the loss, or after the step a weight, a running statistic
+            or the optimizer's state, is no longer finite. Such a state is never saved: the
+            checkpoint stays as it was, and the message says how far that is.
         CheckpointError: the checkpoint is damaged, or belongs to another run.
         OSError: the checkpoint cannot be read or written.
         ValueError, TypeError: an argument that makes no sense.
@@ -199,9 +207,9 @@ def fit(
         "base": type(base).__name__,
         **{k: getattr(base, k) for k in base.hyperparameters if k != "lr" or schedule is None},
     }
-    done = 0
+    done = saved = 0
     if checkpoint is not None and Path(checkpoint).exists():
-        done = run.restore(checkpoint, identity, steps)
+        done = saved = run.restore(checkpoint, identity, steps)
 
     pieces = [] if length is None else chunks(Split(x, y), batch_size, length)
     per_epoch = len(pieces) or len(x) // batch_size
@@ -224,15 +232,22 @@ def fit(
                 inputs = prepare(inputs, np.random.default_rng([seed, epoch, 1 + position]))
             if schedule is not None:
                 optimizer.lr = schedule(step)
-            run.step(inputs, targets)
+            done, stop = step + 1, bool(interrupted)
+            due = stop or done == steps or done % checkpoint_every == 0
+            try:
+                run.step(inputs, targets)
+                if due:
+                    run.check_all()
+            except FloatingPointError as error:
+                kept = f"; {shown(checkpoint)} holds step {saved}" if saved else ""
+                raise FloatingPointError(f"{error} at step {step}: it diverged{kept}") from None
             if position == per_epoch - 1:
                 run.end_epoch(per_epoch)
                 bar.set_postfix_str(run.summary(), refresh=False)
             bar.update()
-            done, stop = step + 1, bool(interrupted)
-            if checkpoint is not None:
-                if stop or done == steps or done % checkpoint_every == 0:
-                    run.save(checkpoint, identity, done)
+            if due and checkpoint is not None:
+                run.save(checkpoint, identity, done)
+                saved = done
             if stop:
                 break
     if interrupted:
@@ -262,6 +277,7 @@ class _Run:
         if isinstance(optimizer, QuantizedOptimizer):
             chosen = {id(p) for p in optimizer.params}
             self.weights = {k: p for k, p in model.named_parameters() if id(p) in chosen}
+        self.held = [(path, owner, name) for path, owner, name in model._named()]
         self.history = History()
         self.initial = self.before_step = self.before_epoch = self.signs()
 
@@ -274,13 +290,19 @@ class _Run:
         logits, y, self.state = metrics.predict(self.model, x, y, self.state)
         loss = F.cross_entropy(logits, y)
         if not math.isfinite(loss.item()):
-            done = len(self.history.steps.get("loss", ()))
-            raise FloatingPointError(f"the loss is {loss.item()} at step {done}: it diverged")
+            raise FloatingPointError(f"the loss is {loss.item()}")
         loss.backward()
         if self.max_norm is not None:
             clip_grad_norm(self.model.parameters(), self.max_norm)
         strength = getattr(self.optimizer, "strength", 0.0)
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except ValueError:  # of a wrapper, which looks at gradients and weights itself
+            self.check_all()
+            for name, p in self.model.named_parameters():
+                _check_finite(f"the gradient of {name}", p.grad)
+            raise
+        self.check_model()
         signs = self.signs()
         now = {
             "loss": loss.item(),
@@ -292,6 +314,17 @@ class _Run:
         }
         self.before_step = signs
         _append(self.history.steps, now)
+
+    def check_model(self) -> None:
+        """FloatingPointError if a weight or a running statistic is no longer finite."""
+        for path, owner, name in self.held:
+            _check_finite(path, getattr(owner, name))
+
+    def check_all(self) -> None:
+        """FloatingPointError if anything is no longer finite that a checkpoint must hold."""
+        for name, value in self.arrays().items():
+            if not name.startswith(_HISTORY):
+                _check_finite(name.removeprefix("model/"), value)
 
     def end_epoch(self, length: int) -> None:
         now: dict[str, Any] = {
@@ -362,16 +395,24 @@ class _Run:
         states = [g.bit_generator.state for g in self.generators()]
         network = {"model": models.describe(self.model), "quantized": list(self.weights)}
         meta = {"identity": identity, "step": step, "generators": states, **network}
+        meta["computed with"] = _computing()
         save_checkpoint(path, self.arrays(), meta)
 
     def restore(self, path: str | os.PathLike, identity: dict[str, Any], steps: int) -> int:
         """Take over what `save` saved, if it was a run like this one; the number of its steps."""
         arrays, meta = load_checkpoint(path)
-        generators, states = self.generators(), meta.get("generators", [])
+        try:
+            states, step, before = meta["generators"], meta["step"], meta.get("computed with", {})
+            kinds = {"generators": [state["bit_generator"] for state in states]}
+            saved = {**meta["identity"], **kinds, **_layout(arrays)}
+            _check_integer("step", step, 0)
+            now = _computing()
+            changed = [k for k in now if before.get(k, now[k]) != now[k]]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{shown(path)} belongs to another run, or to none") from error
+        generators = self.generators()
         kinds = {"generators": [type(g.bit_generator).__name__ for g in generators]}
         own = {**identity, **kinds, **_layout(self.arrays())}
-        kinds = {"generators": [state["bit_generator"] for state in states]}
-        saved = {**meta.get("identity", {}), **kinds, **_layout(arrays)}
         different = [k for k in {**own, **saved} if own.get(k) != saved.get(k)]
         if different:
             what = [shown(f"{k} was {saved.get(k)}, is {own.get(k)}") for k in different[:5]]
@@ -385,17 +426,27 @@ class _Run:
             prefix = f"{name}/"
             return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-        self.model.load_state_dict(part("model"))
-        self.optimizer.load_state_dict(part("optimizer"))
-        for generator, state in zip(generators, states, strict=True):
-            generator.bit_generator.state = state
+        try:
+            self.model.load_state_dict(part("model"))
+            self.optimizer.load_state_dict(part("optimizer"))
+            for generator, state in zip(generators, states, strict=True):
+                generator.bit_generator.state = state
+        except (KeyError, TypeError, ValueError) as error:  # saved when it had diverged, say
+            raise CheckpointError(f"{shown(path)} cannot be resumed: {shown(error)}") from error
+        if changed:
+            what = [shown(f"{k} was {before[k]}, is {now[k]}") for k in changed]
+            warnings.warn(
+                f"{shown(path)} is resumed with other rounding: {'; '.join(what)}. The steps from "
+                f"{step} on are not those, to the bit, of a run that was not interrupted",
+                stacklevel=3,
+            )
         for name, packed in part("signs").items():
             setattr(self, name, np.unpackbits(packed, count=self.initial.size).astype(bool))
         self.state = tuple(map(Tensor, part("state").values())) or None
         self.history = History(
             *({k: v.tolist() for k, v in part(group).items()} for group in _HISTORY)
         )
-        return meta["step"]
+        return step
 
 
 def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -408,9 +459,23 @@ def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     }
 
 
+def _computing() -> dict[str, Any]:
+    """What the last bits of a step depend on, beside the code and its arguments."""
+    kernel, count = threads.blas_kernel(), threads.get_num_threads()
+    return {"threads": count, "BLAS kernel": kernel, "NumPy": np.__version__}
+
+
 def _name(thing: Any) -> str:
     """Something to recognise an argument by in another process: its values, if it can name them."""
     return repr(thing) if thing is None or is_dataclass(thing) else type(thing).__name__
+
+
+def _check_finite(name: str, value: Any) -> None:
+    a = value.data if isinstance(value, Tensor) else value
+    if a is None or a.dtype.kind != "f" or math.isfinite(np.vdot(a, a)):  # quick, and may overflow
+        return
+    if not np.isfinite(a).all():
+        raise FloatingPointError(f"{name} has NaN or infinite entries")
 
 
 def _checksum(*arrays: np.ndarray) -> str:
