@@ -33,7 +33,9 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
         >>> Path("notes.txt").read_bytes()
         b'all or nothing'
     """
-    path = Path(os.path.realpath(path))
+    path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     try:
         old = os.stat(path)
     except FileNotFoundError:

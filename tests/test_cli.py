@@ -1,11 +1,17 @@
 """The command line's treatment of its users' mistakes: one clear line and exit code 2."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import proxquant_np
 from proxquant_np import cli
 from proxquant_np.experiments import experiment
 from proxquant_np.experiments.tasks import TASKS
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +49,18 @@ def test_version(capsys):
         cli.main(["--version"])
     assert exit.value.code == 0
     assert capsys.readouterr().out.strip() == proxquant_np.__version__
+
+
+def test_the_package_itself_is_the_command_line():
+    def run(*arguments):
+        command = [sys.executable, "-m", "proxquant_np", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"{proxquant_np.__version__}\n")
+    assert run("--help").stdout.startswith("usage: proxquant-np ")
+    done = run("inspect", "no such file")
+    assert done.returncode == 2 and done.stderr.startswith("proxquant-np: ")
 
 
 @pytest.mark.parametrize(

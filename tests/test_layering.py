@@ -28,6 +28,7 @@ LAYERS = [
     "conformance",
     "experiments",
     "cli",
+    "__main__",
 ]
 
 

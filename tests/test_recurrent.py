@@ -170,6 +170,20 @@ def test_truncated_backpropagation():
     assert np.all(x.grad[:3] == 0) and np.all(x.grad[3:] != 0) and state[0].grad is None
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_no_sequences_at_all(batch_first):
+    """As in PyTorch, and as every other layer here: results without entries, gradients of 0."""
+    layer = pq.nn.LSTM(3, 4, num_layers=2, batch_first=batch_first, rng=0)
+    x = pq.Tensor(np.zeros((0, 5, 3) if batch_first else (5, 0, 3), np.float32), True)
+    y, (h, c) = layer(x)
+    assert (y.shape, h.shape, c.shape) == (x.shape[:2] + (4,), (2, 0, 4), (2, 0, 4))
+    (F.sum(y) + F.sum(h) + F.sum(c)).backward()
+    assert x.grad.shape == x.shape
+    assert all(p.grad.shape == p.shape and not p.grad.any() for p in layer.parameters())
+    logits, _ = pq.models.LSTMLanguageModel(7, 3, 4, rng=0)(np.zeros((5, 0), int))
+    assert logits.shape == (5, 0, 7)
+
+
 @pytest.mark.parametrize("lstm", [F.lstm, unrolled])
 def test_a_thousand_steps_do_not_recurse(lstm):
     drawn = draw_lstm(np.random.default_rng(0), 1000, 1, 1, 1, 1, True)

@@ -71,8 +71,7 @@ def _lstm_layer(
     An operation has one result, so the two that leave the layer share an array; slices of it are
     recorded like any other, which brings both gradients back together.
     """
-    length, n, _ = x.shape
-    hidden = w_hh.shape[1]
+    (length, n, size), hidden = x.shape, w_hh.shape[1]
     given = [a for a in (x, h0, c0, w_ih, w_hh, b_ih, b_hh) if a is not None]
     dtype = np.result_type(*given)
     # sigmoid(a) = 1/2 tanh(a/2) + 1/2, so one tanh serves all gates: s tanh(s a) + 1 - s, with
@@ -80,7 +79,8 @@ def _lstm_layer(
     s = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), hidden)
     rest, shift = 1 - s, 2 * s - 1
 
-    gates = np.matmul(x.reshape(length * n, -1), w_ih.T, dtype=dtype).reshape(length, n, -1)
+    gates = np.matmul(x.reshape(length * n, size), w_ih.T, dtype=dtype)
+    gates = gates.reshape(length, n, 4 * hidden)
     if b_ih is not None:
         gates += b_ih + b_hh
     i, f, g, o = np.moveaxis(gates.reshape(length, n, 4, hidden), 2, 0)
@@ -119,14 +119,14 @@ def _lstm_layer(
             dg[t] *= dc * i[t]
             dc *= f[t]
             np.matmul(d_t, w_hh, out=dh)
-        flat = d.reshape(length * n, -1)
+        flat = d.reshape(length * n, 4 * hidden)
         to_bias = None if b_ih is None else flat.sum(0)
         return (
             (flat @ w_ih).reshape(x.shape),
             dh,
             dc,
-            flat.T @ x.reshape(length * n, -1),
-            flat.T @ h[:-1].reshape(length * n, -1),
+            flat.T @ x.reshape(length * n, size),
+            flat.T @ h[:-1].reshape(length * n, hidden),
             to_bias,
             None if to_bias is None else to_bias.copy(),
         )
