@@ -33,11 +33,11 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
         >>> Path("notes.txt").read_bytes()
         b'all or nothing'
     """
-    path = Path(path)
-    if path.is_symlink():
-        path = Path(os.path.realpath(path))
+    target = Path(path)
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
     try:
-        old = os.stat(path)
+        old = os.stat(target)
     except FileNotFoundError:
         old = None
     if old is not None and not stat.S_ISREG(old.st_mode):
@@ -45,7 +45,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     # For a new file the umask decides. One that others may not read is never open to them, not
     # even while it is written.
     mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, mode)) as file:
             if old is not None:
@@ -55,7 +55,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -110,6 +110,24 @@ def read_json(text: str | bytes, *, finite: bool = False) -> Any:
         return json.loads(text, object_pairs_hook=distinct, parse_constant=number)
     except RecursionError:
         raise ValueError("its lists or objects are nested too deep") from None
+
+
+def json_text(value: Any, path: str | os.PathLike) -> str:
+    """The JSON text of a value, to be written to `path`, which the ValueError names that NaN,
+    infinity, or what JSON does not know at all, is answered by.
+
+    Examples:
+        >>> from proxquant_np.files import json_text
+        >>> try:
+        ...     json_text({"error": np.nan}, "record.json")
+        ... except ValueError as error:
+        ...     print(str(error).partition(":")[0])
+        record.json cannot be written
+    """
+    try:
+        return json.dumps(value, allow_nan=False, indent=1) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{shown(path)} cannot be written: {error}") from error
 
 
 def shown(thing: object) -> str:

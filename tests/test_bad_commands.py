@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from proxquant_np import cli
@@ -167,7 +168,12 @@ def test_records_that_are_not_there(records, capsys):
     assert records[:9] in line
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", "{}", "\0"])
+DAMAGED = ["", "{", "[]", "3", "null", "{}", "\0", "[" * 100_000]
+DAMAGED += ['{"experiment": "binary_digits", "quick": false, "tasks": NaN}']
+DAMAGED += ['{"experiment": "binary_digits", "quick": true, "quick": false}']
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: content[:30])
 def test_damaged_records(content, capsys):
     path = Path("folder") / f"{EXPERIMENTS[0]}.json"
     path.write_text(content)
@@ -176,6 +182,27 @@ def test_damaged_records(content, capsys):
         assert f"{path} is not a whole record" in line
     finally:
         path.unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_record_that_is_a_pipe(capsys):
+    path = Path("folder") / f"{EXPERIMENTS[0]}.json"
+    os.mkfifo(path)
+    try:
+        line = refused(["claims", "--records", "folder", "--out", "new"], capsys)
+        assert f"{path} is a pipe or a device" in line
+    finally:
+        path.unlink()
+
+
+def test_results_that_json_cannot_hold_are_named(tmp_path):
+    for write in (
+        lambda: runner.write_record(tmp_path / "a.json", {}, {"error": np.nan}),
+        lambda: experiment.write_summary({"experiment": "a", "error": np.inf}, tmp_path),
+    ):
+        with pytest.raises(ValueError, match=r"/a\S*\.json cannot be written: Out of range"):
+            write()
+    assert not list(tmp_path.glob("a*"))
 
 
 @pytest.mark.parametrize(

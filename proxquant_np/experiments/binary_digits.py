@@ -11,7 +11,6 @@ choice of its own beside this file.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from proxquant_np.experiments.protocol import METHODS as ALL_METHODS
 from proxquant_np.experiments.runner import environment, write_text
 from proxquant_np.experiments.statistics import compare
 from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.files import json_text
 
 METHODS = {
     name: ALL_METHODS[name]
@@ -80,7 +80,7 @@ def reproduce(
         "environment": environment(),
         "methods": {m: _summarise(m, results, f"test_{task.measure}") for m in results},
     }
-    write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_text(out / "summary.json", json_text(summary, out / "summary.json"))
     return {**summary, "records": results}
 
 

@@ -7,7 +7,6 @@ only one of a --quick run, is "not yet measured".
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import FULL_PRECISION, experiment_named
 from proxquant_np.experiments.statistics import Comparison, detectable
 from proxquant_np.experiments.theorems import THEOREMS
+from proxquant_np.files import read_json, read_whole, shown
 
 NOT_YET = "not yet measured"
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
@@ -58,12 +58,14 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted(folder.glob("*.json"), key=lambda path: path.stem):
         try:
-            record = json.loads(path.read_text("utf-8"))
+            record = read_json(read_whole(path), finite=True)
             name, quick = record["experiment"], record["quick"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a whole record: {error!r}") from error
+            raise ValueError(f"{shown(path)} is not a whole record: {error!r}") from error
         if name not in {*EXPERIMENTS, "theorems"} or path.stem.split("-")[0] != name:
-            raise ValueError(f"{path} is a record of {name!r}; its name must begin with that")
+            raise ValueError(
+                f"{shown(path)} is a record of {name!r}; its name must begin with that"
+            )
         if not quick:
             found[path.stem] = record
     return found

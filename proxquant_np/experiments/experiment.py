@@ -6,7 +6,6 @@ defines it as EXPERIMENT; the module's name is its own.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +26,7 @@ from proxquant_np.experiments.protocol import (
 from proxquant_np.experiments.runner import environment, run_cells, write_text
 from proxquant_np.experiments.statistics import Comparison, compare
 from proxquant_np.experiments.tasks import Task
-from proxquant_np.training import written_whole
+from proxquant_np.files import json_text, written_whole
 
 SEARCH_SEEDS = (1000, 1001)  # not those of a measurement
 POINTS = 24  # of a curve over epochs that a summary keeps
@@ -294,7 +293,7 @@ def write_summary(result: Mapping[str, Any], out: Path) -> Path:
     """Write the summary to out/EXPERIMENT-record.json; its path."""
     path = out / f"{result['experiment']}-record.json"
     out.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(result, path))
     return path
 
 
@@ -460,7 +459,7 @@ def write_search(
     """
     with written_whole(path) as file:  # now: it would be a pity to fail at the end
         report = search(experiment, task, trials, **options)
-        file.write((json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+        file.write(json_text(report, path).encode())
     return path
 
 

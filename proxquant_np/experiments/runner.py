@@ -26,6 +26,7 @@ import numpy as np
 
 import proxquant_np
 from proxquant_np.autograd import threads
+from proxquant_np.files import json_text
 from proxquant_np.training.checkpoint import CheckpointError, written_whole
 
 _LONG = 200  # characters of an argument, from which on its record holds a digest
@@ -91,7 +92,7 @@ def read_record(path: Path, arguments: Mapping[str, Any]) -> Any:
 def write_record(path: Path, arguments: Mapping[str, Any], result: Any) -> None:
     """Write a record; JSON has no infinity, so results must be finite or None."""
     record = {"arguments": recorded(arguments), "environment": environment(), "result": result}
-    write_text(path, json.dumps(record, allow_nan=False, indent=1) + "\n")
+    write_text(path, json_text(record, path))
 
 
 def run_cells(
