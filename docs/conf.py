@@ -77,6 +77,7 @@ docs/api
 CLAIMS
 benchmarks/README
 CHANGELOG
+docs/versions
 SECURITY
 ```
 """

@@ -77,6 +77,25 @@ def test_readme_shows_the_two_commands():
     assert [line for line in lines if line.startswith("python3 ")] == [MAIN_JOB, TESTS]
 
 
+def test_the_docs_say_how_versions_are_tested():
+    """Each command by its name; the lowest versions with all that is tested beyond the newest."""
+    text = (ROOT / "docs" / "versions.md").read_text("utf-8")
+    newest, lowest, another = re.findall(r"```bash\n(.*)\n```", text)
+    assert os.access(ROOT / newest, os.X_OK)
+    python = PROJECT["requires-python"].removeprefix(">=")
+    assert lowest.startswith(f"python{python} -m venv ") and "--resolution lowest-direct" in lowest
+    for command in (lowest, another):
+        (extras,) = re.findall(r"-e '\.\[(.*)\]'", command)
+        assert "test" in extras.split(",") and set(extras.split(",")) <= set(EXTRAS)
+        assert command.endswith("-m pytest")
+
+
+def test_every_bound_is_a_lowest_version():
+    for listed in (PROJECT["dependencies"], *EXTRAS.values()):
+        for requirement in packages(listed):
+            assert re.fullmatch(r"[\w-]+>=\d[\d.]*(,<\d[\d.]*)?", requirement), requirement
+
+
 @pytest.mark.parametrize("ruff_succeeds", [True, False])
 def test_ci_lints_then_runs_the_command_of_the_readme(tmp_path, ruff_succeeds):
     """Runs the real .ci/run in a folder whose python3, pip and ruff only write down their call."""
