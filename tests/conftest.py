@@ -6,6 +6,9 @@ slow data: a verdict must not depend on how busy the machine is.
 
 import os
 
+# Several test processes share the cores, so BLAS gets one thread in each. Said before NumPy loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from hypothesis import HealthCheck, settings
 
 any_speed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

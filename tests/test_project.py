@@ -47,7 +47,7 @@ def test_conda_environment_equals_pyproject():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"test", "notebooks", "dev", "bench", "interop", "docs", "sweep"}
+    assert set(EXTRAS) == {"test", "notebooks", "lint", "dev", "bench", "interop", "docs", "sweep"}
     assert packages(EXTRAS["test"]) | packages(EXTRAS["notebooks"]) < packages(EXTRAS["dev"])
 
 
@@ -116,7 +116,7 @@ def test_ci_lints_then_runs_the_command_of_the_readme(tmp_path, ruff_succeeds):
     run = subprocess.run(["bash", tmp_path / ".ci/run"], env=env, capture_output=True)
     calls = [
         "python3 -m venv .venv",
-        "pip install -q -e .[dev]",
+        "pip install -q -e .[test,lint]",
         "ruff check",
         "ruff format --check",
         "ci python3 -m venv .venv",

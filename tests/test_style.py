@@ -46,6 +46,12 @@ def functions(tree):
                 yield node, scope if scope is not tree else None
 
 
+@cache
+def known_classes():
+    """{name: class} of the whole package."""
+    return {c.name: c for tree in trees().values() for c in classes(tree)}
+
+
 def inherits(cls, name, known):
     """Whether a base of `cls`, at any distance, defines the method `name`."""
     bases = [known[base] for base in map(ast.unparse, cls.bases) if base in known]
@@ -98,7 +104,7 @@ def missing_docstrings(tree):
     if not ast.get_docstring(tree):
         yield tree
     yield from (c for c in classes(tree) if not c.name.startswith("_") and not ast.get_docstring(c))
-    known = {c.name: c for t in (*trees().values(), tree) for c in classes(t)}
+    known = known_classes() | {c.name: c for c in classes(tree)}
     for function, cls in functions(tree):
         setter = any(ast.unparse(d).endswith(".setter") for d in function.decorator_list)
         inherited = setter or (cls and inherits(cls, function.name, known))
