@@ -20,6 +20,7 @@ from proxquant_np.prox import (
     TernaryL2,
     UniformL2,
     fitted,
+    ternary,
 )
 from proxquant_np.prox.brute_force import (
     excess_error,
@@ -422,3 +423,24 @@ def test_repr_shows_what_is_not_default():
     assert repr(TernaryL2()) == "TernaryL2()"
     assert repr(MultiBitL2(2, axis=0)) == "MultiBitL2(axis=0, n_bits=2)"
     assert eval(repr(UniformL2(4, False))) == UniformL2(4, False)
+
+
+def long_rows():
+    """Rows long enough for the search by runs, some of them with many equal entries."""
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=70_001)
+    yield from (normal, rng.standard_cauchy(70_001), rng.uniform(1, 2, 70_001))
+    yield from (np.round(normal), np.abs(normal), -np.abs(normal), np.full(70_001, 0.3))
+    yield np.concatenate([np.full(66_000, 1e-3), rng.uniform(5, 6, 3)])
+    yield np.repeat([3.0, 1.0, 0.0, -2.0], 20_000)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("row", list(long_rows()), ids=lambda row: "")
+def test_long_rows_have_the_best_mean_of_a_full_search(row, sign, dtype):
+    row = np.sort((sign * row).astype(dtype))[::-1]
+    sums, m = np.cumsum(row, dtype=np.float64), np.arange(1, row.size + 1)
+    i = np.argmax(sums / np.sqrt(m))
+    wanted = max(sums[i] / m[i], 0)
+    assert ternary._best_mean(row[None])[0] == pytest.approx(wanted, rel=1e-12)
