@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from proxquant_np.autograd import Tensor
+from proxquant_np.autograd import Tensor, mark_changed
 
 
 def check_counts(**counts: int) -> None:
@@ -23,15 +23,18 @@ def check_counts(**counts: int) -> None:
 class Parameter(Tensor):
     """A tensor that an optimizer trains: a leaf over its own C-contiguous copy of the data.
 
+    `path` is the one under which `Module.named_parameters` last listed it, for messages.
+
     Examples:
         >>> pq.nn.Parameter([1.0, 2.0])
         Tensor([1., 2.], dtype=float64, requires_grad=True)
     """
 
-    __slots__ = ()
+    __slots__ = ("path",)
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(np.array(_array(data), order="C"), requires_grad)
+        self.path = ""
 
 
 class Module:
@@ -100,6 +103,7 @@ class Module:
             value = getattr(module, name)
             if isinstance(value, Parameter) and id(value) not in seen:
                 seen.add(id(value))
+                value.path = path
                 yield path, value
 
     def parameters(self) -> Iterator[Parameter]:
@@ -134,6 +138,7 @@ class Module:
         own = {path: _array(getattr(module, name)) for path, module, name in self._named()}
         for path, value in check_state(self, state, own, strict).items():
             own[path][...] = value
+        mark_changed(self.parameters())
 
     def train(self, mode: bool = True) -> Module:
         """Set training mode (or, with False, evaluation mode) here and below."""

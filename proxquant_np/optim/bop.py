@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np.autograd import mark_changed
 from proxquant_np.optim.optimizer import Number, Optimizer, Params, QuantizedOptimizer
 from proxquant_np.prox import BinaryL1
 
@@ -57,6 +58,7 @@ class Bop(QuantizedOptimizer):
             m *= 1 - self.adaptivity
             m += self.adaptivity * g
             np.negative(w, out=w, where=m * w > self.threshold)  # |w| = 1
+        mark_changed(self.params[i] for i in moved)
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:

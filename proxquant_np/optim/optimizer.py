@@ -8,15 +8,15 @@ terms the formula has, and small parameters joined, so that a bias costs no call
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from proxquant_np.autograd import Tensor
+from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.nn.module import check_state
 from proxquant_np.prox import Regularizer
 from proxquant_np.prox.regularizer import as_weights
@@ -111,7 +111,7 @@ class Optimizer:
             raise ValueError(f"params must have one dtype, got {sorted(map(str, dtypes))}")
         dtype = dtypes.pop()
         ends = np.cumsum([0] + [p.size for p in self.params]).tolist()
-        self._spans = [slice(a, b) for a, b in pairwise(ends)]
+        self._spans = [slice(a, b) for a, b in itertools.pairwise(ends)]
         self._state = [np.zeros(ends[-1], dtype) for _ in self.slots]
         self._steps = np.zeros(len(self.params), np.int64)
         self._active: tuple[bool, ...] = ()
@@ -164,6 +164,7 @@ class Optimizer:
                 for p in together:
                     p.data[...] = w[start : start + p.size].reshape(p.shape)
                     start += p.size
+        mark_changed(itertools.compress(self.params, active))
 
     def _make_plan(self, active: tuple[bool, ...]) -> list[tuple[slice, list[int]]]:
         """Blocks of at most _BLOCK entries: parts of one parameter, or several whole ones.
@@ -328,6 +329,7 @@ class QuantizedOptimizer:
             if self.clip:
                 np.clip(points[i], -1, 1, out=points[i])
             self.regularizer.prox(points[i], strength, out=self.params[i].data)
+        mark_changed(self.params[i] for i in self.trained())
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -364,6 +366,7 @@ def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
     for p, projected in zip(params, [regularizer.project(p.data) for p in params], strict=True):
         p.data[...] = projected
         p.requires_grad, p.grad = False, None
+    mark_changed(params)
 
 
 def _check_regularizer(regularizer: Regularizer) -> Regularizer:
