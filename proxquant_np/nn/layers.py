@@ -1,7 +1,8 @@
 """Layer 3, build: the layers, one small class each.
 
 Names, parameters and default initialisation are PyTorch's. Layers that draw take `rng`, a NumPy
-generator or a seed: pass one generator through a network, so that its layers differ.
+generator or a seed: pass one generator through a network, so that its layers differ. Without it
+they differ as well (init.py says how).
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         check_counts(in_features=in_features, out_features=out_features)
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         self.weight = Parameter(init.fan_in_uniform((out_features, in_features), rng, dtype))
         self.bias = None
         if bias:
@@ -167,7 +168,7 @@ class Conv2d(Module):
         groups: int = 1,
         bias: bool = True,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         kernel = kernel_size if isinstance(kernel_size, tuple | list) else (kernel_size,) * 2
@@ -178,7 +179,7 @@ class Conv2d(Module):
                 f"groups must divide in_channels={in_channels} and out_channels={out_channels}, "
                 f"got {groups}"
             )
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         shape = (out_channels, in_channels // groups, *kernel)
         self.weight = Parameter(init.fan_in_uniform(shape, rng, dtype))
         self.bias = None
@@ -261,9 +262,9 @@ class Dropout(Module):
         array([1., 2.])
     """
 
-    def __init__(self, p: float = 0.5, *, rng: init.Rng = 0) -> None:
+    def __init__(self, p: float = 0.5, *, rng: init.Rng = None) -> None:
         self.p = p
-        self.rng = np.random.default_rng(rng)
+        self.rng = init.generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
