@@ -295,10 +295,11 @@ def mark_changed(tensors: Iterable[Tensor]) -> None:
         >>> loss = (w * w).sum()
         >>> w.data[...] = 3.0
         >>> pq.autograd.mark_changed([w])
-        >>> loss.backward()
-        Traceback (most recent call last):
-            ...
-        RuntimeError: a leaf of shape (1,) changed in place after the forward pass had used it, ...
+        >>> try:
+        ...     loss.backward()
+        ... except RuntimeError as error:
+        ...     print(str(error)[:35])
+        a leaf of shape (1,) changed in pla
     """
     global _last_change
     now = next(_creation_order)

@@ -17,6 +17,7 @@ from proxquant_np.nn.layers import Flatten as Flatten
 from proxquant_np.nn.layers import GlobalAvgPool2d as GlobalAvgPool2d
 from proxquant_np.nn.layers import Linear as Linear
 from proxquant_np.nn.layers import MaxPool2d as MaxPool2d
+from proxquant_np.nn.layers import ModuleList as ModuleList
 from proxquant_np.nn.layers import ReLU as ReLU
 from proxquant_np.nn.layers import Sequential as Sequential
 from proxquant_np.nn.layers import Tanh as Tanh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,10 +42,12 @@ class Module:
     """A function with parameters. Subclasses assign Parameters and Modules as attributes.
 
     There is no registry: a module's contents are its attributes, in the order of assignment, and
-    a parameter's name is the path of attributes that leads to it, as in PyTorch. A list or dict of
-    modules is not looked into: use `Sequential`, or one attribute for each. `buffers` names
-    the attributes that are arrays of state which no optimizer trains (running statistics);
-    `quantizable` those of its parameters that quantized training quantizes.
+    a parameter's name is the path of attributes that leads to it, as in PyTorch. Lists, tuples,
+    dicts and sets are not looked into: one that holds modules or parameters is refused (TypeError)
+    when it is met, for they would be neither trained nor saved; use `ModuleList`, `Sequential`, or
+    one attribute for each. So is a module or parameter that is an attribute of the class.
+    `buffers` names the attributes that are arrays of state which no optimizer trains (running
+    statistics); `quantizable` those of its parameters that quantized training quantizes.
 
     Examples:
         >>> class Scale(pq.nn.Module):
@@ -62,6 +65,15 @@ class Module:
     training = True
     buffers: tuple[str, ...] = ()
     quantizable: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            if isinstance(value, Module | Parameter) or _hides_modules(value):
+                raise TypeError(
+                    f"{cls.__name__}.{name} is an attribute of the class, which all its instances "
+                    "would share and none would train or save: assign it to self in __init__"
+                )
 
     def forward(self, *inputs: Any) -> Tensor:
         """Compute the output; subclasses define it, users call the module itself."""
@@ -82,6 +94,12 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield from value.named_modules(f"{prefix}.{name}" if prefix else name)
+            elif _hides_modules(value):
+                raise TypeError(
+                    f"{f'{prefix}.' * bool(prefix)}{name} is a {type(value).__name__} that holds "
+                    "modules or parameters, which would be neither trained nor saved there: use a "
+                    "ModuleList, or one attribute for each"
+                )
 
     def _named(self) -> Iterator[tuple[str, Module, str]]:
         """Path, owner and attribute of every parameter and buffer; shared ones at every path."""
@@ -160,6 +178,27 @@ class Module:
         """Forget all gradients."""
         for p in self.parameters():
             p.grad = None
+
+
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+
+
+def _hides_modules(value: Any) -> bool:
+    """Whether it is a container that holds, at any depth, modules or parameters."""
+    if not isinstance(value, _CONTAINERS):
+        return False
+    left, seen = [value], set()
+    while left:
+        parts = left.pop()
+        if id(parts) not in seen:
+            seen.add(id(parts))
+            parts = parts.values() if isinstance(parts, dict) else parts
+            kinds = set(map(type, parts))  # few, even among many
+            if any(issubclass(kind, Module | Parameter) for kind in kinds):
+                return True
+            if any(issubclass(kind, _CONTAINERS) for kind in kinds):
+                left += [part for part in parts if isinstance(part, _CONTAINERS)]
+    return False
 
 
 def _array(value: Any) -> np.ndarray:

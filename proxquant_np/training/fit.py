@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
 from proxquant_np.optim.optimizer import check_number
 from proxquant_np.prox import Regularizer
-from proxquant_np.training import metrics
+from proxquant_np.training import metrics, resume
 from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 HISTOGRAM_EDGES = np.linspace(-2.025, 2.025, 82)  # with -1, 0 and +1 in the middle of their bins
@@ -90,6 +90,7 @@ def fit(
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 500,
+    changed: Collection[str] = (),
     progress: bool = True,
     description: str = "fit",
 ) -> History:
@@ -111,14 +112,20 @@ def fit(
             into `batch_size` columns and those into chunks (`data.chunks`), one a step, in their
             order. The state is carried from chunk to chunk, but not the gradient (truncated
             backpropagation through time); each epoch begins without a state.
-        max_norm: `optim.clip_grad_norm` with this bound, before each step.
+        max_norm: `optim.clip_grad_norm` with this bound, before each step, of the gradient by all
+            parameters of the model, those that the optimizer does not hold included.
         prepare: (inputs, generator) -> inputs, for each batch of `train` alone and with a
             generator of its own that depends on seed and step: augmentation, say.
         seed: of the data order, and of what `prepare` draws.
         checkpoint: a file. If it exists the run resumes from it (the other arguments must be as
             they were, the data among them; `steps` may grow), and it is rewritten every
             `checkpoint_every` steps and at the end. Random generators that modules hold as
-            attributes are saved with it.
+            attributes are saved with it. What can be compared is: arguments, hyperparameters,
+            what is frozen, the modules with their plain attributes; functions by their values at
+            some steps before and after that of resuming (resume.py says which). So `schedule` and
+            the homotopy must be functions of the step alone.
+        changed: names, as the refusal gives them, of what differs on purpose from the run in the
+            checkpoint, say `["schedule"]` or `["lr", "frozen"]`; the run goes on with the new.
         progress: show a progress bar called `description`.
 
     Returns:
@@ -167,6 +174,10 @@ def fit(
     if max_norm is not None:
         max_norm = check_number("max_norm", max_norm)
     _check_integer("checkpoint_every", checkpoint_every, 1)
+    if isinstance(changed, str) or set(changed) & set(resume.KEPT):
+        raise ValueError(
+            f"changed must be a list of names, none of {', '.join(resume.KEPT)}, got {changed!r}"
+        )
     _check_integer("seed", seed, 0)
     base = getattr(optimizer, "base", optimizer)
     if not {id(p) for p in base.params} <= {id(p) for p in model.parameters()}:
@@ -198,11 +209,15 @@ def fit(
         "base": type(base).__name__,
         **{k: getattr(base, k) for k in base.hyperparameters if k != "lr" or schedule is None},
     }
-    done = 0
-    if checkpoint is not None and Path(checkpoint).exists():
-        done = run.restore(checkpoint, identity, steps)
-
     pieces = [] if length is None else chunks(Split(x, y), batch_size, length)
+    done = 0
+    if checkpoint is not None:
+        first = pieces[0][0] if pieces else x[:batch_size]
+        settings = resume.settings(model, optimizer, regularizer, prepare, first)
+        run.own, run.schedule = {"identity": identity, "settings": settings}, schedule
+        if Path(checkpoint).exists():
+            done = run.restore(checkpoint, steps, changed)
+
     per_epoch = len(pieces) or len(x) // batch_size
     order = None
     model.train()
@@ -231,7 +246,7 @@ def fit(
             done, stop = step + 1, bool(interrupted)
             if checkpoint is not None:
                 if stop or done == steps or done % checkpoint_every == 0:
-                    run.save(checkpoint, identity, done)
+                    run.save(checkpoint, done, steps)
             if stop:
                 break
     if interrupted:
@@ -269,7 +284,7 @@ class _Run:
         return _joined(p.data for p in self.weights.values()) >= 0
 
     def step(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.optimizer.zero_grad()
+        self.model.zero_grad()  # also what the optimizer does not hold: it is in the norm to clip
         logits, y, self.state = metrics.predict(self.model, x, y, self.state)
         loss = F.cross_entropy(logits, y)
         if not math.isfinite(loss.item()):
@@ -357,24 +372,41 @@ class _Run:
             for name, value in entries.items()
         }
 
-    def save(self, path: str | os.PathLike, identity: dict[str, Any], step: int) -> None:
+    def functions(self) -> dict[str, Callable[[int], float] | None]:
+        return {
+            "schedule": self.schedule,
+            "homotopy": getattr(self.optimizer, "homotopy", None),
+        }
+
+    def save(self, path: str | os.PathLike, step: int, steps: int) -> None:
         states = [g.bit_generator.state for g in self.generators()]
         network = {"model": models.describe(self.model), "quantized": list(self.weights)}
-        meta = {"identity": identity, "step": step, "generators": states, **network}
+        taken = {"schedule": step, "homotopy": getattr(self.optimizer, "steps", step)}
+        ahead = {
+            name: resume.ahead(function, taken[name], taken[name] + steps - step)
+            for name, function in self.functions().items()
+        }
+        meta = {**self.own, "ahead": ahead, "step": step, "generators": states, **network}
         save_checkpoint(path, self.arrays(), meta)
 
-    def restore(self, path: str | os.PathLike, identity: dict[str, Any], steps: int) -> int:
+    def restore(self, path: str | os.PathLike, steps: int, changed: Collection[str]) -> int:
         """Take over what `save` saved, if it was a run like this one; the number of its steps."""
         arrays, meta = load_checkpoint(path)
         generators, states = self.generators(), meta.get("generators", [])
         kinds = {"generators": [type(g.bit_generator).__name__ for g in generators]}
-        own = {**identity, **kinds, **_layout(self.arrays())}
+        own = {**kinds, **_layout(self.arrays())}
         kinds = {"generators": [state["bit_generator"] for state in states]}
-        saved = {**meta.get("identity", {}), **kinds, **_layout(arrays)}
-        different = [k for k in {**own, **saved} if own.get(k) != saved.get(k)]
-        if different:
-            what = [f"{k} was {saved.get(k)}, is {own.get(k)}" for k in different[:5]]
-            raise CheckpointError(f"{path} belongs to another run: {'; '.join(what)}")
+        saved = {**kinds, **_layout(arrays)}
+        different = resume.differences(self.own, meta, arrays, self.functions())
+        layout = {
+            k: f"{k} was {saved.get(k)}, is {own.get(k)}"
+            for k in {**own, **saved}
+            if own.get(k) != saved.get(k)
+        }
+        different = resume.differences(self.own, meta, arrays, self.functions())
+        what = resume.refusal(different, layout, changed)
+        if what:
+            raise CheckpointError(f"{path} belongs to another run: {what}")
         if meta["step"] > steps:
             raise ValueError(f"steps is {steps}, but {path} holds a run of {meta['step']} steps")
 
@@ -383,7 +415,16 @@ class _Run:
             return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
         self.model.load_state_dict(part("model"))
+        base = getattr(self.optimizer, "base", self.optimizer)
+        meant = {
+            (owner, name): getattr(owner, name)
+            for owner in (self.optimizer, base)
+            for name in getattr(owner, "hyperparameters", ())
+            if name in changed
+        }
         self.optimizer.load_state_dict(part("optimizer"))
+        for (owner, name), value in meant.items():
+            setattr(owner, name, value)
         for generator, state in zip(generators, states, strict=True):
             generator.bit_generator.state = state
         for name, packed in part("signs").items():
