@@ -4,6 +4,7 @@ module.py           Module, Parameter, and which parameters of a network are qua
 init.py             initialisers
 layers.py           the layers
 recurrent.py        embedding and LSTM
+summary.py          what a network prints as: a table of its layers
 trained_ternary.py  an example: a layer that quantizes its weight, with trained levels
 """
 

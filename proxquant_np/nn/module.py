@@ -24,7 +24,7 @@ def check_counts(**counts: int) -> None:
 class Parameter(Tensor):
     """A tensor that an optimizer trains: a leaf over its own C-contiguous copy of the data.
 
-    `path` is the one under which `Module.named_parameters` last listed it, for messages.
+    `path` is the one under which a network last listed it, for messages.
 
     Examples:
         >>> pq.nn.Parameter([1.0, 2.0])
@@ -174,6 +174,11 @@ class Module:
         """
         return self.train(False)
 
+    def __repr__(self) -> str:
+        from proxquant_np.nn.summary import table  # here, for it imports this file
+
+        return table(self)
+
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for p in self.parameters():
@@ -266,5 +271,6 @@ def quantizable_parameters(
             value = getattr(module, name)
             if id(value) not in seen:
                 seen.add(id(value))
-                chosen[f"{prefix}.{name}" if prefix else name] = value
+                value.path = f"{prefix}.{name}" if prefix else name
+                chosen[value.path] = value
     return chosen

@@ -34,7 +34,7 @@ from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, s
 HISTOGRAM_EDGES = np.linspace(-2.025, 2.025, 82)  # with -1, 0 and +1 in the middle of their bins
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What `fit` measured, in plain lists.
 
@@ -54,14 +54,24 @@ class History:
 
     Examples:
         >>> history = pq.training.History(steps={"strength": [0.5, np.inf]})
-        >>> history.to_dict()["steps"]
-        {'strength': [0.5, None]}
+        >>> history.to_dict()["steps"], history
+        ({'strength': [0.5, None]}, History(2 steps, 0 epochs, strength 0.5 -> inf))
     """
 
     steps: dict[str, list[float]] = field(default_factory=dict)
     epochs: dict[str, list[Any]] = field(default_factory=dict)
     parameters: dict[str, list[float]] = field(default_factory=dict)
     flips: dict[str, list[float]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The length of the run, and how some of the entries began and ended."""
+        groups = {"steps": self.steps, "epochs": self.epochs}
+        counts = [f"{len(next(iter(g.values()), ()))} {name}" for name, g in groups.items()]
+        shown = {name: self.steps.get(name) for name in ("loss", "error", "lr", "strength")}
+        for name in ("validation_error", "quantized_error", "quantization_gap"):
+            shown[name] = self.epochs.get(name)
+        told = [f"{name} {v[0]:.3g} -> {v[-1]:.3g}" for name, v in shown.items() if v]
+        return f"History({', '.join(counts + told)})"
 
     def to_dict(self) -> dict[str, dict[str, list[Any]]]:
         """As JSON can hold it, strictly: None stands for infinity, the strength of a projection."""
