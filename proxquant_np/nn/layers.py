@@ -335,8 +335,10 @@ class ModuleList(Module, MutableSequence):
     def _hold(self, modules: Iterable[Module]) -> None:
         modules = list(modules)
         for i, module in enumerate(modules):
-            if not callable(module) or isinstance(module, type):
-                raise TypeError(f"modules must be Modules, got {module!r} at position {i}")
+            if isinstance(module, type) or not callable(module):
+                of_class = isinstance(module, type)
+                what = f"the class {module.__name__}" if of_class else f"a {type(module).__name__}"
+                raise TypeError(f"modules must be Modules, got {what} at position {i}")
         for name in [name for name in vars(self) if name.isdecimal()]:
             delattr(self, name)
         for i, module in enumerate(modules):

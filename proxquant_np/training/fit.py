@@ -287,6 +287,7 @@ class _Run:
             chosen = {id(p) for p in optimizer.params}
             self.weights = {k: p for k, p in model.named_parameters() if id(p) in chosen}
         self.history = History()
+        self.since: dict[str, int] = {}  # from which step on what was changed on purpose holds
         self.initial = self.before_step = self.before_epoch = self.signs()
 
     def signs(self) -> np.ndarray:
@@ -396,7 +397,14 @@ class _Run:
             name: resume.ahead(function, taken[name], taken[name] + steps - step)
             for name, function in self.functions().items()
         }
-        meta = {**self.own, "ahead": ahead, "step": step, "generators": states, **network}
+        meta = {
+            **self.own,
+            "ahead": ahead,
+            "since": self.since,
+            "step": step,
+            "generators": states,
+            **network,
+        }
         save_checkpoint(path, self.arrays(), meta)
 
     def restore(self, path: str | os.PathLike, steps: int, changed: Collection[str]) -> int:
@@ -407,7 +415,6 @@ class _Run:
         own = {**kinds, **_layout(self.arrays())}
         kinds = {"generators": [state["bit_generator"] for state in states]}
         saved = {**kinds, **_layout(arrays)}
-        different = resume.differences(self.own, meta, arrays, self.functions())
         layout = {
             k: f"{k} was {saved.get(k)}, is {own.get(k)}"
             for k in {**own, **saved}
@@ -417,6 +424,7 @@ class _Run:
         what = resume.refusal(different, layout, changed)
         if what:
             raise CheckpointError(f"{path} belongs to another run: {what}")
+        self.since = {**meta.get("since", {}), **dict.fromkeys(changed, meta["step"])}
         if meta["step"] > steps:
             raise ValueError(f"steps is {steps}, but {path} holds a run of {meta['step']} steps")
 

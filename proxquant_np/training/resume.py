@@ -110,18 +110,19 @@ def _value(function: Callable[[int], float], t: int) -> float | None:
         return None
 
 
-def _past(arrays: Mapping[str, np.ndarray], step: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Rates and lambdas at some past steps of a checkpoint, from its history."""
+def _past(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Values of schedule and homotopy at some past steps of a checkpoint, from its history."""
     rates, strengths = arrays.get("steps/lr", ()), arrays.get("steps/strength", ())
+    step, since = meta.get("step", 0), meta.get("since", {})
     offset = int(arrays.get("optimizer/homotopy_step", step)) - step  # steps taken before the run
-    chosen = sorted({0, step // 2, max(0, step - 1)})
-    known = [t for t in chosen if t < min(len(rates), len(strengths))]
+    known = [t for t in sorted({0, step // 2, step - 1}) if 0 <= t < len(rates)]
     lambdas = {
         str(t + offset): float(strengths[t] / rates[t])
         for t in known
-        if rates[t] > 0 and math.isfinite(strengths[t])
+        if t >= since.get("homotopy", 0) and rates[t] > 0 and math.isfinite(strengths[t])
     }
-    return {str(t): float(rates[t]) for t in known}, lambdas
+    schedule = {str(t): float(rates[t]) for t in known if t >= since.get("schedule", 0)}
+    return {"schedule": schedule, "homotopy": lambdas}
 
 
 def differences(
@@ -147,9 +148,8 @@ def differences(
         if own.get(name) != saved.get(name)
         and not (name in _FUNCTIONS and _two_functions(own.get(name), saved.get(name)))
     }
-    rates, lambdas = _past(arrays, meta.get("step", 0))
     to_come = meta.get("ahead", {})
-    for name, past in {"schedule": rates, "homotopy": lambdas}.items():
+    for name, past in _past(meta, arrays).items():
         function = functions[name]
         if function is None or name in found or saved.get(name) in (None, "None"):
             continue
