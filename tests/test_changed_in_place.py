@@ -374,3 +374,18 @@ def test_operations_of_ones_own_are_looked_into():
         else:
             with pytest.raises(RuntimeError, match="changed in place"):
                 y.backward()
+
+
+def test_what_a_partial_state_leaves_alone_has_not_changed():
+    model = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Linear(3, 3, rng=1))
+    x = Tensor(np.ones((2, 3), np.float32))
+    loss, other = model[1](x).sum(), loss_of(model, np.ones((2, 3), np.float32))
+    weight = np.ones((3, 3), np.float32)
+    model.load_state_dict({"0.weight": weight}, strict=False)
+    loss.backward()
+    other.backward()  # the first layer's own gradient does not need its weight
+    model.zero_grad()
+    other = loss_of(model, np.ones((2, 3), np.float32))
+    model.load_state_dict({"1.weight": weight}, strict=False)
+    with pytest.raises(RuntimeError, match=r"1\.weight of shape \(3, 3\) changed"):
+        other.backward()

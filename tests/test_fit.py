@@ -467,7 +467,7 @@ class Own(prox.Regularizer):
         ("clip", None, wrapped(clip=False), {}),
         ("regularizer", None, wrapped(regularizer=prox.BinaryL1()), {}),
         (
-            "prox of a fixed vector",
+            "prox of a fixed matrix",
             wrapped(regularizer=Own(1.0)),
             wrapped(regularizer=Own(0.5)),
             {},

@@ -153,10 +153,13 @@ class Module:
             >>> np.array_equal(a.weight.data, b.weight.data)
             True
         """
-        own = {path: _array(getattr(module, name)) for path, module, name in self._named()}
-        for path, value in check_state(self, state, own, strict).items():
+        values = {path: getattr(module, name) for path, module, name in self._named()}
+        own = {path: _array(value) for path, value in values.items()}
+        loaded = check_state(self, state, own, strict)
+        for path, value in loaded.items():
             own[path][...] = value
-        mark_changed(self.parameters())
+        written = {id(values[path]) for path in loaded}
+        mark_changed(p for p in self.parameters() if id(p) in written)
 
     def train(self, mode: bool = True) -> Module:
         """Set training mode (or, with False, evaluation mode) here and below."""

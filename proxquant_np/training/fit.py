@@ -125,7 +125,8 @@ def fit(
         max_norm: `optim.clip_grad_norm` with this bound, before each step, of the gradient by all
             parameters of the model, those that the optimizer does not hold included.
         prepare: (inputs, generator) -> inputs, for each batch of `train` alone and with a
-            generator of its own that depends on seed and step: augmentation, say.
+            generator of its own that depends on seed and step: augmentation, say. With
+            `checkpoint` it is also tried once, on a copy of the first batch.
         seed: of the data order, and of what `prepare` draws.
         checkpoint: a file. If it exists the run resumes from it (the other arguments must be as
             they were, the data among them; `steps` may grow), and it is rewritten every
