@@ -97,9 +97,10 @@ def start(case):
     return model, EVERY[case](model, nn.quantizable_parameters(model))
 
 
-def run(case, **arguments):
+def run(case, prepared=lambda optimizer: None, **arguments):
     """Train from the start, or from `checkpoint`; (model, optimizer, history)."""
     model, optimizer = start(case)
+    prepared(optimizer)
     text = {"validation": TEXT_VALIDATION, "length": 4, "max_norm": 0.2} if case == "text" else {}
     arguments = {"steps": STEPS, "batch_size": 5, "validation": VALIDATION, **text, **arguments}
     history = fit(model, optimizer, TEXT if text else TRAIN, progress=False, **arguments)
@@ -125,13 +126,20 @@ def decay(step):
     return 0.05 / (1 + 0.02 * step)
 
 
-def announced_decay(step):
-    print(step, flush=True)
-    sys.stdin.readline()  # returns at once when there is nobody left to answer
-    return decay(step)
+def announce(optimizer):
+    """Let each step say its number and wait for an answer. The schedule could not: `fit` also asks
+    it about other steps than the one that begins."""
+    state, step = optimizer.state_dict, optimizer.step
+
+    def announced():
+        print(np.max(state().get("homotopy_step", state().get("steps"))), flush=True)
+        sys.stdin.readline()  # returns at once when there is nobody left to answer
+        step()
+
+    optimizer.step = announced
 
 
 if __name__ == "__main__":
     case, checkpoint = sys.argv[1:]
-    arguments = {"checkpoint": checkpoint, "checkpoint_every": 3, "schedule": announced_decay}
-    print(digest(*run(case, **arguments)))
+    arguments = {"checkpoint": checkpoint, "checkpoint_every": 3, "schedule": decay}
+    print(digest(*run(case, announce, **arguments)))

@@ -260,3 +260,50 @@ def check_clip(wrapper):
         opt.step()
         for moved in (*getattr(opt, "latent", []), p.data):
             assert np.abs(moved).max() <= 1
+
+
+def check_noticed(build):
+    """Whatever a step moves is noticed by a backward that was recorded before the step.
+
+    `build(params)` makes the optimizer; the first parameter moves whether it is one that the
+    wrapper quantizes, or one that it only maps since it has no gradient.
+    """
+    for reached in (True, False):
+        p, q = leaf([0.3, -0.7]), leaf([0.5, 0.25])
+        opt = build([p, q])
+        losses = [F.sum(p * p), F.sum(q * q)]
+        if reached:
+            p.grad = np.float32([1, 1])
+        q.grad = np.float32([1, 1])
+        before = p.data.copy(), q.data.copy()
+        opt.step()
+        for loss, moved in (
+            (losses[0], not np.array_equal(p.data, before[0])),
+            (losses[1], not np.array_equal(q.data, before[1])),
+        ):
+            try:
+                loss.backward()
+            except RuntimeError as error:
+                assert "changed in place" in str(error)
+            else:
+                assert not moved
+
+
+def check_one_wrapper(wrapper, other):
+    """A base that another wrapper takes over is not stepped by the first, nor is anything moved."""
+    p, q = leaf([0.5, -0.3]), leaf([0.2])
+    sgd = SGD([p, q], 0.1)
+    first = wrapper(sgd, [p])
+    second = other(sgd, [q])
+    p.grad, q.grad = np.float32([1, 2]), np.float32([-1])
+    before = p.data.copy(), q.data.copy()
+    try:
+        first.step()
+    except RuntimeError as error:
+        assert "another wrapper" in str(error) and "SGD" in str(error)
+    else:
+        raise AssertionError("the base was stepped by both")
+    assert np.array_equal(p.data, before[0]) and np.array_equal(q.data, before[1])
+    second.step()  # as it would be after a phase with `first`, or a cell that was run again
+    twin = copy.deepcopy(second)
+    twin.step()

@@ -94,3 +94,53 @@ def test_trains_a_network_and_resumes_to_the_bit(tmp_path):
     assert np.mean(history.steps["loss"][-13:]) < 0.8 * np.mean(history.steps["loss"][:13])
     train(70, tmp_path / "a")
     assert kill_run.digest(*train(150, tmp_path / "a")) == kill_run.digest(model, bop, history)
+
+
+def test_weights_that_are_no_signs_are_refused():
+    """Such as those of a state that was loaded since; nothing changes."""
+    model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.Linear(3, 2, rng=1))
+    state = model.state_dict()
+    weights = nn.quantizable_parameters(model)
+    bop = Bop(SGD(model.parameters(), 0.1), weights, threshold=0.0)
+    signs = model.state_dict()
+    model.load_state_dict(state)
+    for p in model.parameters():
+        p.grad = np.ones_like(p.data)
+    before = bop.state_dict()
+    with pytest.raises(ValueError, match=r"params\[0\] \(shape \(3, 4\)\) must be -1 or \+1"):
+        bop.step()
+    after = {**model.state_dict(), **bop.state_dict()}
+    assert all(np.array_equal(v, after[k]) for k, v in {**state, **before}.items())
+    model.load_state_dict(signs)
+    bop.step()
+    assert np.abs(model[0].weight.data).max() == np.abs(model[0].weight.data).min() == 1
+
+
+def test_weights_frozen_at_construction_are_not_trained_as_they_are():
+    p, q = parameter([0.3, -0.2]), parameter([0.5])
+    p.requires_grad = False
+    bop = Bop(SGD([p, q], 0.1), [p, q])
+    bop.step()
+    p.requires_grad, p.grad = True, np.ones(2)
+    with pytest.raises(ValueError, match=r"params\[0\] .*must be -1 or \+1"):
+        bop.step()
+
+
+def test_a_state_out_of_range_changes_nothing():
+    p = parameter([0.3, -0.2])
+    bop = Bop(SGD([p], 0.1), [p], 0.5, 0.25)
+    for name, wrong in (("threshold", -1.0), ("adaptivity", 1.0), ("base.lr", -1.0)):
+        state = bop.state_dict()
+        state |= {"momentum.0": np.ones(2), "base.lr": 0.7, "homotopy_step": 9, name: wrong}
+        before = bop.state_dict()
+        with pytest.raises(ValueError, match=r"must lie in \[0"):
+            bop.load_state_dict(state)
+        assert all(np.array_equal(before[k], v) for k, v in bop.state_dict().items()), name
+
+
+def test_a_gradient_of_another_shape_is_not_broadcast():
+    p = parameter([[0.3, -0.2]])
+    bop = Bop(SGD([p], 0.1), [p])
+    p.grad = np.ones(2)
+    with pytest.raises(ValueError, match=r"gradient of base.params\[0\] must have its shape"):
+        bop.step()

@@ -10,7 +10,7 @@ from optim_checks import ADAM_OPTIONS, DYADIC, SGD_OPTIONS
 
 from proxquant_np import quantize_and_freeze
 from proxquant_np.optim import SGD, Adam, DualAveraging, ProxGradient
-from proxquant_np.prox import BinaryL1, Linear
+from proxquant_np.prox import BinaryL1, Constant, Linear
 
 # Base steps
 
@@ -391,6 +391,51 @@ def test_points_that_are_not_clipped_are_caught(wrapper):
         checks.check_clip(wrapper)
 
 
+class MovesUnnoticed(SGD):
+    """As a step that is written anew, and does not say that it changed anything."""
+
+    def step(self):
+        for p in self.params:
+            if p.grad is not None:
+                p.data -= self.lr * p.grad
+
+
+class MapsUnnoticed(ProxGradient):
+    """Only the base says what it moved, not the map."""
+
+    def map_(self, points, strength):
+        for i in self.trained():
+            self.regularizer.prox(points[i], strength, out=self.params[i].data)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda params: MovesUnnoticed(params, 0.5),
+        lambda params: MapsUnnoticed(SGD(params, 0.5), params[:1], BinaryL1(), Constant(0.5)),
+        lambda params: MapsUnnoticed(SGD(params, 0.5), params[:1], BinaryL1(), None),
+        lambda params: ProxGradient(MovesUnnoticed(params, 0.5), params[:1], BinaryL1(), None),
+    ],
+)
+def test_changes_that_nobody_notices_are_caught(build):
+    with pytest.raises(AssertionError):
+        checks.check_noticed(build)
+
+
+class SharesItsBase(ProxGradient):
+    def check_gradients(self):
+        self.base.wrappers = self._number
+        super().check_gradients()
+
+
+def test_a_base_that_is_stepped_twice_is_caught():
+    with pytest.raises(AssertionError, match="stepped by both"):
+        checks.check_one_wrapper(
+            lambda base, params: SharesItsBase(base, params, BinaryL1(), Linear(0.5)),
+            lambda base, params: ProxGradient(base, params, BinaryL1(), Linear(0.5)),
+        )
+
+
 def test_the_checks_pass_what_is_right():
     """A checker that always objects would pass the tests above."""
     checks.check_base(SGD, checks.plain_sgd, SGD_OPTIONS["Nesterov"])
@@ -399,6 +444,7 @@ def test_the_checks_pass_what_is_right():
     checks.check_round_trip(lambda p: SGD(p[:1], 0.1, momentum=0.9))
     checks.check_round_trip(lambda p: DualAveraging(SGD(p, 0.1), p[:1], BinaryL1()))
     checks.check_round_trip(lambda p: ProxGradient(SGD(p, 0.1), p[:1], BinaryL1(), Linear(0.5)))
+    checks.check_noticed(lambda p: SGD(p, 0.5))
     checks.check_eager(ProxGradient)
     checks.check_closed_form(DualAveraging, **DYADIC)
     checks.check_straight_through(DualAveraging, **DYADIC, weight_decay=0.5)

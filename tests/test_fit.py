@@ -22,7 +22,14 @@ import proxquant_np as pq
 import proxquant_np.functional as F
 from proxquant_np import Tensor, models, nn, optim, prox
 from proxquant_np.data import Split, load_digits
-from proxquant_np.training import CheckpointError, fit, load_checkpoint, metrics, save_checkpoint
+from proxquant_np.training import (
+    CheckpointError,
+    History,
+    fit,
+    load_checkpoint,
+    metrics,
+    save_checkpoint,
+)
 from proxquant_np.training.fit import HISTOGRAM_EDGES
 
 fit_module = importlib.import_module("proxquant_np.training.fit")
@@ -294,6 +301,286 @@ def test_checkpoint_of_another_run_is_refused(what, make, changes, tmp_path):
     assert file.read_bytes() == before
 
 
+# Functions and settings that a resumed run must share with the saved one ------------
+
+
+def piecewise(*ends):
+    """0.05 until the first of these steps, then halved at each."""
+    return lambda t: 0.05 * 0.5 ** sum(t >= end for end in ends)
+
+
+class Halving:
+    """The same values as piecewise(12), from an object."""
+
+    def __call__(self, t):
+        return 0.05 if t < 12 else 0.025
+
+
+def homotopy_of(function):
+    def make():
+        return wrapped(homotopy=function)()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("what", "saved", "resumed", "where"),
+    [
+        ("the past", lambda t: 1e-4 * t, lambda t: 1.0, r"\(0\) was 0, is 1"),
+        (
+            "only a late past step",
+            lambda t: 0.1,
+            lambda t: 0.1 + (t == 9),
+            r"\(9\) was 0.1, is 1.1",
+        ),
+        ("only the step of resuming", lambda t: 0.1, lambda t: 0.1 + (t == 10), r"\(10\) was 0.1"),
+        (
+            "only what comes",
+            lambda t: 0.1,
+            lambda t: 0.1 + (t > 18) * t,
+            r"\(19\) was 0.1, is 19.1",
+        ),
+        ("nothing where the other has", lambda t: 0.1, lambda t: 0.1, r".*is None"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["schedule", "homotopy"])
+def test_functions_are_compared_by_their_values(what, saved, resumed, where, kind, tmp_path):
+    if "nothing" in what:
+        resumed = ([0.1] * 5).__getitem__
+    file = tmp_path / "run.npz"
+
+    def go(function, steps, **arguments):
+        """Stopped after 10 of 20 steps by the schedule, so that some steps are still to come."""
+        model, optimizer = wrapped(homotopy=function if kind == "homotopy" else None)()
+        schedule = function if kind == "schedule" else None
+        arguments = {"schedule": schedule, "checkpoint": file, "progress": False, **arguments}
+        return fit(model, optimizer, TRAIN, steps=steps, batch_size=5, **arguments)
+
+    interrupt_after(10, monkey := pytest.MonkeyPatch())
+    with pytest.raises(KeyboardInterrupt):
+        go(saved, 20)
+    monkey.undo()
+    before = file.read_bytes()
+    with pytest.raises(CheckpointError, match=rf"another run: {kind}{where}.*changed=\['{kind}'\]"):
+        go(resumed, 20)
+    assert file.read_bytes() == before
+    go(saved, 12)
+    if "nothing" not in what:
+        history = go(resumed, 20, changed=[kind])
+        strength = [h * (0.05 if kind == "homotopy" else 1) for h in map(resumed, range(12, 20))]
+        if kind == "homotopy":
+            assert history.steps["strength"][12:] == pytest.approx(strength)
+        else:
+            assert history.steps["lr"][12:] == strength
+        go(resumed, 22)  # the run is now of the new function
+
+
+def interrupt_after(step, monkey):
+    """Press Ctrl-C while that step, the number of which is counted from 1, is taken."""
+    taken, own = [], optim.SGD.step
+
+    def pressed(self):
+        own(self)
+        taken.append(1)
+        if len(taken) == step:
+            signal.raise_signal(signal.SIGINT)
+
+    monkey.setattr(optim.SGD, "step", pressed)
+
+
+def test_equal_values_are_enough(tmp_path):
+    """Another function, an object instead of a function: what it gives is what counts."""
+    file = tmp_path / "run.npz"
+    run("prox_gradient", steps=9, schedule=piecewise(12), checkpoint=file)
+    resumed = run("prox_gradient", steps=30, schedule=Halving(), checkpoint=file)
+    assert digest(*resumed) == digest(*run("prox_gradient", steps=30, schedule=piecewise(12)))
+
+
+def test_a_schedule_that_ends_with_the_run_may_be_longer_when_the_run_is(tmp_path):
+    file, rates = tmp_path / "run.npz", [0.05 / (1 + t) for t in range(30)]
+    run("adam", steps=9, schedule=rates[:9].__getitem__, checkpoint=file)
+    resumed = run("adam", steps=30, schedule=rates.__getitem__, checkpoint=file)
+    assert digest(*resumed) == digest(*run("adam", steps=30, schedule=rates.__getitem__))
+
+
+def test_a_homotopy_that_began_before_the_run_is_compared_at_its_own_steps(tmp_path):
+    def start_late(lam):
+        model, optimizer = wrapped(homotopy=lam)()
+        fit(model, optimizer, TRAIN, **{**FIT, "steps": 5})
+        return model, optimizer
+
+    file = tmp_path / "run.npz"
+    fit(*start_late(lambda t: 0.01 * t), TRAIN, **FIT, checkpoint=file)
+    fit(*start_late(lambda t: t / 100), TRAIN, **{**FIT, "steps": 9}, checkpoint=file)
+    with pytest.raises(CheckpointError, match=r"homotopy\(\d+\) was"):
+        fit(*start_late(lambda t: 0.02 * t), TRAIN, **{**FIT, "steps": 9}, checkpoint=file)
+
+
+def changed_model(change):
+    def make():
+        model = kill_run.network()
+        change(model)
+        return model, OPTIMIZERS["prox_gradient"](model, nn.quantizable_parameters(model))
+
+    return make
+
+
+def shifted(x, rng):
+    return x + 1 + 0 * rng.normal(size=x.shape).astype(x.dtype)
+
+
+class Own(prox.Regularizer):
+    """No dataclass, so only what it does can be compared."""
+
+    elementwise = True
+
+    def __init__(self, level):
+        self.level = level
+
+    def _project(self, x, out):
+        np.copyto(out, np.where(x >= 0, self.level, -self.level))
+
+    def _prox(self, x, s, out, tmp):
+        self._project(x, out)
+        out += (x - out) / (1 + s)
+
+    def _levels(self, x):
+        return np.array([-self.level, self.level], x.dtype)
+
+    def _value(self, x):
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "then", "changes"),
+    [
+        ("model.3.p", None, changed_model(lambda m: setattr(m[3], "p", 0.4)), {}),
+        ("model.1.eps", None, changed_model(lambda m: setattr(m[1], "eps", 1e-3)), {}),
+        ("model.2", None, changed_model(lambda m: m.__setitem__(2, nn.Tanh())), {}),
+        (
+            "frozen",
+            changed_model(lambda m: setattr(m[0].weight, "requires_grad", False)),
+            None,
+            {},
+        ),
+        ("frozen", None, changed_model(lambda m: setattr(m[0].bias, "requires_grad", False)), {}),
+        ("prepare of the first batch", None, None, {"prepare": (jitter, shifted)}),
+        ("max_norm", None, None, {"max_norm": (1.0, 2.0)}),
+        ("lr", None, wrapped(lambda p: optim.SGD(p, 0.04, 0.9)), {}),
+        ("momentum", None, wrapped(lambda p: optim.SGD(p, 0.05, 0.5)), {}),
+        ("clip", None, wrapped(clip=False), {}),
+        ("regularizer", None, wrapped(regularizer=prox.BinaryL1()), {}),
+        (
+            "prox of a fixed matrix",
+            wrapped(regularizer=Own(1.0)),
+            wrapped(regularizer=Own(0.5)),
+            {},
+        ),
+        ("homotopy", None, wrapped(homotopy=prox.Constant(1.0)), {}),
+    ],
+)
+def test_what_can_be_compared_is_and_may_be_changed_on_purpose(
+    name, first, then, changes, tmp_path
+):
+    file = tmp_path / "run.npz"
+    make = [first or (lambda: start("prox_gradient")), then or (lambda: start("prox_gradient"))]
+    now = [{k: v[i] for k, v in changes.items()} for i in (0, 1)]
+    fit(*make[0](), TRAIN, **FIT, checkpoint=file, **now[0])
+    longer = {**FIT, "steps": 9, "checkpoint": file}
+    quoted = re.escape(f"(if on purpose, pass changed=['{name}'])")
+    with pytest.raises(CheckpointError, match=rf"another run: {re.escape(name)}.*{quoted}"):
+        fit(*make[1](), TRAIN, **longer, **now[1])
+    model, optimizer = make[1]()
+    base = optimizer.base
+    meant = optimizer.lr, base.momentum, optimizer.clip
+    fit(model, optimizer, TRAIN, **longer, **now[1], changed=[name])
+    assert (optimizer.lr, base.momentum, optimizer.clip) == meant
+    fit(*make[1](), TRAIN, **{**longer, "steps": 11}, **now[1])  # it is now a run of this kind
+    with pytest.raises(CheckpointError, match=re.escape(name)):
+        fit(*make[0](), TRAIN, **{**longer, "steps": 11}, **now[0])
+
+
+def test_numbers_of_bop_are_compared(tmp_path):
+    def trained(threshold, **options):
+        model = kill_run.network()
+        bop = optim.Bop(
+            optim.Adam(model.parameters(), 0.01), nn.quantizable_parameters(model), threshold
+        )
+        fit(model, bop, TRAIN, **{**FIT, **options}, checkpoint=tmp_path / "run.npz")
+        return bop
+
+    trained(1e-3)
+    with pytest.raises(CheckpointError, match=r"threshold was 0.001, is 0.5"):
+        trained(0.5, steps=9)
+    assert trained(0.5, steps=9, changed=["threshold"]).threshold == 0.5
+
+
+@pytest.mark.parametrize("changed", ["lr", ["seed"], ["lr", "batch_size"], ["optimizer"]])
+def test_what_must_not_be_changed(changed):
+    with pytest.raises(ValueError, match="changed must be a list of names, none of seed"):
+        fit(*start("adam"), TRAIN, **FIT, changed=changed)
+
+
+def older(file):
+    """Make of a checkpoint what earlier versions wrote."""
+    arrays, meta = load_checkpoint(file)
+    del meta["settings"], meta["ahead"]
+    save_checkpoint(file, arrays, meta)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_compared_as_far_as_it_goes(tmp_path):
+    file = tmp_path / "run.npz"
+    for case in ("prox_gradient", "text"):
+        run(case, steps=20, schedule=piecewise(12), checkpoint=file)
+        older(file)
+        with pytest.raises(CheckpointError, match=r"schedule\(19\) was 0.025, is 0.05"):
+            run(case, steps=30, schedule=piecewise(25), checkpoint=file)
+        resumed = run(case, steps=30, schedule=piecewise(12), checkpoint=file)
+        assert digest(*resumed) == digest(*run(case, steps=30, schedule=piecewise(12)))
+        file.unlink()
+
+
+# Gradients ---------------------------------------------------------------------------------------
+
+
+def two_layers():
+    rng = np.random.default_rng(1)
+    return nn.Sequential(nn.Linear(6, 16, rng=rng), nn.Tanh(), nn.Linear(16, 3, rng=rng))
+
+
+def test_gradients_of_layers_that_are_not_trained_do_not_pile_up(tmp_path):
+    """They are part of the norm that is clipped."""
+
+    def trained(*lengths, checkpoint=None):
+        for steps in lengths:
+            model = two_layers()
+            sgd = optim.SGD(model[2].parameters(), 0.5)
+            options = {"max_norm": 0.05, "checkpoint": checkpoint, "progress": False}
+            fit(model, sgd, TRAIN, steps=steps, batch_size=32, **options)
+        return model[2].weight.data
+
+    plain = two_layers()
+    sgd = optim.SGD(plain[2].parameters(), 0.5)
+    for step in range(60):
+        order = np.random.default_rng([0, step // 2]).permutation(65)
+        batch = order[32 * (step % 2) :][:32]
+        plain.zero_grad()
+        F.cross_entropy(plain(Tensor(TRAIN.x[batch])), TRAIN.y[batch]).backward()
+        optim.clip_grad_norm(plain.parameters(), 0.05)
+        sgd.step()
+    np.testing.assert_array_equal(trained(60), plain[2].weight.data)
+    np.testing.assert_array_equal(trained(30, 60, checkpoint=tmp_path / "a.npz"), trained(60))
+
+
+def test_gradients_from_before_the_run_do_not_count():
+    model, twin = two_layers(), two_layers()
+    for p in model.parameters():
+        p.grad = np.full_like(p.data, 1e3)
+    for net in (model, twin):
+        fit(net, optim.SGD(net[2].parameters(), 0.5), TRAIN, **FIT, max_norm=0.05)
+    np.testing.assert_array_equal(model[2].weight.data, twin[2].weight.data)
+
+
 def test_checkpoint_of_something_else_is_refused(tmp_path):
     save_checkpoint(tmp_path / "other.npz", {"a": np.ones(3)}, {})
     with pytest.raises(CheckpointError, match="belongs to another run"):
@@ -481,6 +768,18 @@ def test_history_is_strict_json(tmp_path):
     assert as_dict["steps"]["strength"] == [None] * 27
     assert as_dict["steps"]["loss"] == history.steps["loss"]
     assert as_dict["epochs"] == history.epochs
+
+
+def test_a_history_prints_in_a_line():
+    history = run("dual_averaging", steps=40)[2]
+    text = repr(history)
+    assert len(text) < 300 and "\n" not in text
+    assert text.startswith("History(40 steps, 3 epochs, loss ")
+    for name in ("error", "lr 0.01 -> 0.01", "strength inf -> inf", "quantized_error"):
+        assert name in text
+    assert f"validation_error {history.epochs['validation_error'][0]:.3g} -> " in text
+    assert repr(History()) == "History(0 steps, 0 epochs)"
+    assert "epochs, loss" in repr(run("adam", steps=3)[2])
 
 
 def test_schedule_sets_the_rate_of_its_step():

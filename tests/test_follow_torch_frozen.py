@@ -49,7 +49,7 @@ def batches(name):
 def losses(name):
     """Of all steps, from the start state; a recurrent state is carried, and detached."""
     make, arguments, _ = CASES[name]
-    model, state, found = make(*arguments, dtype=np.float64), (), []
+    model, state, found = make(*arguments, rng=0, dtype=np.float64), (), []
     model.load_state_dict(start_state(model))
     optimizer = optim.Adam(model.parameters(), LR)
     for x, y in batches(name):

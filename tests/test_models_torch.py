@@ -145,7 +145,7 @@ def test_the_papers_resnet_follows_pytorch_for_20_adam_steps():
 def twin_losses(name):
     """`losses` of test_follow_torch_frozen.py, by PyTorch."""
     make, arguments, _ = CASES[name]
-    model, state, found = make(*arguments, dtype=np.float64), (), []
+    model, state, found = make(*arguments, rng=0, dtype=np.float64), (), []
     model.load_state_dict(start_state(model))
     twin = twin_of(model, *arguments)
     optimizer = torch.optim.Adam(twin.parameters(), LR)

@@ -5,18 +5,30 @@ once, through a network that loads PyTorch's own state.
 """
 
 import copy
+import subprocess
+import sys
+from collections import OrderedDict, deque
 
 import numpy as np
 import pytest
 
+import proxquant_np as pq
 import proxquant_np.functional as F
-from proxquant_np import Tensor, no_grad, quantizable_parameters, recalibrate_batch_norm
+from proxquant_np import (
+    Tensor,
+    models,
+    nn,
+    no_grad,
+    quantizable_parameters,
+    recalibrate_batch_norm,
+)
 from proxquant_np.nn import (
     BatchNorm1d,
     Dropout,
     Flatten,
     Linear,
     Module,
+    ModuleList,
     Parameter,
     ReLU,
     Sequential,
@@ -477,3 +489,273 @@ def test_no_grad_records_nothing():
     with no_grad():
         y = network()(inputs())
     assert isinstance(y, Tensor) and not y.requires_grad
+
+
+# Layers made without rng
+
+
+def test_layers_made_without_rng_differ():
+    made = {
+        "Linear": lambda: Linear(4, 4).weight.data,
+        "Conv2d": lambda: nn.Conv2d(2, 2, 3).weight.data,
+        "Embedding": lambda: nn.Embedding(5, 3).weight.data,
+        "LSTMCell": lambda: nn.LSTMCell(3, 4).weight_hh.data,
+        "LSTM": lambda: nn.LSTM(3, 4).weight_hh_l0.data,
+        "Dropout": lambda: Dropout(0.5)(Tensor(np.ones(64))).data,
+        "MLP": lambda: models.MLP((4, 5, 3)).layers[0].weight.data,
+        "SmallCNN": lambda: models.SmallCNN(width=2).features[0].weight.data,
+        "ResNet": lambda: models.ResNet(8, 2).conv1.weight.data,
+        "LSTMLanguageModel": lambda: models.LSTMLanguageModel(5, 4, 4).embedding.weight.data,
+        "described": lambda: models.build({"name": "MLP", "arguments": {}}).layers[0].weight.data,
+    }
+    for name, make in made.items():
+        assert not np.array_equal(make(), make()), name
+    lstm = nn.LSTM(4, 4, num_layers=2)
+    assert not np.array_equal(lstm.weight_hh_l0.data, lstm.weight_hh_l1.data)
+
+
+def test_branches_do_not_stay_equal():
+    class Branches(Module):
+        def __init__(self):
+            self.a, self.b = Linear(3, 4), Linear(3, 4)
+            self.head = Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(F.tanh(self.a(x)) + F.tanh(self.b(x)))
+
+    model = Branches()
+    optimizer = pq.optim.SGD(model.parameters(), 0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        F.cross_entropy(model(Tensor(inputs())), np.arange(8) % 2).backward()
+        optimizer.step()
+    assert not np.isclose(model.a.weight.data, model.b.weight.data).any()
+
+
+SCRIPT = """
+import hashlib
+import proxquant_np as pq
+parts = [pq.nn.Linear(3, 3), pq.models.MLP((3, 4, 2)), pq.nn.LSTM(2, 2), pq.nn.Embedding(3, 2)]
+hashed = hashlib.sha256()
+for part in parts:
+    for value in part.state_dict().values():
+        hashed.update(value.tobytes())
+hashed.update(pq.nn.Dropout(0.5)(pq.Tensor([1.0] * 99)).data.tobytes())
+print(hashed.hexdigest())
+"""
+
+
+def test_a_script_run_twice_has_the_same_bits():
+    outputs = [
+        subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert outputs[0] == outputs[1]
+
+
+def test_a_seed_means_what_it_meant():
+    """Counting touches nothing that is given a seed or a generator."""
+    first, second = Linear(3, 2, rng=0), Linear(3, 2, rng=np.random.default_rng(0))
+    drawn = np.random.default_rng(0).uniform(-(3**-0.5), 3**-0.5, (2, 3)).astype(np.float32)
+    for layer in (first, second):
+        np.testing.assert_array_equal(layer.weight.data, drawn)
+    assert not np.array_equal(Linear(3, 2).weight.data, drawn)
+
+
+# Lists of modules
+
+
+class Hidden(Module):
+    """What its argument makes of three layers and a parameter."""
+
+    def __init__(self, hide):
+        self.first = Linear(3, 3)
+        self.hidden = hide([Linear(3, 3) for _ in range(3)], Parameter([1.0]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "hide"),
+    [
+        ("list", lambda layers, p: layers),
+        ("tuple", lambda layers, p: tuple(layers)),
+        ("dict", lambda layers, p: dict(enumerate(layers))),
+        ("set", lambda layers, p: set(layers)),
+        ("deque", lambda layers, p: deque(layers)),
+        ("list", lambda layers, p: [p]),
+        ("list", lambda layers, p: ["a", 1, None, {"b": (0, [layers[0]])}]),
+        ("OrderedDict", lambda layers, p: OrderedDict(scale=p)),
+    ],
+)
+@pytest.mark.parametrize(
+    "meet",
+    [
+        lambda m: list(m.parameters()),
+        lambda m: m.state_dict(),
+        lambda m: m.load_state_dict({}),
+        lambda m: m.train(),
+        lambda m: m.zero_grad(),
+        lambda m: quantizable_parameters(m),
+        lambda m: recalibrate_batch_norm(m, [inputs()]),
+        lambda m: pq.pack(m, pq.prox.BinaryL1(), "never.npz"),
+        lambda m: list(Sequential(m).named_modules()),
+    ],
+)
+def test_containers_that_hide_modules_are_refused(kind, hide, meet):
+    with pytest.raises(TypeError, match=rf"hidden is a {kind} that holds modules .*ModuleList"):
+        meet(Hidden(hide))
+
+
+def test_a_list_filled_later_and_a_list_of_layers_are_met_as_well():
+    model = Hidden(lambda layers, p: [])
+    assert len(list(model.parameters())) == 2
+    model.hidden.append(Linear(3, 3))
+    with pytest.raises(TypeError, match="hidden is a list"):
+        list(model.parameters())
+    with pytest.raises(TypeError, match=r"modules must be Modules, got a list at position 0"):
+        Sequential([Linear(3, 3)])
+
+
+def test_containers_of_anything_else_are_left_alone():
+    endless = [1]
+    endless.append(endless)
+    model = Hidden(lambda layers, p: [endless, {"a": np.ones(3)}, ("x", None), {1, 2}, "text"])
+    assert [name for name, _ in model.named_parameters()] == ["first.weight", "first.bias"]
+
+
+def test_modules_of_the_class_are_refused():
+    for value in (Linear(2, 2), Parameter([1.0]), [Linear(2, 2)]):
+        with pytest.raises(TypeError, match=r"Net\.shared is an attribute of the class"):
+            type("Net", (Module,), {"shared": value})
+
+
+class Deep(Module):
+    def __init__(self, rng=0):
+        rng = np.random.default_rng(rng)
+        self.hidden = ModuleList([Linear(3, 3, rng=rng) for _ in range(3)])
+        self.head = Linear(3, 2, rng=rng)
+
+    def forward(self, x):
+        for layer in self.hidden:
+            x = F.tanh(layer(x))
+        return self.head(x)
+
+
+def test_modules_of_a_module_list_are_found(tmp_path):
+    model = Deep()
+    names = [f"{n}.{w}" for n in ("hidden.0", "hidden.1", "hidden.2", "head") for w in WB]
+    assert list(model.state_dict()) == [name for name, _ in model.named_parameters()] == names
+    assert list(quantizable_parameters(model, last=False)) == names[:-2:2]
+    pq.quantize_and_freeze(quantizable_parameters(model), pq.prox.BinaryL1())
+    pq.pack(model, pq.prox.BinaryL1(), tmp_path / "net.npz")
+    loaded = pq.load_packed(tmp_path / "net.npz", Deep(1))
+    x = Tensor(inputs())
+    np.testing.assert_array_equal(loaded(x).data, model(x).data)
+    assert not model.eval().hidden[1].training
+    small = pq.load_packed(tmp_path / "net.npz", Deep(1), unpack=False)
+    np.testing.assert_allclose(small(x).data, model(x).data, rtol=1e-5, atol=1e-6)
+
+
+WB = ("weight", "bias")
+
+
+@pytest.mark.parametrize("kind", [ModuleList, lambda layers: Sequential(*layers)])
+def test_a_module_list_is_a_list(kind):
+    """Every edit as the built-in list does it, and the names follow."""
+    layers = [Linear(2, 2) for _ in range(9)]
+    mine, plain = kind(layers[:4]), layers[:4]
+    edits = [
+        lambda m: m.append(layers[4]),
+        lambda m: m.extend(layers[5:7]),
+        lambda m: m.insert(1, layers[7]),
+        lambda m: m.insert(-1, layers[8]),
+        lambda m: m.pop(),
+        lambda m: m.pop(0),
+        lambda m: m.__setitem__(2, layers[0]),
+        lambda m: m.__setitem__(slice(0, 2), layers[1:2]),
+        lambda m: m.__delitem__(-1),
+        lambda m: m.reverse(),
+        lambda m: m.remove(layers[1]),
+        lambda m: m.__iadd__(layers[2:4]),
+        lambda m: m.clear(),
+    ]
+    for edit in edits:
+        edit(mine), edit(plain)
+        assert list(mine) == plain and len(mine) == len(plain)
+        assert [n for n, _ in mine.named_modules()] == ["", *map(str, range(len(plain)))]
+        for i in range(-len(plain), len(plain)):
+            assert mine[i] is plain[i]
+        for part in (slice(1), slice(1, None, 2), slice(-2, None), slice(None, None, -1)):
+            assert type(mine[part]) is type(mine) and list(mine[part]) == plain[part]
+            assert list(mine) == plain  # a slice is another list
+    with pytest.raises(IndexError):
+        mine[0]
+    joined = kind(layers[:2]) + layers[2:3]
+    assert type(joined) is type(mine) and list(joined) == layers[:3]
+
+
+@pytest.mark.parametrize("wrong", [3, None, ReLU, [Linear(2, 2)], "layer"])
+def test_only_modules_are_listed(wrong):
+    layers = ModuleList([Linear(2, 2)])
+    for change in (lambda: ModuleList([wrong]), lambda: layers.append(wrong)):
+        with pytest.raises(TypeError, match="modules must be Modules, got"):
+            change()
+    assert len(layers) == 1
+
+
+def test_a_slice_of_a_network_runs():
+    net = network().eval()
+    x = inputs()
+    np.testing.assert_array_equal(net[2:](net[:2](x)).data, net(x).data)
+
+
+def test_a_module_list_has_no_forward_and_copies():
+    layers = ModuleList([Linear(2, 2)])
+    with pytest.raises(NotImplementedError, match="ModuleList defines no forward"):
+        layers(1)
+    twin = copy.deepcopy(layers)
+    assert twin[0] is not layers[0]
+    assert np.array_equal(twin[0].weight.data, layers[0].weight.data)
+
+
+# What a network prints as
+
+
+def test_a_network_prints_as_a_table():
+    model = models.LSTMLanguageModel(7, 4, 4, tie_weights=True, dtype=np.float64)
+    pq.quantize_and_freeze([model.lstm.weight_hh_l0], pq.prox.TernaryL2())
+    lines = str(model).splitlines()
+    assert repr(model) == str(model) and "tie_weights=True" in lines[0]
+    assert lines[1].split() == ["layer", "module", "shapes", "parameters", "bits"]
+    told = {line.split()[0]: line for line in lines[2:-1]}
+    assert list(told) == ["drop", "embedding", "lstm", "decoder"]
+    assert told["lstm"].endswith("16x4, 16x4, 16, 16         160  64, 2, 64, 64")
+    assert told["decoder"].split()[-3:] == ["7", "7", "64"]  # the shared weight counts once
+    count = sum(p.size for p in model.parameters())
+    size = 8 * (count - 64) + 64 * 2 // 8 + 3 * 8  # the ternary weight: codes and levels
+    assert lines[-1] == f"{count} parameters in {size:,} bytes"
+
+
+def test_bits_are_of_codes_where_those_take_less_room():
+    def bits(w):
+        layer = Linear(w.shape[1], w.shape[0], bias=False)
+        layer.weight.data[...] = w
+        return repr(layer).splitlines()[2].split()[-1]
+
+    rng = np.random.default_rng(0)
+    assert bits(rng.normal(size=(20, 30))) == "32"
+    assert bits(np.arange(6.0).reshape(2, 3)) == "32"  # six values for six entries
+    assert bits(rng.choice([-1.0, 1.0], (20, 30))) == "1"
+    for n, wanted in [(3, "2"), (4, "2"), (5, "3"), (16, "4")]:
+        assert bits(rng.choice(np.arange(n), (40, 30))) == wanted
+    rows = rng.choice([-1.0, 1.0], (40, 90)) * rng.uniform(1, 2, (40, 1))
+    assert bits(rows) == "1"  # levels for each row
+
+
+def test_networks_without_parameters_print_shortly():
+    assert repr(ReLU()) == "ReLU" and repr(Sequential()) == "Sequential"
+    assert len(repr(Sequential(ReLU(), Tanh())).splitlines()) == 5
+    assert "Linear" in repr(Linear(2, 2))
+    model = models.ResNet(20)
+    paths = [p.path for p in model.parameters()]
+    assert len(repr(model)) < 5000
+    assert [p.path for p in model.parameters()] == paths  # printing changes nothing

@@ -10,8 +10,16 @@ from optim_checks import ADAM_OPTIONS, SGD_OPTIONS, leaf
 import proxquant_np.functional as F
 from proxquant_np import Tensor, quantize_and_freeze
 from proxquant_np.nn import Linear
-from proxquant_np.optim import SGD, Adam, Optimizer, ProxGradient, clip_grad_norm
-from proxquant_np.prox import BinaryL1, Constant
+from proxquant_np.optim import (
+    SGD,
+    Adam,
+    Bop,
+    DualAveraging,
+    Optimizer,
+    ProxGradient,
+    clip_grad_norm,
+)
+from proxquant_np.prox import BinaryL1, Constant, TernaryL2
 
 BASES = [(SGD, dict(lr=0.1, momentum=0.9)), (Adam, dict(lr=0.1))]
 both = pytest.mark.parametrize(("optimizer", "options"), BASES, ids=["SGD", "Adam"])
@@ -360,3 +368,68 @@ def test_wrappers_refuse_weights_without_an_image(data):
     p = leaf(data)
     with pytest.raises(ValueError, match=r"NaN|empty"):
         ProxGradient(SGD([p], 0.1), [p], BinaryL1(), Constant(1))
+
+
+# What must stay as construction saw it
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda params: SGD(params, 0.5),
+        lambda params: SGD(params, 0.5, momentum=0.5),
+        lambda params: Adam(params, 0.5),
+        lambda params: ProxGradient(SGD(params, 0.5), params[:1], BinaryL1(), Constant(0.5)),
+        lambda params: ProxGradient(SGD(params, 0.5), params[:1], BinaryL1(), None),
+        lambda params: ProxGradient(
+            SGD(params[1:] + params[:1], 0.5), params[:1], BinaryL1(), None
+        ),
+        lambda params: DualAveraging(SGD(params, 0.5), params[:1], BinaryL1()),
+        lambda params: DualAveraging(Adam(params, 0.5), params[:1], BinaryL1(), Constant(0.5)),
+        lambda params: Bop(Adam(params, 0.5), params[:1], 0.0, 0.5),
+    ],
+)
+def test_what_a_step_moves_is_noticed(build):
+    checks.check_noticed(build)
+
+
+WRAPPERS = {
+    "eager": lambda base, params: ProxGradient(base, params, BinaryL1(), Constant(0.5)),
+    "lazy": lambda base, params: DualAveraging(base, params, BinaryL1()),
+    "bop": Bop,
+}
+
+
+@pytest.mark.parametrize("second", WRAPPERS)
+@pytest.mark.parametrize("first", WRAPPERS)
+def test_two_wrappers_do_not_step_one_base_twice(first, second):
+    checks.check_one_wrapper(WRAPPERS[first], WRAPPERS[second])
+
+
+def test_two_wrappers_over_bases_of_their_own():
+    """Binary weights with one, ternary ones with the other: 0.4 and -0.4, not 0.3 and -0.5."""
+    p, q = leaf([0.5], np.float64), leaf([-0.3], np.float64)
+    a = ProxGradient(SGD([p], 0.1), [p], BinaryL1(), Constant(0.0))
+    b = ProxGradient(SGD([q], 0.1), [q], TernaryL2(), Constant(0.0))
+    p.grad, q.grad = np.ones(1), np.ones(1)
+    a.step(), b.step()
+    assert (p.item(), q.item()) == (0.4, -0.4)
+
+
+@pytest.mark.parametrize(
+    "data", [np.ones(5, np.float32), np.ones(2, np.float32), np.ones(3)], ids=str
+)
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}])
+def test_parameters_that_were_replaced_by_others_are_refused(data, options):
+    """Else only a part of them would be trained, or in another precision."""
+    p, q = leaf([1, 2, 3]), leaf([1])
+    opt = SGD([q, p], 0.1, **options)
+    p.data = data
+    p.grad, q.grad = np.ones_like(data), np.ones(1, np.float32)
+    with pytest.raises(ValueError, match=r"params\[1\] must stay as at construction, 3 entries of"):
+        opt.step()
+    assert (p.data == 1).all() and q.data == 1
+    p.data = np.ones(3, np.float32)
+    p.grad = np.ones(3, np.float32)
+    opt.step()
+    assert (p.data < 1).all()

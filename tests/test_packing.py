@@ -182,7 +182,7 @@ def test_chosen_parameters(tmp_path):
 
 def test_a_network_of_ones_own(tmp_path):
     def make(n=3):
-        return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, n))
+        return nn.Sequential(nn.Linear(4, 5, rng=0), nn.Tanh(), nn.Linear(5, n, rng=0))
 
     file = tmp_path / "net.npz"
     pq.pack(make(), prox.TernaryL2(), file)

@@ -4,6 +4,7 @@ A rule is a generator: from the tree of a file to the offending nodes. Each has 
 """
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -123,6 +124,22 @@ def missing_type_hints(tree):
             yield function
 
 
+DRAWING = "Linear|Conv2d|Embedding|LSTM|LSTMCell|Dropout|MLP|SmallCNN|ResNet|BasicBlock"
+
+
+def drawn_without_rng(tree):
+    """What is recorded must not depend on what a process made before: its networks are given rng.
+
+    Without it, layers count how many were made.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            draws = re.fullmatch(rf"((pq\.)?(nn|models)\.)?({DRAWING}|LSTMLanguageModel)", name)
+            if draws and not {"rng", None} & {keyword.arg for keyword in node.keywords}:
+                yield node
+
+
 RULES = {  # rule: where it holds
     np_sign: "",
     global_random_state: "",
@@ -130,6 +147,14 @@ RULES = {  # rule: where it holds
     another_name_for_strength: ("prox/", "optim/"),
     missing_docstrings: "",
     missing_type_hints: "",
+    drawn_without_rng: (
+        "models/",
+        "theory/",
+        "plotting/",
+        "conformance/",
+        "experiments/",
+        "cli.py",
+    ),
 }
 
 
@@ -142,6 +167,16 @@ def test_package_follows(rule):
         for node in rule(tree)
     ]
     assert not offences, f"{rule.__doc__}\n" + "\n".join(offences)
+
+
+def test_notebooks_give_their_networks_rng():
+    for file in sorted((PACKAGE.parent / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(file.read_text("utf-8"))["cells"]:
+            if cell["cell_type"] == "code":
+                lines = [line for line in cell["source"] if not line.startswith(("%", "!"))]
+                for node in drawn_without_rng(ast.parse("".join(lines))):
+                    called = ast.unparse(node)  # a bare Linear is a homotopy there
+                    assert "." not in called.split("(")[0], f"{file.name}: {called}"
 
 
 def test_no_catch_all_modules():
@@ -180,6 +215,9 @@ def test_no_catch_all_modules():
         (missing_type_hints, "def f(*args) -> None: ..."),
         (missing_type_hints, "def f(*, x) -> None: ..."),
         (missing_type_hints, "class C:\n    def f(self, x) -> int: ..."),
+        (drawn_without_rng, "nn.Linear(2, 3)"),
+        (drawn_without_rng, "model = pq.models.MLP((2, 3), dtype=np.float64)"),
+        (drawn_without_rng, "self.drop = Dropout(0.5)"),
         (missing_type_hints, "class C:\n    @staticmethod\n    def f(x) -> int: ..."),
     ],
 )
@@ -218,7 +256,8 @@ def test_well_behaved_source_passes():
             """Inherits what its base's base says."""
             def h(seed: int) -> Generator: ...
 
-        def _private(x): ...
+        def _private(x):
+            return nn.Linear(2, 3, rng=0), MLP(**x), prox.Linear(0.5), nn.ReLU()
     '''
     tree = ast.parse("\n".join(line[8:] for line in source.splitlines()[1:]))
     assert not [rule.__name__ for rule in RULES if list(rule(tree))]

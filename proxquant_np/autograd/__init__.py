@@ -14,6 +14,7 @@ from proxquant_np.autograd.gradcheck import GradcheckError as GradcheckError
 from proxquant_np.autograd.gradcheck import gradcheck as gradcheck
 from proxquant_np.autograd.tensor import Tensor as Tensor
 from proxquant_np.autograd.tensor import differentiable as differentiable
+from proxquant_np.autograd.tensor import mark_changed as mark_changed
 from proxquant_np.autograd.tensor import no_grad as no_grad
 from proxquant_np.autograd.threads import get_num_threads as get_num_threads
 from proxquant_np.autograd.threads import set_num_threads as set_num_threads

@@ -12,7 +12,8 @@ import contextlib
 import functools
 import inspect
 import itertools
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from heapq import heappop, heappush
 from typing import Any
@@ -35,6 +36,8 @@ the same one twice. None, as function or as gradient, says that the argument tak
 _FLOATS = (np.float32, np.float64)
 _NUMPY_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch accepts both, so do we
 _creation_order = itertools.count()
+"""One clock for all: it stamps each operation when it is recorded, each leaf when it changes."""
+_last_change = -1  # the clock when any leaf last changed in place
 
 
 _blocks: ContextVar[int] = ContextVar("no_grad blocks around the running code", default=0)
@@ -70,6 +73,14 @@ class Tensor:
     computed from it adds the gradient to `grad`, an array of the same shape and dtype, or None
     before the first. Arithmetic follows NumPy's broadcasting and type promotion; comparisons, ==
     among them, go entry by entry and return boolean arrays.
+
+    A recorded operation keeps its arguments for the way back, not copies of them. So nothing may
+    change in place between the forward pass and `backward`, which notices what this library
+    changes (an optimizer's step, `load_state_dict`, `quantize_and_freeze`, ...) and refuses it. It
+    cannot notice what you write into a NumPy array yourself: into `data`, or into an input buffer
+    that is filled again before `backward`. Copy such a buffer (`Tensor(buffer.copy())`), or call
+    `proxquant_np.autograd.mark_changed` after writing. `detach`, `numpy` and views of tensors that
+    require no gradient share the array without sharing that notice.
 
     Raises:
         TypeError: data that is not numeric, or requires_grad=True with another dtype.
@@ -148,8 +159,10 @@ class Tensor:
         fine, and is freed as it is visited: a second backward through it is an error.
 
         Raises:
-            RuntimeError: the tensor was not computed from a leaf that requires gradients, or its
-                graph has been freed by an earlier backward.
+            RuntimeError: the tensor was not computed from a leaf that requires gradients, its
+                graph has been freed by an earlier backward, or a leaf that is needed on the way
+                back has changed in place since (see `mark_changed`). Leaves may have received a
+                part of their gradient by then.
             ValueError: `grad` has the wrong shape, or is missing for several entries.
 
         Examples:
@@ -179,10 +192,13 @@ class Tensor:
         # Everything that uses a tensor is younger than the tensor. Visiting the youngest first
         # therefore finds each gradient complete: creation order is a topological order.
         queue, pending = [(-self._order, self)], {self: grad}
+        changed = -_last_change
         while queue:
-            node = heappop(queue)[1]
+            age, node = heappop(queue)
             g = pending.pop(node)
             parents, vjp = node._parents, node._vjp
+            if age > changed:  # recorded before a leaf, perhaps one of these, changed
+                _check_unchanged(parents, vjp, -age)
             node._parents, node._vjp = (), _freed
             separate = isinstance(vjp, tuple)
             if not separate:
@@ -261,6 +277,69 @@ def _freed(g: Array) -> None:
         "this graph was freed by an earlier backward(); run the forward pass again "
         "(or sum the losses and call backward() once)"
     )
+
+
+def mark_changed(tensors: Iterable[Tensor]) -> None:
+    """Note that the arrays of these leaves have just been changed in place.
+
+    `backward` through an operation that was recorded before then raises a RuntimeError naming the
+    leaf, if the leaf's values are needed on the way: the gradient would belong neither to the old
+    values nor to the new ones. Optimizers, `load_state_dict` and the like call this; so should you
+    after writing into `data` yourself.
+
+    Examples:
+        >>> w = pq.nn.Parameter([2.0])
+        >>> loss = (w * w).sum()
+        >>> w.data[...] = 3.0
+        >>> pq.autograd.mark_changed([w])
+        >>> try:
+        ...     loss.backward()
+        ... except RuntimeError as error:
+        ...     print(str(error)[:35])
+        a leaf of shape (1,) changed in pla
+    """
+    global _last_change
+    now = next(_creation_order)
+    for tensor in tensors:
+        tensor._order = now
+    _last_change = now
+
+
+def _check_unchanged(parents: tuple, vjp: Any, order: int) -> None:
+    """Refuse arguments that changed after an operation, the order-th, and that its VJPs use."""
+    for changed in parents:
+        if isinstance(changed, Tensor) and getattr(changed, "_order", -1) > order:
+            used = vjp
+            if isinstance(vjp, tuple):
+                pairs = zip(vjp, parents, strict=False)
+                used = [f for f, p in pairs if isinstance(p, Tensor) and p.requires_grad]
+            if _holds(used, changed.data, set()):
+                name = getattr(changed, "path", None) or "a leaf"
+                raise RuntimeError(
+                    f"{name} of shape {changed.shape} changed in place after the forward pass had "
+                    "used it, so this gradient would belong neither to its old values nor to the "
+                    "new: call backward() before the step (or whatever changed it), or run the "
+                    "forward pass again"
+                )
+
+
+def _holds(thing: Any, array: Array, seen: set[int]) -> bool:
+    """Whether this object, or what a function encloses, has memory of the array (or may have)."""
+    if id(thing) in seen or thing is None or isinstance(thing, _PLAIN):
+        return False
+    seen.add(id(thing))
+    if isinstance(thing, Array):
+        return np.may_share_memory(thing, array)
+    if isinstance(thing, types.FunctionType):
+        thing = [c.cell_contents for c in thing.__closure__ or ()] + list(thing.__defaults__ or ())
+    if isinstance(thing, dict):
+        thing = list(thing.values())
+    if isinstance(thing, tuple | list):
+        return any(_holds(part, array, seen) for part in thing)
+    return True
+
+
+_PLAIN = (int, float, complex, str, slice, type, np.generic, np.dtype, np.errstate)
 
 
 def _no_gradient(vjp: Any, i: int) -> RuntimeError:

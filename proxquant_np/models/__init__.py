@@ -14,7 +14,7 @@ from proxquant_np.models.cnn import SmallCNN as SmallCNN
 from proxquant_np.models.language_model import LSTMLanguageModel as LSTMLanguageModel
 from proxquant_np.models.mlp import MLP as MLP
 from proxquant_np.models.resnet import ResNet as ResNet
-from proxquant_np.nn import Module
+from proxquant_np.nn import Module, init
 
 _MODELS = {model.__name__: model for model in (MLP, SmallCNN, ResNet, LSTMLanguageModel)}
 
@@ -43,7 +43,7 @@ def build(description: Mapping[str, Any], largest: float = math.inf) -> Module:
         >>> model(pq.Tensor(np.ones((5, 4), np.float32))).shape
         (5, 2)
     """
-    rng = _Bounded(np.random.PCG64(0))
+    rng = _Bounded(init.generator().bit_generator)  # the next one that is counted
     # Layers draw their weights, and models once more. What is only a little too large is built, for
     # the error that names the first weight of another shape.
     rng.left = 4 * largest + (1 << 13)

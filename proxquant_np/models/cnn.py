@@ -37,11 +37,11 @@ class SmallCNN(Module):
         width: int = 16,
         num_classes: int = 10,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         self.arguments = remembered(locals())
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         layers: list[Module] = []
         for n_in, n_out in ((in_channels, width), (width, 2 * width), (2 * width, 2 * width)):
             conv = Conv2d(n_in, n_out, 3, padding=1, bias=False, rng=rng, dtype=dtype)

@@ -36,7 +36,7 @@ class LSTMLanguageModel(Module):
         dropout: float = 0.0,
         tie_weights: bool = False,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         check_counts(vocabulary_size=vocabulary_size, embedding_size=embedding_size)
@@ -47,7 +47,7 @@ class LSTMLanguageModel(Module):
                 f"got {embedding_size} and {hidden_size}"
             )
         self.arguments = remembered(locals())
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         self.drop = Dropout(dropout, rng=rng)
         self.embedding = Embedding(vocabulary_size, embedding_size, rng=rng, dtype=dtype)
         self.lstm = LSTM(

@@ -32,14 +32,14 @@ class MLP(Module):
         sizes: Sequence[int] = (64, 64, 64, 10),
         batch_norm: bool = True,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         if len(sizes) < 2:
             raise ValueError(f"sizes must list at least two widths, got {tuple(sizes)}")
         check_counts(**{f"sizes[{i}]": n for i, n in enumerate(sizes)})
         self.arguments = remembered(locals())
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         layers: list[Module] = []
         for n_in, n_out in pairwise(sizes[:-1]):
             layers.append(Linear(n_in, n_out, bias=not batch_norm, rng=rng, dtype=dtype))

@@ -33,9 +33,9 @@ class BasicBlock(Module):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, stride: int, *, rng: init.Rng = 0, dtype: type = np.float32
+        self, n_in: int, n_out: int, stride: int, *, rng: init.Rng = None, dtype: type = np.float32
     ) -> None:
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         self.conv1 = _conv(n_in, n_out, 3, stride, rng, dtype)
         self.bn1 = BatchNorm2d(n_out, relu=True, dtype=dtype)
         self.conv2 = _conv(n_out, n_out, 3, 1, rng, dtype)
@@ -72,14 +72,14 @@ class ResNet(Module):
         in_channels: int = 3,
         num_classes: int = 10,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         check_counts(depth=depth, width=width, in_channels=in_channels, num_classes=num_classes)
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth must be 6n + 2 with n >= 1 (8, 14, 20, ...), got {depth}")
         self.arguments = remembered(locals())
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         self.conv1 = _conv(in_channels, width, 3, 1, rng, dtype)
         self.bn1 = BatchNorm2d(width, relu=True, dtype=dtype)
         n_in = width

@@ -4,6 +4,7 @@ module.py           Module, Parameter, and which parameters of a network are qua
 init.py             initialisers
 layers.py           the layers
 recurrent.py        embedding and LSTM
+summary.py          what a network prints as: a table of its layers
 trained_ternary.py  an example: a layer that quantizes its weight, with trained levels
 """
 
@@ -17,6 +18,7 @@ from proxquant_np.nn.layers import Flatten as Flatten
 from proxquant_np.nn.layers import GlobalAvgPool2d as GlobalAvgPool2d
 from proxquant_np.nn.layers import Linear as Linear
 from proxquant_np.nn.layers import MaxPool2d as MaxPool2d
+from proxquant_np.nn.layers import ModuleList as ModuleList
 from proxquant_np.nn.layers import ReLU as ReLU
 from proxquant_np.nn.layers import Sequential as Sequential
 from proxquant_np.nn.layers import Tanh as Tanh

@@ -1,16 +1,39 @@
 """Layer 3, build: initialisers. Each draws an array of the given shape from the generator `rng`.
 
 A weight's shape is (out, in, *kernel); its fan-in is the number of inputs that one output sums.
+
+**Layers and models made without `rng`** are counted: the n-th of a process draws from a generator
+seeded by n alone. So two of them never share weights or dropout masks, and a script that makes them
+in the same order has the same bits in every run. What comes before in the process counts, too: a
+notebook's cell that is run again, or a worker that is used again, goes on counting. Where a
+network must be the same whatever was made before it, pass `rng`, as all experiments here do.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 
-Rng = np.random.Generator | int
-"""A generator, or a seed for a new one."""
+Rng = np.random.Generator | int | None
+"""A generator, a seed for a new one, or None for the next of the generators that are counted."""
+
+_counted = itertools.count()
+
+
+def generator(rng: Rng = None) -> np.random.Generator:
+    """`rng` itself, one with the seed `rng`, or, for None, the next one that is counted.
+
+    Examples:
+        >>> a, b = pq.nn.init.generator(7), pq.nn.init.generator(7)
+        >>> a.random() == b.random(), pq.nn.init.generator(a) is a
+        (True, True)
+        >>> pq.nn.init.generator().random() == pq.nn.init.generator().random()
+        False
+    """
+    # Two numbers, the first the year and month of a paper: no seed that users choose for theirs.
+    return np.random.default_rng([1810, next(_counted)] if rng is None else rng)
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:

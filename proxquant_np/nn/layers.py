@@ -1,14 +1,15 @@
 """Layer 3, build: the layers, one small class each.
 
 Names, parameters and default initialisation are PyTorch's. Layers that draw take `rng`, a NumPy
-generator or a seed: pass one generator through a network, so that its layers differ.
+generator or a seed: pass one generator through a network, so that its layers differ. Without it
+they differ as well (init.py says how).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableSequence
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,11 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         check_counts(in_features=in_features, out_features=out_features)
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         self.weight = Parameter(init.fan_in_uniform((out_features, in_features), rng, dtype))
         self.bias = None
         if bias:
@@ -167,7 +168,7 @@ class Conv2d(Module):
         groups: int = 1,
         bias: bool = True,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         kernel = kernel_size if isinstance(kernel_size, tuple | list) else (kernel_size,) * 2
@@ -178,7 +179,7 @@ class Conv2d(Module):
                 f"groups must divide in_channels={in_channels} and out_channels={out_channels}, "
                 f"got {groups}"
             )
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         shape = (out_channels, in_channels // groups, *kernel)
         self.weight = Parameter(init.fan_in_uniform(shape, rng, dtype))
         self.bias = None
@@ -261,9 +262,9 @@ class Dropout(Module):
         array([1., 2.])
     """
 
-    def __init__(self, p: float = 0.5, *, rng: init.Rng = 0) -> None:
+    def __init__(self, p: float = 0.5, *, rng: init.Rng = None) -> None:
         self.p = p
-        self.rng = np.random.default_rng(rng)
+        self.rng = init.generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
@@ -309,8 +310,76 @@ class Flatten(Module):
         return F.reshape(x, (x.shape[0], -1))
 
 
-class Sequential(Module):
-    """Layers applied one after the other, named "0", "1", ...
+class ModuleList(Module, MutableSequence):
+    """A list of modules, named "0", "1", ...: they are found, trained and saved; you call them.
+
+    It has all that a list has (append, insert, slices, ...); a slice is a ModuleList of the same
+    modules. In a plain list they would not be found, so `Module` refuses that.
+
+    Raises:
+        TypeError: an entry that cannot be called, or a class where its instance is meant.
+
+    Examples:
+        >>> layers = pq.nn.ModuleList(pq.nn.Linear(8, 8) for _ in range(3))
+        >>> layers.append(pq.nn.Linear(8, 2))
+        >>> len(layers), [name for name, _ in layers[2:].named_parameters()]
+        (4, ['0.weight', '0.bias', '1.weight', '1.bias'])
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._hold(modules)
+
+    def _held(self) -> list[Module]:
+        return [value for name, value in vars(self).items() if name.isdecimal()]
+
+    def _hold(self, modules: Iterable[Module]) -> None:
+        modules = list(modules)
+        for i, module in enumerate(modules):
+            if isinstance(module, type) or not callable(module):
+                of_class = isinstance(module, type)
+                what = f"the class {module.__name__}" if of_class else f"a {type(module).__name__}"
+                raise TypeError(f"modules must be Modules, got {what} at position {i}")
+        for name in [name for name in vars(self) if name.isdecimal()]:
+            delattr(self, name)
+        for i, module in enumerate(modules):
+            setattr(self, str(i), module)
+
+    def __iter__(self):
+        return iter(self._held())
+
+    def __len__(self) -> int:
+        return len(self._held())
+
+    def __getitem__(self, i: int | slice) -> Module:
+        found = self._held()[i]
+        if not isinstance(i, slice):
+            return found
+        part = copy.copy(self)
+        part._hold(found)
+        return part
+
+    def __setitem__(self, i: int | slice, module: Any) -> None:
+        modules = self._held()
+        modules[i] = module
+        self._hold(modules)
+
+    def __delitem__(self, i: int | slice) -> None:
+        modules = self._held()
+        del modules[i]
+        self._hold(modules)
+
+    def __add__(self, others: Iterable[Module]) -> ModuleList:
+        joined = self[:]
+        joined.extend(others)
+        return joined
+
+    def insert(self, i: int, module: Module) -> None:
+        """Put the module before the i-th."""
+        self[i:i] = [module]
+
+
+class Sequential(ModuleList):
+    """Layers applied one after the other, named "0", "1", ...; otherwise as a `ModuleList`.
 
     Examples:
         >>> net = pq.nn.Sequential(pq.nn.Linear(4, 8), pq.nn.ReLU(), pq.nn.Linear(8, 2))
@@ -321,18 +390,7 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Module) -> None:
-        for i, layer in enumerate(layers):
-            setattr(self, str(i), layer)
-        self._names = tuple(map(str, range(len(layers))))
-
-    def __iter__(self):
-        return (getattr(self, name) for name in self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, i: int) -> Module:
-        return getattr(self, self._names[i])
+        super().__init__(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers."""

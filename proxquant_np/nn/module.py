@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from proxquant_np.autograd import Tensor
+from proxquant_np.autograd import Tensor, mark_changed
 
 
 def check_counts(**counts: int) -> None:
@@ -23,25 +24,30 @@ def check_counts(**counts: int) -> None:
 class Parameter(Tensor):
     """A tensor that an optimizer trains: a leaf over its own C-contiguous copy of the data.
 
+    `path` is the one under which a network last listed it, for messages.
+
     Examples:
         >>> pq.nn.Parameter([1.0, 2.0])
         Tensor([1., 2.], dtype=float64, requires_grad=True)
     """
 
-    __slots__ = ()
+    __slots__ = ("path",)
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(np.array(_array(data), order="C"), requires_grad)
+        self.path = ""
 
 
 class Module:
     """A function with parameters. Subclasses assign Parameters and Modules as attributes.
 
     There is no registry: a module's contents are its attributes, in the order of assignment, and
-    a parameter's name is the path of attributes that leads to it, as in PyTorch. A list or dict of
-    modules is not looked into: use `Sequential`, or one attribute for each. `buffers` names
-    the attributes that are arrays of state which no optimizer trains (running statistics);
-    `quantizable` those of its parameters that quantized training quantizes.
+    a parameter's name is the path of attributes that leads to it, as in PyTorch. Lists, tuples,
+    dicts and sets are not looked into: one that holds modules or parameters is refused (TypeError)
+    when it is met, for they would be neither trained nor saved; use `ModuleList`, `Sequential`, or
+    one attribute for each. So is a module or parameter that is an attribute of the class.
+    `buffers` names the attributes that are arrays of state which no optimizer trains (running
+    statistics); `quantizable` those of its parameters that quantized training quantizes.
 
     Examples:
         >>> class Scale(pq.nn.Module):
@@ -59,6 +65,15 @@ class Module:
     training = True
     buffers: tuple[str, ...] = ()
     quantizable: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            if isinstance(value, Module | Parameter) or _hides_modules(value):
+                raise TypeError(
+                    f"{cls.__name__}.{name} is an attribute of the class, which all its instances "
+                    "would share and none would train or save: assign it to self in __init__"
+                )
 
     def forward(self, *inputs: Any) -> Tensor:
         """Compute the output; subclasses define it, users call the module itself."""
@@ -79,6 +94,12 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield from value.named_modules(f"{prefix}.{name}" if prefix else name)
+            elif _hides_modules(value):
+                raise TypeError(
+                    f"{f'{prefix}.' * bool(prefix)}{name} is a {type(value).__name__} that holds "
+                    "modules or parameters, which would be neither trained nor saved there: use a "
+                    "ModuleList, or one attribute for each"
+                )
 
     def _named(self) -> Iterator[tuple[str, Module, str]]:
         """Path, owner and attribute of every parameter and buffer; shared ones at every path."""
@@ -100,6 +121,7 @@ class Module:
             value = getattr(module, name)
             if isinstance(value, Parameter) and id(value) not in seen:
                 seen.add(id(value))
+                value.path = path
                 yield path, value
 
     def parameters(self) -> Iterator[Parameter]:
@@ -131,9 +153,13 @@ class Module:
             >>> np.array_equal(a.weight.data, b.weight.data)
             True
         """
-        own = {path: _array(getattr(module, name)) for path, module, name in self._named()}
-        for path, value in check_state(self, state, own, strict).items():
+        values = {path: getattr(module, name) for path, module, name in self._named()}
+        own = {path: _array(value) for path, value in values.items()}
+        loaded = check_state(self, state, own, strict)
+        for path, value in loaded.items():
             own[path][...] = value
+        written = {id(values[path]) for path in loaded}
+        mark_changed(p for p in self.parameters() if id(p) in written)
 
     def train(self, mode: bool = True) -> Module:
         """Set training mode (or, with False, evaluation mode) here and below."""
@@ -151,10 +177,36 @@ class Module:
         """
         return self.train(False)
 
+    def __repr__(self) -> str:
+        from proxquant_np.nn.summary import table  # here, for it imports this file
+
+        return table(self)
+
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for p in self.parameters():
             p.grad = None
+
+
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+
+
+def _hides_modules(value: Any) -> bool:
+    """Whether it is a container that holds, at any depth, modules or parameters."""
+    if not isinstance(value, _CONTAINERS):
+        return False
+    left, seen = [value], set()
+    while left:
+        parts = left.pop()
+        if id(parts) not in seen:
+            seen.add(id(parts))
+            parts = parts.values() if isinstance(parts, dict) else parts
+            kinds = set(map(type, parts))  # few, even among many
+            if any(issubclass(kind, Module | Parameter) for kind in kinds):
+                return True
+            if any(issubclass(kind, _CONTAINERS) for kind in kinds):
+                left += [part for part in parts if isinstance(part, _CONTAINERS)]
+    return False
 
 
 def _array(value: Any) -> np.ndarray:
@@ -222,5 +274,6 @@ def quantizable_parameters(
             value = getattr(module, name)
             if id(value) not in seen:
                 seen.add(id(value))
-                chosen[f"{prefix}.{name}" if prefix else name] = value
+                value.path = f"{prefix}.{name}" if prefix else name
+                chosen[value.path] = value
     return chosen

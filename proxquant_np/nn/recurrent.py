@@ -32,11 +32,11 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         check_counts(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        rng = np.random.default_rng(rng)
+        rng = init.generator(rng)
         self.weight = Parameter(rng.normal(size=(num_embeddings, embedding_dim)).astype(dtype))
 
     def forward(self, input: Tensor) -> Tensor:
@@ -65,12 +65,12 @@ class LSTMCell(Module):
         hidden_size: int,
         bias: bool = True,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         check_counts(input_size=input_size, hidden_size=hidden_size)
         self.hidden_size = hidden_size
-        weights = _draw(input_size, hidden_size, bias, np.random.default_rng(rng), dtype)
+        weights = _draw(input_size, hidden_size, bias, init.generator(rng), dtype)
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = weights
 
     def forward(self, input: Tensor, state: State | None = None) -> State:
@@ -123,13 +123,13 @@ class LSTM(Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         *,
-        rng: init.Rng = 0,
+        rng: init.Rng = None,
         dtype: type = np.float32,
     ) -> None:
         check_counts(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout must lie in [0, 1], got {dropout}")
-        self.rng = np.random.default_rng(rng)
+        self.rng = init.generator(rng)
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
         self.num_layers = num_layers
         self._names = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from proxquant_np.autograd import mark_changed
+from proxquant_np.nn.module import check_state
 from proxquant_np.optim.optimizer import Number, Optimizer, Params, QuantizedOptimizer
 from proxquant_np.prox import BinaryL1
 
@@ -19,6 +22,8 @@ class Bop(QuantizedOptimizer):
 
     The base steps what else it holds, but not `params`, which are projected at construction. It is
     neither of the table's rows: there is no point that moves, only evidence against each sign.
+    `step` refuses weights that are no longer -1 or +1 (ValueError, before anything changes), such
+    as those of a state that was loaded since, or that were frozen at construction.
     Source: Helwegen et al. 2019, Latent weights do not exist; tau and gamma there.
 
     Examples:
@@ -31,6 +36,7 @@ class Bop(QuantizedOptimizer):
     """
 
     threshold, adaptivity = Number(), Number(below=1.0)
+    hyperparameters = ("threshold", "adaptivity")
 
     def __init__(
         self, base: Optimizer, params: Params, threshold: float = 1e-8, adaptivity: float = 1e-4
@@ -43,6 +49,7 @@ class Bop(QuantizedOptimizer):
     def step(self) -> None:
         """Step what is not quantized, then flip signs."""
         self.check_gradients()
+        self._check_signs()
         moved = [i for i in self.trained() if self.params[i].grad is not None]
         gradients = [self.params[i].grad for i in moved]
         for i in moved:
@@ -57,17 +64,33 @@ class Bop(QuantizedOptimizer):
             m *= 1 - self.adaptivity
             m += self.adaptivity * g
             np.negative(w, out=w, where=m * w > self.threshold)  # |w| = 1
+        mark_changed(self.params[i] for i in moved)
         self.steps += 1
+
+    def _check_signs(self) -> None:
+        for i in self.trained():
+            p = self.params[i]
+            if not (np.abs(p.data) == 1).all():
+                raise ValueError(
+                    f"params[{i}] (shape {p.shape}) must be -1 or +1 everywhere, as Bop made it, "
+                    "but was changed since: load weights before constructing Bop, or project them "
+                    "(BinaryL1().project)"
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """The evidence m, the hyperparameters, and the base's state (under "base.")."""
         momentum = {f"momentum.{i}": m.copy() for i, m in enumerate(self.momentum)}
-        numbers = {"threshold": self.threshold, "adaptivity": self.adaptivity}
+        numbers = {name: getattr(self, name) for name in self.hyperparameters}
         return {**super().state_dict(), **numbers, **momentum}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned, after the model's; see `Optimizer`."""
+        arrays = check_state(self, state, self.state_dict())
+        numbers = {name: arrays[name].item() for name in self.hyperparameters}
+        for name, number in numbers.items():  # one out of range stops here, nothing has changed
+            setattr(copy.copy(self), name, number)
         super().load_state_dict(state)
-        self.threshold, self.adaptivity = float(state["threshold"]), float(state["adaptivity"])
+        for name, number in numbers.items():
+            setattr(self, name, number)
         for i, m in enumerate(self.momentum):
             m[...] = state[f"momentum.{i}"]

@@ -8,15 +8,15 @@ terms the formula has, and small parameters joined, so that a bias costs no call
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from proxquant_np.autograd import Tensor
+from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.nn.module import check_state
 from proxquant_np.prox import Regularizer
 from proxquant_np.prox.regularizer import as_weights
@@ -111,13 +111,14 @@ class Optimizer:
             raise ValueError(f"params must have one dtype, got {sorted(map(str, dtypes))}")
         dtype = dtypes.pop()
         ends = np.cumsum([0] + [p.size for p in self.params]).tolist()
-        self._spans = [slice(a, b) for a, b in pairwise(ends)]
+        self._spans = [slice(a, b) for a, b in itertools.pairwise(ends)]
         self._state = [np.zeros(ends[-1], dtype) for _ in self.slots]
         self._steps = np.zeros(len(self.params), np.int64)
         self._active: tuple[bool, ...] = ()
         self._plan: list[tuple[slice, list[int]]] = []
         self._joined = np.empty((2, _BLOCK), dtype)
         self._scratch = np.empty(_BLOCK, dtype)
+        self.wrappers = 0  # how many were constructed over it; the last one may step it
 
     def update(
         self, w: np.ndarray, g: np.ndarray, state: list[np.ndarray], t: int, scratch: np.ndarray
@@ -133,13 +134,21 @@ class Optimizer:
         """Move every parameter that has a gradient and is not frozen, in place.
 
         Raises:
-            ValueError: a gradient of another shape than its parameter; nothing has moved then.
+            ValueError: a gradient of another shape than its parameter, or a parameter whose data
+                have another size or dtype than at construction; nothing has moved then.
         """
         active = tuple(p.requires_grad and p.grad is not None for p in self.params)
-        for i, p in enumerate(self.params):
+        for i, (p, span) in enumerate(zip(self.params, self._spans, strict=True)):
             if active[i] and p.grad.shape != p.data.shape:
                 raise ValueError(
                     f"the gradient of params[{i}] must have its shape {p.shape}, got {p.grad.shape}"
+                )
+            size = span.stop - span.start
+            if p.data.size != size or p.data.dtype != self._scratch.dtype:
+                raise ValueError(
+                    f"params[{i}] must stay as at construction, {size} entries of "
+                    f"{self._scratch.dtype}, got {p.size} of {p.dtype}: construct the optimizer "
+                    "anew, its state is of the old ones"
                 )
         if active != self._active:
             self._active, self._plan = active, self._make_plan(active)
@@ -164,6 +173,7 @@ class Optimizer:
                 for p in together:
                     p.data[...] = w[start : start + p.size].reshape(p.shape)
                     start += p.size
+        mark_changed(itertools.compress(self.params, active))
 
     def _make_plan(self, active: tuple[bool, ...]) -> list[tuple[slice, list[int]]]:
         """Blocks of at most _BLOCK entries: parts of one parameter, or several whole ones.
@@ -245,6 +255,9 @@ class QuantizedOptimizer:
     A frozen parameter (requires_grad False) is neither moved nor mapped. One that is not frozen
     but has no gradient is mapped where it stands.
 
+    A base belongs to the wrapper that was constructed over it last: earlier ones then refuse to
+    step (RuntimeError), for two wrappers, say of some layers each, would step one base twice.
+
     `step` refuses NaN and infinite gradients (ValueError), and a bad lambda_t, before anything
     changes. What it cannot foresee is a move that overflows: the regularizer then refuses the
     weights after the base has taken its step.
@@ -281,6 +294,8 @@ class QuantizedOptimizer:
         self.homotopy = homotopy
         self.clip = bool(clip)
         self.steps = 0
+        base.wrappers += 1
+        self._number = base.wrappers
 
     @property
     def lr(self) -> float:
@@ -311,11 +326,22 @@ class QuantizedOptimizer:
         return [i for i, p in enumerate(self.params) if p.requires_grad]
 
     def check_gradients(self) -> None:
-        """Refuse gradients with NaN or infinite entries."""
+        """Refuse gradients that make no sense, and a base that is no longer its own."""
+        if self._number != self.base.wrappers:
+            base, name = type(self.base).__name__, type(self).__name__
+            raise RuntimeError(
+                f"this {name} shares its base with another wrapper that was constructed after it; "
+                f"two would step the {base} twice. Use one wrapper over the {base}, or for each "
+                "one a base that holds other parameters"
+            )
         for i, p in enumerate(self.base.params):
             g = p.grad
             if g is None or not p.requires_grad:
                 continue
+            if g.shape != p.shape:
+                raise ValueError(
+                    f"the gradient of base.params[{i}] must have its shape {p.shape}, got {g.shape}"
+                )
             if not (math.isfinite(np.vdot(g, g)) or np.isfinite(g).all()):  # the first is quick
                 raise ValueError(
                     f"the gradient of base.params[{i}] (shape {p.shape}) has NaN or infinite "
@@ -328,6 +354,7 @@ class QuantizedOptimizer:
             if self.clip:
                 np.clip(points[i], -1, 1, out=points[i])
             self.regularizer.prox(points[i], strength, out=self.params[i].data)
+        mark_changed(self.params[i] for i in self.trained())
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -364,6 +391,7 @@ def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
     for p, projected in zip(params, [regularizer.project(p.data) for p in params], strict=True):
         p.data[...] = projected
         p.requires_grad, p.grad = False, None
+    mark_changed(params)
 
 
 def _check_regularizer(regularizer: Regularizer) -> Regularizer:

@@ -2,10 +2,12 @@
 
 metrics.py     sign changes, quantization gap, errors
 checkpoint.py  the file format: written whole or not at all, never unpickled
+resume.py      is the run that goes on the one that was saved?
 fit.py         the loop
 """
 
 from proxquant_np.training import metrics as metrics
+from proxquant_np.training import resume as resume
 from proxquant_np.training.checkpoint import CheckpointError as CheckpointError
 from proxquant_np.training.checkpoint import load_checkpoint as load_checkpoint
 from proxquant_np.training.checkpoint import save_checkpoint as save_checkpoint

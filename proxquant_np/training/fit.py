@@ -15,7 +15,7 @@ import signal
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
 from proxquant_np.optim.optimizer import check_number
 from proxquant_np.prox import Regularizer
-from proxquant_np.training import metrics
+from proxquant_np.training import metrics, resume
 from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 HISTOGRAM_EDGES = np.linspace(-2.025, 2.025, 82)  # with -1, 0 and +1 in the middle of their bins
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What `fit` measured, in plain lists.
 
@@ -57,14 +57,24 @@ class History:
 
     Examples:
         >>> history = pq.training.History(steps={"strength": [0.5, np.inf]})
-        >>> history.to_dict()["steps"]
-        {'strength': [0.5, None]}
+        >>> history.to_dict()["steps"], history
+        ({'strength': [0.5, None]}, History(2 steps, 0 epochs, strength 0.5 -> inf))
     """
 
     steps: dict[str, list[float]] = field(default_factory=dict)
     epochs: dict[str, list[Any]] = field(default_factory=dict)
     parameters: dict[str, list[float]] = field(default_factory=dict)
     flips: dict[str, list[float]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The length of the run, and how some of the entries began and ended."""
+        groups = {"steps": self.steps, "epochs": self.epochs}
+        counts = [f"{len(next(iter(g.values()), ()))} {name}" for name, g in groups.items()]
+        shown = {name: self.steps.get(name) for name in ("loss", "error", "lr", "strength")}
+        for name in ("validation_error", "quantized_error", "quantization_gap"):
+            shown[name] = self.epochs.get(name)
+        told = [f"{name} {v[0]:.3g} -> {v[-1]:.3g}" for name, v in shown.items() if v]
+        return f"History({', '.join(counts + told)})"
 
     def to_dict(self) -> dict[str, dict[str, list[Any]]]:
         """As JSON can hold it, strictly: None stands for infinity, the strength of a projection."""
@@ -93,6 +103,7 @@ def fit(
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 500,
+    changed: Collection[str] = (),
     progress: bool = True,
     description: str = "fit",
 ) -> History:
@@ -114,14 +125,21 @@ def fit(
             into `batch_size` columns and those into chunks (`data.chunks`), one a step, in their
             order. The state is carried from chunk to chunk, but not the gradient (truncated
             backpropagation through time); each epoch begins without a state.
-        max_norm: `optim.clip_grad_norm` with this bound, before each step.
+        max_norm: `optim.clip_grad_norm` with this bound, before each step, of the gradient by all
+            parameters of the model, those that the optimizer does not hold included.
         prepare: (inputs, generator) -> inputs, for each batch of `train` alone and with a
-            generator of its own that depends on seed and step: augmentation, say.
+            generator of its own that depends on seed and step: augmentation, say. With
+            `checkpoint` it is also tried once, on a copy of the first batch.
         seed: of the data order, and of what `prepare` draws.
         checkpoint: a file. If it exists the run resumes from it (the other arguments must be as
             they were, the data among them; `steps` may grow), and it is rewritten every
             `checkpoint_every` steps and at the end. Random generators that modules hold as
-            attributes are saved with it.
+            attributes are saved with it. What can be compared is: arguments, hyperparameters,
+            what is frozen, the modules with their plain attributes; functions by their values at
+            some steps before and after that of resuming (resume.py says which). So `schedule` and
+            the homotopy must be functions of the step alone.
+        changed: names, as the refusal gives them, of what differs on purpose from the run in the
+            checkpoint, say `["schedule"]` or `["lr", "frozen"]`; the run goes on with the new.
         progress: show a progress bar called `description`.
 
     A resumed run takes the very steps, to the bit, of one that was not interrupted, if it computes
@@ -176,6 +194,10 @@ def fit(
     if max_norm is not None:
         max_norm = check_number("max_norm", max_norm)
     _check_integer("checkpoint_every", checkpoint_every, 1)
+    if isinstance(changed, str) or set(changed) & set(resume.KEPT):
+        raise ValueError(
+            f"changed must be a list of names, none of {', '.join(resume.KEPT)}, got {changed!r}"
+        )
     _check_integer("seed", seed, 0)
     base = getattr(optimizer, "base", optimizer)
     if not {id(p) for p in base.params} <= {id(p) for p in model.parameters()}:
@@ -207,11 +229,15 @@ def fit(
         "base": type(base).__name__,
         **{k: getattr(base, k) for k in base.hyperparameters if k != "lr" or schedule is None},
     }
-    done = saved = 0
-    if checkpoint is not None and Path(checkpoint).exists():
-        done = saved = run.restore(checkpoint, identity, steps)
-
     pieces = [] if length is None else chunks(Split(x, y), batch_size, length)
+    done = saved = 0
+    if checkpoint is not None:
+        first = pieces[0][0] if pieces else x[:batch_size]
+        settings = resume.settings(model, optimizer, regularizer, prepare, first)
+        run.own, run.schedule = {"identity": identity, "settings": settings}, schedule
+        if Path(checkpoint).exists():
+            done = saved = run.restore(checkpoint, steps, changed)
+
     per_epoch = len(pieces) or len(x) // batch_size
     order = None
     model.train()
@@ -232,21 +258,21 @@ def fit(
                 inputs = prepare(inputs, np.random.default_rng([seed, epoch, 1 + position]))
             if schedule is not None:
                 optimizer.lr = schedule(step)
-            done, stop = step + 1, bool(interrupted)
-            due = stop or done == steps or done % checkpoint_every == 0
             try:
                 run.step(inputs, targets)
+                if position == per_epoch - 1:
+                    run.end_epoch(per_epoch)
+                    bar.set_postfix_str(run.summary(), refresh=False)
+                bar.update()
+                done, stop = step + 1, bool(interrupted)
+                due = stop or done == steps or done % checkpoint_every == 0
                 if due:
                     run.check_all()
             except FloatingPointError as error:
                 kept = f"; {shown(checkpoint)} holds step {saved}" if saved else ""
                 raise FloatingPointError(f"{error} at step {step}: it diverged{kept}") from None
-            if position == per_epoch - 1:
-                run.end_epoch(per_epoch)
-                bar.set_postfix_str(run.summary(), refresh=False)
-            bar.update()
             if due and checkpoint is not None:
-                run.save(checkpoint, identity, done)
+                run.save(checkpoint, done, steps)
                 saved = done
             if stop:
                 break
@@ -279,6 +305,7 @@ class _Run:
             self.weights = {k: p for k, p in model.named_parameters() if id(p) in chosen}
         self.held = [(path, owner, name) for path, owner, name in model._named()]
         self.history = History()
+        self.since: dict[str, int] = {}  # from which step on what was changed on purpose holds
         self.initial = self.before_step = self.before_epoch = self.signs()
 
     def signs(self) -> np.ndarray:
@@ -286,7 +313,7 @@ class _Run:
         return _joined(p.data for p in self.weights.values()) >= 0
 
     def step(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.optimizer.zero_grad()
+        self.model.zero_grad()  # also what the optimizer does not hold: it is in the norm to clip
         logits, y, self.state = metrics.predict(self.model, x, y, self.state)
         loss = F.cross_entropy(logits, y)
         if not math.isfinite(loss.item()):
@@ -391,32 +418,56 @@ class _Run:
             for name, value in entries.items()
         }
 
-    def save(self, path: str | os.PathLike, identity: dict[str, Any], step: int) -> None:
+    def functions(self) -> dict[str, Callable[[int], float] | None]:
+        return {
+            "schedule": self.schedule,
+            "homotopy": getattr(self.optimizer, "homotopy", None),
+        }
+
+    def save(self, path: str | os.PathLike, step: int, steps: int) -> None:
         states = [g.bit_generator.state for g in self.generators()]
         network = {"model": models.describe(self.model), "quantized": list(self.weights)}
-        meta = {"identity": identity, "step": step, "generators": states, **network}
-        meta["computed with"] = _computing()
+        taken = {"schedule": step, "homotopy": getattr(self.optimizer, "steps", step)}
+        ahead = {
+            name: resume.ahead(function, taken[name], taken[name] + steps - step)
+            for name, function in self.functions().items()
+        }
+        meta = {
+            **self.own,
+            "ahead": ahead,
+            "since": self.since,
+            "step": step,
+            "generators": states,
+            "computed with": _computing(),
+            **network,
+        }
         save_checkpoint(path, self.arrays(), meta)
 
-    def restore(self, path: str | os.PathLike, identity: dict[str, Any], steps: int) -> int:
+    def restore(self, path: str | os.PathLike, steps: int, changed: Collection[str]) -> int:
         """Take over what `save` saved, if it was a run like this one; the number of its steps."""
         arrays, meta = load_checkpoint(path)
         try:
             states, step, before = meta["generators"], meta["step"], meta.get("computed with", {})
             kinds = {"generators": [state["bit_generator"] for state in states]}
-            saved = {**meta["identity"], **kinds, **_layout(arrays)}
+            saved = {**kinds, **_layout(arrays)}
             _check_integer("step", step, 0)
+            different = resume.differences(self.own, meta, arrays, self.functions())
             now = _computing()
-            changed = [k for k in now if before.get(k, now[k]) != now[k]]
+            rounding = [k for k in now if before.get(k, now[k]) != now[k]]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{shown(path)} belongs to another run, or to none") from error
         generators = self.generators()
         kinds = {"generators": [type(g.bit_generator).__name__ for g in generators]}
-        own = {**identity, **kinds, **_layout(self.arrays())}
-        different = [k for k in {**own, **saved} if own.get(k) != saved.get(k)]
-        if different:
-            what = [shown(f"{k} was {saved.get(k)}, is {own.get(k)}") for k in different[:5]]
-            raise CheckpointError(f"{shown(path)} belongs to another run: {'; '.join(what)}")
+        own = {**kinds, **_layout(self.arrays())}
+        layout = {
+            k: f"{k} was {saved.get(k)}, is {own.get(k)}"
+            for k in {**own, **saved}
+            if own.get(k) != saved.get(k)
+        }
+        what = resume.refusal(different, layout, changed)
+        if what:
+            raise CheckpointError(f"{shown(path)} belongs to another run: {shown(what)}")
+        self.since = {**meta.get("since", {}), **dict.fromkeys(changed, meta["step"])}
         if meta["step"] > steps:
             raise ValueError(
                 f"steps is {steps}, but {shown(path)} holds a run of {meta['step']} steps"
@@ -426,6 +477,13 @@ class _Run:
             prefix = f"{name}/"
             return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
+        base = getattr(self.optimizer, "base", self.optimizer)
+        meant = {
+            (owner, name): getattr(owner, name)
+            for owner in (self.optimizer, base)
+            for name in getattr(owner, "hyperparameters", ())
+            if name in changed
+        }
         try:
             self.model.load_state_dict(part("model"))
             self.optimizer.load_state_dict(part("optimizer"))
@@ -433,8 +491,10 @@ class _Run:
                 generator.bit_generator.state = state
         except (KeyError, TypeError, ValueError) as error:  # saved when it had diverged, say
             raise CheckpointError(f"{shown(path)} cannot be resumed: {shown(error)}") from error
-        if changed:
-            what = [shown(f"{k} was {before[k]}, is {now[k]}") for k in changed]
+        for (owner, name), value in meant.items():
+            setattr(owner, name, value)
+        if rounding:
+            what = [shown(f"{k} was {before[k]}, is {now[k]}") for k in rounding]
             warnings.warn(
                 f"{shown(path)} is resumed with other rounding: {'; '.join(what)}. The steps from "
                 f"{step} on are not those, to the bit, of a run that was not interrupted",

@@ -1,0 +1,185 @@
+"""Training (layer 5): is the run that goes on the one that was saved?
+
+What can be compared is compared. A checkpoint records its run as text: the arguments of `fit`, the
+kind and the plain attributes of every module (`settings`), and what is frozen. A function cannot be
+compared, but its values can: those of a schedule and of a homotopy at past steps are in the
+history, and a checkpoint also holds some that are still to come, the one at the step of resuming
+among them (`ahead`); a `prepare` and a regularizer that is no dataclass are compared by what they
+make of the first batch and of a fixed matrix (`sample`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.nn import Module
+from proxquant_np.optim import Optimizer, QuantizedOptimizer
+from proxquant_np.prox import Regularizer
+
+KEPT = ("seed", "batch_size", "examples", "validation examples", "length", "optimizer", "base")
+"""What must stay as it was: the place in the data, and what the saved state belongs to."""
+_FUNCTIONS = ("schedule", "homotopy", "prepare")
+_PLAIN = (bool, int, float, str, type(None), np.generic)
+
+
+def settings(
+    model: Module,
+    optimizer: Optimizer | QuantizedOptimizer,
+    regularizer: Regularizer | None,
+    prepare: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None,
+    inputs: np.ndarray,
+) -> dict[str, str]:
+    """What tells runs apart beyond the arguments of `fit`, each by a name and as text.
+
+    Examples:
+        >>> sgd = pq.optim.SGD([pq.nn.Parameter([1.0])], 0.1)
+        >>> pq.training.resume.settings(pq.nn.Dropout(0.1), sgd, None, None, np.ones(3))
+        {'model': 'Dropout', 'model.p': '0.1', 'frozen': '[]'}
+    """
+    found = {}
+    for path, module in model.named_modules():
+        name = f"model.{path}".removesuffix(".")
+        found[name] = type(module).__name__
+        for attribute, value in vars(module).items():
+            if attribute != "training" and _is_plain(value):
+                text = repr(value.item() if isinstance(value, np.generic) else value)
+                long = len(text) > 80
+                found[f"{name}.{attribute}"] = _checksum(text) if long else text
+    found["frozen"] = repr([k for k, p in model.named_parameters() if not p.requires_grad])
+    if isinstance(optimizer, QuantizedOptimizer):
+        for name in getattr(optimizer, "hyperparameters", ()):
+            found[name] = repr(getattr(optimizer, name))
+    if prepare is not None:
+        made = prepare(inputs.copy(), np.random.default_rng(0))
+        found["prepare of the first batch"] = sample(made)
+    if regularizer is not None and not is_dataclass(regularizer):
+        try:
+            made = regularizer.prox(np.linspace(-2, 2, 64).reshape(8, 8), 0.25)
+            found["prox of a fixed matrix"] = sample(made)
+        except Exception:  # it may be meant for weights of other shapes only
+            pass
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, _PLAIN)
+
+
+def _checksum(text: str) -> str:
+    return f"{text[:20]}... ({zlib.crc32(text.encode()):08x})"
+
+
+def sample(array: np.ndarray) -> str:
+    """Shape and a few entries, to the digits that any machine will agree on.
+
+    Examples:
+        >>> pq.training.resume.sample(np.linspace(0, 1, 9))
+        '(9,): 0 0.125 0.25 0.375 0.5 0.625 0.75 0.875 1'
+    """
+    flat = np.asarray(array).reshape(-1)
+    few = flat[np.linspace(0, flat.size - 1, min(flat.size, 12)).astype(int)]
+    return f"{np.shape(array)}: " + " ".join(f"{float(v) + 0.0:.4g}" for v in few)
+
+
+def ahead(function: Callable[[int], float] | None, step: int, steps: int) -> dict[str, float]:
+    """Values at `step`, the last of `steps`, and halfway; without those it does not have.
+
+    Examples:
+        >>> pq.training.resume.ahead(lambda t: 10.0 * t, step=2, steps=7)
+        {'2': 20.0, '4': 40.0, '6': 60.0}
+        >>> pq.training.resume.ahead([1.0, 0.5, 0.25].__getitem__, step=2, steps=7)
+        {'2': 0.25}
+    """
+    if function is None:
+        return {}
+    chosen = sorted({step, (step + steps) // 2, max(step, steps - 1)})
+    values = {str(t): _value(function, t) for t in chosen}
+    return {t: value for t, value in values.items() if value is not None}
+
+
+def _value(function: Callable[[int], float], t: int) -> float | None:
+    try:
+        return float(function(t))
+    except Exception:  # if the run gets there, it will say so itself
+        return None
+
+
+def _past(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Values of schedule and homotopy at some past steps of a checkpoint, from its history."""
+    rates, strengths = arrays.get("steps/lr", ()), arrays.get("steps/strength", ())
+    step, since = meta.get("step", 0), meta.get("since", {})
+    offset = int(arrays.get("optimizer/homotopy_step", step)) - step  # steps taken before the run
+    known = [t for t in sorted({0, step // 2, step - 1}) if 0 <= t < len(rates)]
+    lambdas = {
+        str(t + offset): float(strengths[t] / rates[t])
+        for t in known
+        if t >= since.get("homotopy", 0) and rates[t] > 0 and math.isfinite(strengths[t])
+    }
+    schedule = {str(t): float(rates[t]) for t in known if t >= since.get("schedule", 0)}
+    return {"schedule": schedule, "homotopy": lambdas}
+
+
+def differences(
+    own: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    functions: Mapping[str, Callable[[int], float] | None],
+) -> dict[str, str]:
+    """What differs between a run, described by `own`, and the checkpoint: by name, as text.
+
+    A checkpoint of an earlier version has no settings: there, neither those nor values to come are
+    compared, but all that is in its identity and its history is.
+    """
+    own = json.loads(json.dumps(own))
+    saved = {**meta.get("identity", {}), **meta.get("settings", {})}
+    if "settings" not in meta:
+        own = own["identity"]
+    else:
+        own = {**own["identity"], **own["settings"]}
+    found = {
+        name: f"{name} was {saved.get(name)}, is {own.get(name)}"
+        for name in {**own, **saved}
+        if own.get(name) != saved.get(name)
+        and not (name in _FUNCTIONS and _two_functions(own.get(name), saved.get(name)))
+    }
+    to_come = meta.get("ahead", {})
+    for name, past in _past(meta, arrays).items():
+        function = functions[name]
+        if function is None or name in found or saved.get(name) in (None, "None"):
+            continue
+        for t, value in {**past, **to_come.get(name, {})}.items():
+            now = _value(function, int(t))
+            if now is None or not math.isclose(now, value, rel_tol=1e-9):
+                found[name] = f"{name}({t}) was {value:.9g}, is {now}"
+                break
+    return found
+
+
+def _two_functions(a: str | None, b: str | None) -> bool:
+    """Whether both stand for functions, which their values tell apart, and one for no dataclass."""
+    return not {a, b} & {None, "None"} and not ("(" in a and "(" in b)
+
+
+def refusal(found: Mapping[str, str], layout: Mapping[str, str], changed: Collection[str]) -> str:
+    """Why the run cannot go on, and how it could; "" if it may, `changed` being on purpose.
+
+    Examples:
+        >>> pq.training.resume.refusal({"lr": "lr was 0.1, is 0.2"}, {}, changed=["lr"])
+        ''
+        >>> pq.training.resume.refusal({"lr": "lr was 0.1, is 0.2"}, {}, changed=[])
+        "lr was 0.1, is 0.2 (if on purpose, pass changed=['lr'])"
+    """
+    left = {name: text for name, text in found.items() if name not in changed} | layout
+    what = "; ".join([*left.values()][:5])
+    if left and not left.keys() & {*KEPT, *layout}:
+        what += f" (if on purpose, pass changed={[*changed, *left]!r})"
+    return what
