@@ -2,6 +2,10 @@
 
 toys.py             losses whose constants are known, and a smooth W
 dual_averaging.py   straight-through is dual averaging, three ways; its regret
+forward_backward.py the same with another backward pass
+mirror_descent.py   lazy training with tanh is mirror descent
+last_iterate.py     lazy training with a convex regularizer converges
+few_samples.py      with fewer samples than weights most weights end at levels
 fixed_points.py     where BinaryConnect can stand still, and whether it does
 lazy_cycle.py       where lazy prox-gradient goes back and forth for ever
 stability.py        how often BinaryConnect flips, and when ProxQuant stops
@@ -26,11 +30,20 @@ from .dual_averaging import by_enumeration as by_enumeration
 from .dual_averaging import by_projection as by_projection
 from .dual_averaging import by_straight_through as by_straight_through
 from .dual_averaging import regret as regret
+from .few_samples import critical_point as critical_point
+from .few_samples import off_levels as off_levels
 from .fixed_points import fixed_points as fixed_points
 from .fixed_points import is_fixed_point as is_fixed_point
 from .fixed_points import settle as settle
+from .forward_backward import by_forward_backward as by_forward_backward
+from .forward_backward import outside_cube as outside_cube
+from .last_iterate import by_aggregate_prox as by_aggregate_prox
+from .last_iterate import last_iterate_bound as last_iterate_bound
+from .last_iterate import last_iterate_step as last_iterate_step
 from .lazy_cycle import TwoCycle as TwoCycle
 from .lazy_cycle import lazy_two_cycle as lazy_two_cycle
+from .mirror_descent import mirror_descent as mirror_descent
+from .mirror_descent import mirror_regret as mirror_regret
 from .stability import flip_frequency_bound as flip_frequency_bound
 from .stability import flips as flips
 from .stability import frank_wolfe as frank_wolfe
