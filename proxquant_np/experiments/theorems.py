@@ -66,7 +66,7 @@ from proxquant_np.theory.dual_averaging import all_points
 
 INSTANCES = 500
 ROUNDING = 1e-9
-CYCLE_ROUNDING = 1e-6  # grad F has the factor s / lr, and SmoothW's prox is found by iteration
+ILL_CONDITIONED = 1e-6  # mirror descent keeps w, whose 1 - w loses digits near 1
 
 
 def _excess(left: Any, right: Any) -> float:
@@ -441,7 +441,7 @@ THEOREMS = {
         "Lazy prox-gradient alternates for ever between two points that are not stationary",
         "theory/lazy_cycle.py",
         _lazy_cycle,
-        CYCLE_ROUNDING,
+        ROUNDING,
     ),
     "finite_time": Theorem(
         "Once lambda exceeds all gradients, of at most G with lr G < 1, signs stay and all weights "
@@ -489,7 +489,7 @@ THEOREMS = {
         "Lazy training with tanh is mirror descent, and keeps its regret",
         "theory/mirror_descent.py",
         _mirror,
-        ROUNDING,
+        ILL_CONDITIONED,
         source="Ajanthan et al. 2021",
     ),
     "last_iterate": Theorem(

@@ -11,6 +11,7 @@ lazy_cycle.py       where lazy prox-gradient goes back and forth for ever
 stability.py        how often BinaryConnect flips, and when ProxQuant stops
 base_moves.py       how far SGD and Adam move a weight, and which weights the prox holds
 convergence.py      the inequalities behind the convergence of prox-gradient
+gallery.py          a smallest counterexample for each assumption of each theorem
 
 Each docstring states its theorem and proves it; the tests check it on random problems, then take an
 assumption away and watch it fail. Gradients are functions of a weight vector, so that everything
@@ -37,6 +38,8 @@ from .fixed_points import is_fixed_point as is_fixed_point
 from .fixed_points import settle as settle
 from .forward_backward import by_forward_backward as by_forward_backward
 from .forward_backward import outside_cube as outside_cube
+from .gallery import GALLERY as GALLERY
+from .gallery import Counterexample as Counterexample
 from .last_iterate import by_aggregate_prox as by_aggregate_prox
 from .last_iterate import last_iterate_bound as last_iterate_bound
 from .last_iterate import last_iterate_step as last_iterate_step
