@@ -153,8 +153,8 @@ def lazy_cycle_data(
     Examples:
         >>> from proxquant_np import plotting
         >>> data = plotting.lazy_cycle_data()
-        >>> abs(data["lazy"]["weights"][-1]), data["cycle"]["weight"], data["eager"]["weights"][-1]
-        (0.363636, 0.363636, 0.666667)
+        >>> data["cycle"], data["eager"]["weights"][-1]
+        ({'latent': 0.045455, 'weight': 0.363636}, 0.666667)
     """
     loss, r, strength = Quadratic(np.eye(1), np.zeros(1)), BinaryL2(), lr * lam
     run = by_projection(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import entr
 
 from .binary import _Binary
 from .regularizer import Regularizer
@@ -35,8 +34,10 @@ class TanhMirror(_Binary, Regularizer):
 
     def _value(self, x):
         p = (1 + np.asarray(x, np.float64)) / 2
-        inside = ((p >= 0) & (p <= 1)).all()
-        return (entr(p) + entr(1 - p)).sum() if inside else np.inf
+        if not ((p >= 0) & (p <= 1)).all():
+            return np.inf
+        odds = np.stack([p, 1 - p])
+        return -(odds * np.log(odds, where=odds > 0, out=np.zeros_like(odds))).sum() + 0.0
 
     def _prox(self, x, s, out, tmp):
         if np.isinf(s):

@@ -71,7 +71,7 @@ def last_iterate_bound(
         >>> pq.theory.last_iterate_bound(distance=2.0, gradient_bound=3.0, steps=1)
         6.0
         >>> round(pq.theory.last_iterate_bound(2.0, 3.0, steps=10_000), 4)
-        0.1967
+        0.1971
     """
     lr = last_iterate_step(distance, gradient_bound, steps) if lr is None else lr
     return distance**2 / (2 * lr * steps) + lr * gradient_bound**2 * (1 + _harmonic(steps - 1)) / 2
