@@ -154,7 +154,7 @@ def lazy_cycle_data(
         >>> from proxquant_np import plotting
         >>> data = plotting.lazy_cycle_data()
         >>> data["cycle"], data["eager"]["weights"][-1]
-        ({'latent': 0.045455, 'weight': 0.363636}, 0.666667)
+        ({'latent': 0.0454545, 'weight': 0.363636}, 0.666667)
     """
     loss, r, strength = Quadratic(np.eye(1), np.zeros(1)), BinaryL2(), lr * lam
     run = by_projection(
@@ -167,10 +167,7 @@ def lazy_cycle_data(
         "lam": lam,
         "x": rounded(x),
         "objective": rounded(x**2 / 2 + lam / 2 * (np.abs(x) - 1) ** 2),
-        "cycle": {
-            k: float(v)
-            for k, v in zip(TwoCycle._fields, rounded(lazy_two_cycle(r, lr, strength)), strict=True)
-        },
+        "cycle": dict(zip(TwoCycle._fields, rounded(lazy_two_cycle(r, lr, strength)), strict=True)),
     }
     for name, w in (("lazy", run.iterates[:, 0]), ("eager", eager[:, 0])):
         gradient = np.abs(w + lam * (w - sign_pm(w)))
@@ -203,7 +200,7 @@ def lazy_cycle(data: Mapping[str, Any]) -> Figure:
         small = style | {"markersize": 3, "linewidth": 0.9}
         path.plot(data[name]["weights"], **small)
         g = np.array(data[name]["gradient"])
-        gradient.plot(np.where(g > 0, g, np.nan), **small)  # six decimals are kept
+        gradient.plot(np.where(g > 0, g, np.nan), **small)  # rounded off from 1e-12 on
     path.plot(data["lazy"]["latents"], ":", color=LAZY, linewidth=1, label="latent of the lazy one")
     slope = (np.array([-w, w])[:, None] + np.array([-0.25, 0.25])).T
     for centre, xs in zip((-w, w), slope.T, strict=True):
