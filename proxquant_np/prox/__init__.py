@@ -6,6 +6,7 @@ from .levels import LevelsL1, LevelsL2
 from .mirror import TanhMirror
 from .multibit import MultiBitL1, MultiBitL2
 from .piecewise_affine import PiecewiseAffine
+from .published_ternary import PublishedTernary
 from .regularizer import Regularizer
 from .relaxation import BinaryRelax, Parq
 from .ternary import TernaryL1, TernaryL2
@@ -25,6 +26,7 @@ __all__ = [
     "MultiBitL2",
     "Parq",
     "PiecewiseAffine",
+    "PublishedTernary",
     "Regularizer",
     "TanhMirror",
     "TernaryL1",
