@@ -125,6 +125,19 @@ def test_no_smaller_constant_of_the_rate_will_do(c):
     assert ratio > 0.99 * rate_constant(c)
 
 
+def test_both_bounds_of_a_run_are_what_is_reached():
+    """`rate` and `best` of the run of `tie`, told where F is least: left is 0.99 of right."""
+    run, least = tie(1e4)
+    loss = SimpleNamespace(
+        value=run.loss.value, gradient=run.loss.gradient, beta=run.beta, lower=least
+    )
+    told = run_prox_gradient(loss, BinaryL2(), run.iterates[0], 1e4, 5)
+    for left, right in (told.rate(), told.best()):
+        assert 0.99 * right[0] < left[0] <= right[0]
+    assert np.allclose(told.rate().right * np.arange(1, 6), told.rate().right[0])
+    assert np.allclose(told.best().right * np.arange(3, 8) / 3, told.rate().right[0])
+
+
 def test_at_the_smallest_move_one_step_is_worth_six_and_many_are_worth_eighteen():
     """18 / (t + 2) is 6 at t = 1, where `tie` comes near it; later, what its proof adds up.
 

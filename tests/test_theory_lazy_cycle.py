@@ -201,7 +201,7 @@ def test_falling_steps_do_not_end_the_flips():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((BinaryL2(), 0.6, 1.0), ValueError, "lr is 0.6"),
+        ((BinaryL2(), 0.51, 1.0), ValueError, "lr is 0.51"),
         ((BinaryL2(), 0.0, 1.0), ValueError, "lr is 0.0"),
         ((BinaryL2(), 0.5, 0.0), ValueError, "strength is 0.0"),
         ((BinaryL2(), 0.5, float("nan")), ValueError, "strength is nan"),

@@ -68,6 +68,15 @@ def test_each_half_of_the_bound_is_reached():
     assert np.isclose(gained, b / 2 * small**2, rtol=1e-4)
 
 
+def test_the_bound_is_reached_by_small_steps_towards_a_corner():
+    """sum lr (1 - tanh(b z_s)) tends to the integral of 1 - tanh(b z), which is ln 2 / b."""
+    b, lr = 2.0, 2.0**-10
+    run = lazy(lambda w: -np.ones(1), np.zeros(1), [lr] * 4000, b)
+    left, right = mirror_regret(run, [lr] * 4000, np.ones(1), b)
+    assert 0.98 * right[-1] < left[-1] <= right[-1]
+    assert np.allclose(np.diff(right), b / 2 * lr**2)
+
+
 # Companions
 
 

@@ -116,6 +116,9 @@ def test_how_long_lambda_must_last():
     slow = np.full(80, 0.5)
     for late, promised in ((8, True), (7, False)):
         assert solves_both_toys(0.125, np.append(slow, np.full(late, 2.0))) == promised
+    slow = np.full(160, 0.5)
+    for late, promised in ((16, True), (15, False)):  # a finer step: 1 and 15/16
+        assert solves_both_toys(0.0625, np.append(slow, np.full(late, 2.0))) == promised
     for late, there in ((3, False), (4, True)):  # sums of 3/8 and 1/2, over a distance of 7/16
         w = prox_gradient(f_plus.gradient, BinaryL1(), [-0.5625], 0.125, np.full(late, 2.0))
         assert (w[-1] == -1) == there
@@ -481,6 +484,9 @@ def test_the_time_bound_is_reached():
     w = prox_gradient(lambda w: sign_pm(w), BinaryL1(), [0.5], lr, [lam] * n)
     assert n == 8 and (np.abs(w[:, 0]) == 1).tolist() == [False] * 8 + [True]
     assert steps_to_quantize(0.0, lr, [lam], 1.0) == 0
+    assert steps_to_quantize(0.5, lr / 16, [lam] * 200, 1.0) == 128
+    w = prox_gradient(lambda w: sign_pm(w), BinaryL1(), [0.5], lr / 16, [lam] * 128)
+    assert (np.abs(w[-2:, 0]) == 1).tolist() == [False, True]
     # With a rising lambda: 0.5 = lr * (0.5 + 1.5 + 2)
     assert steps_to_quantize(0.5, lr, [1.5, 2.5, 3, 9], 1.0) == 3
 
