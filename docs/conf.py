@@ -74,6 +74,8 @@ notebooks/README
 :hidden:
 :caption: Look up
 docs/api
+docs/theorems
+docs/paper
 CLAIMS
 benchmarks/README
 CHANGELOG

@@ -249,7 +249,7 @@ def _experiment(options: argparse.Namespace) -> None:
 def _add_theorems(commands: Any) -> None:
     command = commands.add_parser(
         "theorems",
-        help="try every theorem on random problems (about a minute)",
+        help="try every theorem on random problems (a few minutes)",
         description="Try every theorem on random problems, and write a record of the largest "
         "violation of each.",
     )

@@ -50,6 +50,7 @@ FIGURES = {
     "landscapes": (plotting.landscapes, plotting.landscapes_data(steps=10)),
     "regret": (plotting.regret, plotting.regret_data(horizons=(4, 8))),
     "flip_frequency": (plotting.flip_frequency, plotting.flip_frequency_data(d=3, steps=30)),
+    "lazy_cycle": (plotting.lazy_cycle, plotting.lazy_cycle_data(steps=12)),
     "convergence_bound": (plotting.convergence_bound, plotting.convergence_bound_data(steps=5)),
     "flip_raster": (plotting.flip_raster, RASTER),
     "flips_over_time": (plotting.flips_over_time, OVER_TIME),

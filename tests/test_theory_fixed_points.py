@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from proxquant_np.prox import sign_pm
+from proxquant_np.autograd import Tensor
+from proxquant_np.optim import SGD, Adam, DualAveraging
+from proxquant_np.prox import BinaryL1, sign_pm
 from proxquant_np.theory import (
     Quadratic,
     by_projection,
@@ -48,6 +50,31 @@ def test_the_criterion_says_whether_a_run_stays(loss, size, constant):
     stay = [stays(loss.gradient, s, size, lrs) for s in corners]
     assert stay == [is_fixed_point(loss.gradient, s) for s in corners]
     assert fixed_points(loss.gradient, len(loss.b)).tolist() == corners[stay].tolist()
+
+
+BASES = {
+    "momentum": (lambda z: SGD([z], 0.25, 0.9), False),
+    "weight decay": (lambda z: SGD([z], 0.25, weight_decay=0.5), False),
+    "Adam": (lambda z: Adam([z], 0.25), False),
+    "a clipped latent": (lambda z: SGD([z], 0.25), True),
+}
+
+
+@pytest.mark.parametrize("name", BASES)
+@settings(max_examples=15)
+@given(integer_quadratics())
+def test_other_bases_have_the_same_fixed_points(name, loss):
+    """From a fresh state; they are no dual averaging, but as long as s stays g does."""
+    base, clip = BASES[name]
+    for s in all_points((-1, 1), len(loss.b)):
+        w = Tensor(0.75 * s, requires_grad=True)
+        lazy = DualAveraging(base(w), [w], BinaryL1(), clip=clip)
+        stays = True
+        for _ in range(60):
+            w.grad = loss.gradient(w.data)
+            lazy.step()
+            stays &= bool((w.data == s).all())
+        assert stays == is_fixed_point(loss.gradient, s)
 
 
 def test_summable_steps_freeze_any_point():

@@ -30,8 +30,10 @@ from proxquant_np.theory import (
     settle,
     solves_both_toys,
     steps_to_quantize,
+    time_at_nearest_corner,
     time_at_plus_one,
 )
+from proxquant_np.theory.dual_averaging import all_points
 
 seeds = st.integers(0, 10**6)
 dims = st.integers(1, 4)
@@ -99,6 +101,43 @@ def test_prox_gradient_needs_its_conditions(lr, lams):
     assert not all(ends)
 
 
+@pytest.mark.parametrize("lr", [0.125, 0.25, 0.5])
+def test_how_slowly_lambda_must_rise_is_exact(lr):
+    """From w_0 = 1: f+ is solved if lr sum (1 - lambda)_+ > 1 - lr, and at 1 - lr it is not."""
+    n = int((1 - lr) / (lr / 2))  # steps at lambda = 1/2, which sum to 1 - lr
+    for steps, solved in ((n, False), (n + 1, True)):
+        lams = np.repeat([0.5, 3.0], [steps, 40])
+        end = prox_gradient(f_plus.gradient, BinaryL1(), [1.0], lr, lams)[-1]
+        assert solves_both_toys(lr, lams) == solved == (end == -1)
+
+
+def test_how_long_lambda_must_last():
+    """A sum of 1 is enough, of less than 1/2 is not: the gradient opposes on the last half only."""
+    slow = np.full(80, 0.5)
+    for late, promised in ((8, True), (7, False)):
+        assert solves_both_toys(0.125, np.append(slow, np.full(late, 2.0))) == promised
+    slow = np.full(160, 0.5)
+    for late, promised in ((16, True), (15, False)):  # a finer step: 1 and 15/16
+        assert solves_both_toys(0.0625, np.append(slow, np.full(late, 2.0))) == promised
+    for late, there in ((3, False), (4, True)):  # sums of 3/8 and 1/2, over a distance of 7/16
+        w = prox_gradient(f_plus.gradient, BinaryL1(), [-0.5625], 0.125, np.full(late, 2.0))
+        assert (w[-1] == -1) == there
+
+
+def test_at_a_step_of_one_half_the_gradient_at_the_kink_decides():
+    """From -1/2 a step of lr 1/2 along +1 ends at -1, along -1 at 0, whose prox goes to +1."""
+
+    def end(kink, lr):
+        def gradient(w):
+            return np.where(w == -0.5, kink, f_plus.gradient(w))
+
+        return prox_gradient(gradient, BinaryL1(), [-0.5], lr, np.full(4, 1.5))[-1, 0]
+
+    assert f_plus.gradient(np.array([-0.5])) == 1
+    assert [end(kink, 0.5) for kink in (1.0, -1.0)] == [-1, 1]
+    assert [end(kink, 0.4375) for kink in (1.0, -1.0)] == [-1, -1]  # any step below 1/2 is safe
+
+
 def test_binary_connect_solves_pairs_that_differ_on_q():
     """Companion: with other gradients at -1 and +1 there is nothing to confuse."""
     for slope in (-1.0, 1.0):
@@ -154,6 +193,158 @@ def test_the_mean_converges_to_the_minimiser_on_the_cube(seed, d, data):
             assert distance <= inner_distance(loss, x, t)
     error = np.abs(time_at_plus_one(signs) - predicted_time_at_plus_one(x))
     assert (error <= distance / 2 + 1e-12).all()
+
+
+# The constants of its two bounds. Neither is reached (but the second in one dimension), so: each
+# inequality of the proofs is reached, and the function is what the inequalities add up to.
+
+
+def one_frank_wolfe_step(loss, m, t):
+    s = sign_pm(-loss.gradient(m))
+    return s, m + (s - m) / (t + 1)
+
+
+@given(seeds, dims, st.integers(1, 50))
+def test_the_inequalities_of_the_gap(seed, d, t):
+    rng = np.random.default_rng(seed)
+    loss, x = quadratic_on_cube(rng, d, rng.integers(0, d + 1))
+    m = rng.uniform(-1, 1, d)
+    s, new = one_frank_wolfe_step(loss, m, t)
+    gap = loss.value(m) - loss.value(x)
+    smooth = loss.value(m) + loss.gradient(m) @ (new - m) + loss.beta / 2 * (new - m) @ (new - m)
+    assert loss.gradient(m) @ (s - m) <= -gap + 1e-9
+    assert loss.value(new) <= smooth + 1e-9
+    assert (s - m) @ (s - m) <= 4 * d
+    assert gap >= loss.mu / 2 * (m - x) @ (m - x) - 1e-9
+
+
+def test_each_inequality_of_the_gap_is_reached():
+    linear = Quadratic(np.zeros((2, 2)), np.array([1.0, -2.0]))
+    m, x = np.array([0.5, 0.25]), np.array([-1.0, 1.0])
+    s, _ = one_frank_wolfe_step(linear, m, 3)
+    assert linear.gradient(m) @ (s - m) == linear.value(x) - linear.value(m)
+    round_, m, t = Quadratic(2 * np.eye(2), np.zeros(2)), np.ones(2), 1
+    s, new = one_frank_wolfe_step(round_, m, t)
+    assert (s - m) @ (s - m) == 4 * 2
+    smooth = round_.value(m) + round_.gradient(m) @ (new - m) + (new - m) @ (new - m)
+    assert round_.value(new) == smooth
+    assert round_.value(m) == round_.mu / 2 * m @ m  # strong convexity, x* = 0
+
+
+@given(st.floats(0.1, 10), st.integers(1, 6), st.sampled_from([100, 10_000]))
+def test_the_gap_is_what_its_inequalities_add_up_to(beta, d, steps):
+    """(t+1) h_{t+1} <= t h_t + 2 beta d/(t+1): the function is above, by at most 2 beta d 0.423/t.
+
+    A tenth off its 2 would put it below.
+    """
+    loss, x = Quadratic(beta * np.eye(d), np.zeros(d)), np.zeros(d)
+    summed = loss.value(np.ones(d)) + 2 * beta * d * (1 / np.arange(2, steps + 1)).sum()
+    slack = frank_wolfe_gap(loss, x, steps) * steps - summed
+    assert 0 <= slack <= 2 * beta * d * (1 - np.euler_gamma)
+    assert slack - 0.2 * beta * d * np.log(steps) < 0
+    assert frank_wolfe_gap(loss, x, 1) == loss.value(np.ones(d))
+
+
+@given(seeds, dims)
+def test_the_inequalities_of_the_inner_distance(seed, d):
+    rng = np.random.default_rng(seed)
+    loss, x = quadratic_on_cube(rng, d)
+    r, e = np.abs(x).max(), rng.uniform(-3, 3, d)
+    s = sign_pm(-loss.a @ e)
+    assert (s - x) @ (s - x) <= d * (1 + r) ** 2
+    assert e @ loss.a @ (s - x) <= -(1 - r) * np.abs(loss.a @ e).sum() + 1e-9
+    assert np.abs(loss.a @ e).sum() >= np.sqrt(loss.mu * e @ loss.a @ e) - 1e-9
+
+
+def test_each_inequality_of_the_inner_distance_is_reached():
+    one = np.ones(3)
+    assert ((-one - 0.5 * one) @ (-one - 0.5 * one)) == 3 * (1 + 0.5) ** 2  # s = -1, x = 1/2
+    e, x = one, -0.5 * one  # A = 1: s = -1, pulled by 1 - r only
+    assert e @ (-one - x) == -(1 - 0.5) * np.abs(e).sum()
+    assert np.abs(e[:1]).sum() == np.sqrt(e[:1] @ e[:1])
+
+
+def most_of_a_step(k, c, r, mu):
+    """The largest E_{t+1} that the inequalities allow if E_t <= k."""
+    y = np.linspace(0, np.sqrt(k), 100_001)
+    return (y**2 - 2 * (1 - r) * np.sqrt(mu) * y + c).max()
+
+
+@pytest.mark.parametrize("r", [0.0, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("d", [1, 3, 8])
+@pytest.mark.parametrize("eigenvalues", [(1.0, 1.0), (0.5, 3.0)])
+def test_the_inner_distance_is_the_least_that_its_inequalities_keep(r, d, eigenvalues):
+    """Of all K >= C with E <= K for ever: at K a step leads to K at most, a tenth below beyond."""
+    mu, beta = eigenvalues if d > 1 else (eigenvalues[1],) * 2
+    loss = Quadratic(np.diag(np.linspace(mu, beta, d)), np.zeros(d))
+    k = (inner_distance(loss, np.full(d, r), 7) * 7) ** 2 * mu
+    c = beta * d * (1 + r) ** 2
+    assert k >= c * (1 - 1e-12) and most_of_a_step(k, c, r, mu) <= k * (1 + 1e-12)
+    less = 0.9 * k
+    assert less < c or most_of_a_step(less, c, r, mu) > less
+
+
+def test_the_inner_distance_is_reached_in_one_dimension():
+    """x* = -1/4: m_1 = 1 is 5/4 away. Later, too, as often as t (m_t - x*) comes back to 0."""
+    loss, x = Quadratic(np.eye(1), np.array([0.25])), np.array([-0.25])
+    means = frank_wolfe(loss.gradient, np.ones(1), 40)[:, 0]
+    bounds = [inner_distance(loss, x, t) for t in range(1, 41)]
+    reached = np.isclose(np.abs(means - x), bounds, rtol=1e-12)
+    assert (
+        reached[0] and reached.sum() > 1 and (np.abs(means - x) <= np.array(bounds) + 1e-15).all()
+    )
+
+
+# The nearest corner
+
+
+@given(seeds, dims)
+def test_the_nearest_corner_is_visited_again_and_again(seed, d):
+    rng = np.random.default_rng(seed)
+    loss, x = quadratic_on_cube(rng, d)
+    steps = 2000
+    there = (binary_connect(loss.gradient, np.zeros(d), 0.1, steps) == sign_pm(x)).all(axis=1)
+    least = time_at_nearest_corner(x) - d * inner_distance(loss, x, steps) / 2
+    assert there.mean() >= least
+    if least > 0.01:
+        assert there[steps // 2 :].any() and not there[steps // 2 :].all()  # returns, and leaves
+
+
+@given(st.lists(st.floats(0.7, 0.95), min_size=2, max_size=4), seeds)
+def test_with_a_diagonal_it_is_the_best_corner(x, seed):
+    rng = np.random.default_rng(seed)
+    x = np.array(x) * sign_pm(rng.normal(size=len(x)))
+    a = np.diag(rng.uniform(0.5, 2, len(x)))
+    loss = Quadratic(a, -a @ x)
+    corners = all_points((-1, 1), len(x))
+    best = corners[np.argmin([loss.value(s) for s in corners])]
+    assert (best == sign_pm(x)).all()
+
+
+def test_without_a_diagonal_the_best_corner_may_be_another():
+    """Companion: a narrow valley leads from x* to a corner that is not the nearest."""
+    a = np.array([[1.0, 0.95], [0.95, 1.0]])
+    x = np.array([0.1, 0.1])
+    loss = Quadratic(a, -a @ x)
+    corners = all_points((-1, 1), 2)
+    assert loss.value(sign_pm(x)) > min(loss.value(s) for s in corners)
+
+
+def test_where_weights_are_undecided_the_nearest_corner_is_rare():
+    """Companion: x* near 0 in both weights, which flip together; the bound, near 0, is reached."""
+    a = np.array([[1.0, 0.95], [0.95, 1.0]])
+    for x in (np.array([0.1, -0.1]), np.array([0.02, -0.02])):
+        loss = Quadratic(a, -a @ x)
+        signs = binary_connect(loss.gradient, np.array([0.06, -0.03]), 0.1, 4000)
+        there = (signs == sign_pm(x)).all(axis=1).mean()
+        assert np.isclose(there, time_at_nearest_corner(x), atol=0.005)
+
+
+def test_the_time_at_the_nearest_corner_is_reached():
+    """Two weights that are never away together: 5/8 of the time, exactly the bound."""
+    loss, x = Quadratic(np.eye(2), np.array([-0.75, 0.5])), np.array([0.75, -0.5])
+    signs = binary_connect(loss.gradient, np.zeros(2), 0.5, 800)
+    assert (signs == sign_pm(x)).all(axis=1).mean() == time_at_nearest_corner(x) == 0.625
 
 
 @given(seeds, dims)
@@ -293,6 +484,9 @@ def test_the_time_bound_is_reached():
     w = prox_gradient(lambda w: sign_pm(w), BinaryL1(), [0.5], lr, [lam] * n)
     assert n == 8 and (np.abs(w[:, 0]) == 1).tolist() == [False] * 8 + [True]
     assert steps_to_quantize(0.0, lr, [lam], 1.0) == 0
+    assert steps_to_quantize(0.5, lr / 16, [lam] * 200, 1.0) == 128
+    w = prox_gradient(lambda w: sign_pm(w), BinaryL1(), [0.5], lr / 16, [lam] * 128)
+    assert (np.abs(w[-2:, 0]) == 1).tolist() == [False, True]
     # With a rising lambda: 0.5 = lr * (0.5 + 1.5 + 2)
     assert steps_to_quantize(0.5, lr, [1.5, 2.5, 3, 9], 1.0) == 3
 

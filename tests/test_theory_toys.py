@@ -13,6 +13,7 @@ from proxquant_np.prox.brute_force import prox_fault
 from proxquant_np.theory import (
     Kink,
     Quadratic,
+    RoundedW,
     SmoothW,
     f_minus,
     f_plus,
@@ -39,7 +40,7 @@ def slope(f, x, v, h=1e-5):
 @given(seeds, dims)
 def test_gradients_are_those_of_the_values(seed, d):
     rng = np.random.default_rng(seed)
-    for loss in [*random_losses(rng, d), SmoothW()]:
+    for loss in [*random_losses(rng, d), SmoothW(), RoundedW(0.25)]:
         x, v = rng.normal(size=(2, d))
         assert np.isclose(slope(loss.value, x, v), loss.gradient(x) @ v, rtol=1e-6, atol=1e-6)
 
@@ -113,3 +114,25 @@ def test_smooth_w_is_zero_exactly_on_q_and_projects(w):
     assert r.value(r.project(w)) == 0 and not r.gradient(r.project(w)).any()
     assert (r.value(w) == 0) == bool((np.abs(w) == 1).all())
     assert r.levels(w).tolist() == [-1, 1]
+
+
+def test_a_seed_means_the_same_problem_for_ever():
+    """Records name problems by their seeds. Whatever turns a range around changes these."""
+    loss, x = quadratic_on_cube(np.random.default_rng(0), 3, 1)
+    assert np.allclose(x, PINNED["x"], rtol=1e-12) and np.allclose(loss.b, PINNED["b"], rtol=1e-12)
+    ridge = random_ridge(np.random.default_rng(0), 1, convex=True)
+    assert np.allclose([*ridge.a[:, 0], *ridge.t], PINNED["ridge"], rtol=1e-12)
+
+
+PINNED = {
+    "x": [-0.8395459644501642, 0.41337980357389925, -1.0],
+    "b": [0.9502150270251838, -0.6725687009348145, 4.618641149789633],
+    "ridge": [
+        0.1257302210933933,
+        -0.1321048632913019,
+        0.6404226504432821,
+        0.10490011715303971,
+        -0.535669373161111,
+        0.36159505490948474,
+    ],
+}

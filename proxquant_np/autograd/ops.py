@@ -603,24 +603,41 @@ def dropout(
 
 
 @differentiable
-def straight_through(w: Array, projection: Callable[[Array], Array]) -> Traced:
-    """projection(w) going forward; coming back, the gradient passes as if it were the identity.
+def straight_through(
+    w: Array,
+    projection: Callable[[Array], Array],
+    backward: Callable[[Array], Array] | None = None,
+) -> Traced:
+    """projection(w) going forward; coming back, the gradient times backward(w), or as it is.
 
     The result has the dtype of w, whatever the projection's. This is no derivative: that of the
-    projection is 0 almost everywhere. Bengio et al. 2013; it is what BinaryConnect does, and with
-    SGD the same as dual averaging (optim/dual_averaging.py).
+    projection is 0 almost everywhere. Without `backward` it is as if the projection were the
+    identity (Bengio et al. 2013); that is what BinaryConnect does, and with SGD the same as dual
+    averaging (optim/dual_averaging.py). With `backward=lambda w: abs(w) <= 1` it is the clipped
+    straight-through estimator (Hubara et al. 2016). In general the pair is a forward and a backward
+    quantizer of ProxConnect++ (Lu et al. 2023; theory/forward_backward.py).
 
     Examples:
-        >>> w = pq.Tensor([-0.3, 0.7], requires_grad=True)
+        >>> w = pq.Tensor([-0.3, 1.7], requires_grad=True)
         >>> q = F.straight_through(w, pq.prox.sign_pm)
         >>> (q * pq.Tensor([5.0, 6.0])).sum().backward()
         >>> q.numpy(), w.grad
         (array([-1.,  1.]), array([5., 6.]))
+        >>> w.grad = None
+        >>> clipped = F.straight_through(w, pq.prox.sign_pm, backward=lambda w: abs(w) <= 1)
+        >>> (clipped * pq.Tensor([5.0, 6.0])).sum().backward()
+        >>> w.grad
+        array([5., 0.])
     """
     y = np.asarray(projection(w), w.dtype)  # integers or booleans could hold no gradient
     if y.shape != w.shape:
         raise ValueError(f"straight_through: projection gave {y.shape} for w of shape {w.shape}")
-    return y, lambda g: g
+    if backward is None:
+        return y, lambda g: g
+    factor = np.asarray(backward(w), w.dtype)
+    if factor.shape != w.shape:
+        raise ValueError(f"straight_through: backward gave {factor.shape} for w of shape {w.shape}")
+    return y, lambda g: g * factor
 
 
 # The operators and methods of Tensor -----------------------------------------------------------

@@ -60,6 +60,7 @@ FIGURES = {
     "landscapes": Drawing(plotting.landscapes_data, plotting.landscapes),
     "regret": Drawing(plotting.regret_data, plotting.regret),
     "flip_frequency": Drawing(plotting.flip_frequency_data, plotting.flip_frequency),
+    "lazy_cycle": Drawing(plotting.lazy_cycle_data, plotting.lazy_cycle),
     "convergence_bound": Drawing(plotting.convergence_bound_data, plotting.convergence_bound),
     "flip_raster": Drawing(
         _of_runs(lambda r: {"steps": r["setting"]["steps"], "flips": settling.raster(r)}),

@@ -5,9 +5,11 @@ sgd.py, adam.py    base steps
 dual_averaging.py  lazy: a latent moves, the weights are its image
 prox_gradient.py   eager: the weights themselves move, then are mapped
 bop.py             neither: binary weights whose signs are flipped
+askew.py           neither: gradients turned towards narrowing intervals
 """
 
 from proxquant_np.optim.adam import Adam as Adam
+from proxquant_np.optim.askew import AskewSGD as AskewSGD
 from proxquant_np.optim.bop import Bop as Bop
 from proxquant_np.optim.clipping import clip_grad_norm as clip_grad_norm
 from proxquant_np.optim.dual_averaging import DualAveraging as DualAveraging

@@ -15,11 +15,11 @@ class DualAveraging(QuantizedOptimizer):
     r"""Lazy: z <- z - lr * grad L(w), w <- P_Q(z).
 
     The gradient is taken at the mapped weights w, the base moves the latent z, and the weights are
-    its image. With SGD as base this is Nesterov's dual averaging over Q, with BinaryL1 it is
-    BinaryConnect (Courbariaux et al. 2015), and either way it is straight-through training
-    (`F.straight_through`) written without the trick. With a homotopy the map is the prox instead
-    of the projection, of the latent afresh each step. The parameters are mapped at construction:
-    the first gradient is taken at P_Q(z_0).
+    its image. With plain SGD as base (no momentum, weight decay or clipping) this is Nesterov's
+    dual averaging over Q; with BinaryL1 it is BinaryConnect (Courbariaux et al. 2015); with any
+    base it is straight-through training (`F.straight_through`) written without the trick. With a
+    homotopy the map is the prox instead of the projection, of the latent afresh each step. The
+    parameters are mapped at construction: the first gradient is taken at P_Q(z_0).
 
     `latent` holds z, one array a quantized parameter. It is what is trained: weights that anything
     else changes after construction (say, a model's load_state_dict) would be overwritten by the

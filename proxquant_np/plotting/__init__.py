@@ -46,6 +46,8 @@ from .theorems import convergence_bound as convergence_bound
 from .theorems import convergence_bound_data as convergence_bound_data
 from .theorems import flip_frequency as flip_frequency
 from .theorems import flip_frequency_data as flip_frequency_data
+from .theorems import lazy_cycle as lazy_cycle
+from .theorems import lazy_cycle_data as lazy_cycle_data
 from .theorems import regret as regret
 from .theorems import regret_data as regret_data
 from .training import error_curves as error_curves

@@ -11,14 +11,18 @@ from matplotlib.figure import Figure
 from proxquant_np import theory
 from proxquant_np.prox import BinaryL2, Regularizer, sign_pm
 from proxquant_np.theory import (
+    Quadratic,
     SmoothW,
+    TwoCycle,
     by_projection,
     f_plus,
     flip_frequency_bound,
     flips,
     frank_wolfe_gap,
     inner_distance,
+    lazy_two_cycle,
     predicted_time_at_plus_one,
+    prox_gradient,
     quadratic_on_cube,
     random_ridge,
     run_prox_gradient,
@@ -139,6 +143,79 @@ def flip_frequency(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def lazy_cycle_data(
+    lr: float = 0.25, lam: float = 2.0, start: float = 0.9, steps: int = 40
+) -> dict[str, Any]:
+    """Lazy and eager prox-gradient on L(w) = w^2/2 with BinaryL2, from one start; F = L + lam R.
+
+    Of each: the weights and |grad F| at them. Of the lazy one the latents, too, and its cycle.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> data = plotting.lazy_cycle_data()
+        >>> data["cycle"], data["eager"]["weights"][-1]
+        ({'latent': 0.0454545, 'weight': 0.363636}, 0.666667)
+    """
+    loss, r, strength = Quadratic(np.eye(1), np.zeros(1)), BinaryL2(), lr * lam
+    run = by_projection(
+        loss.gradient, np.array([start]), np.full(steps, lr), lambda z: r.prox(z, strength)
+    )
+    eager = prox_gradient(loss.gradient, r, np.array([start]), lr, [lam] * steps)
+    x = np.linspace(-1.5, 1.5, 121)
+    data: dict[str, Any] = {
+        "lr": lr,
+        "lam": lam,
+        "x": rounded(x),
+        "objective": rounded(x**2 / 2 + lam / 2 * (np.abs(x) - 1) ** 2),
+        "cycle": dict(zip(TwoCycle._fields, rounded(lazy_two_cycle(r, lr, strength)), strict=True)),
+    }
+    for name, w in (("lazy", run.iterates[:, 0]), ("eager", eager[:, 0])):
+        gradient = np.abs(w + lam * (w - sign_pm(w)))
+        data[name] = {"weights": rounded(w), "gradient": rounded(gradient)}
+    data["lazy"]["latents"] = rounded(run.latents[:, 0])
+    return data
+
+
+def lazy_cycle(data: Mapping[str, Any]) -> Figure:
+    """The objective with where each method ends; the weights, and |grad F| at them, over the steps.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> len(plotting.lazy_cycle(plotting.lazy_cycle_data()).axes)
+        3
+    """
+    figure, axes = new_figure(1, 3, 12, 3.8)
+    objective, path, gradient = axes[0]
+    lam, w = data["lam"], data["cycle"]["weight"]
+    objective.plot(data["x"], data["objective"], color="black", linewidth=1)
+    ends = {"lazy": [-w, w], "eager": [data["eager"]["weights"][-1]]}
+    styles = {
+        "lazy": dict(color=LAZY, linestyle="--", marker="s", label="lazy: for ever between two"),
+        "eager": dict(color=EAGER, linestyle="-", marker="o", label="eager: converges"),
+    }
+    for name, style in styles.items():
+        points = np.array(ends[name])
+        height = points**2 / 2 + lam / 2 * (np.abs(points) - 1) ** 2
+        objective.plot(points, height, **(style | {"linestyle": "none", "markersize": 8}))
+        small = style | {"markersize": 3, "linewidth": 0.9}
+        path.plot(data[name]["weights"], **small)
+        g = np.array(data[name]["gradient"])
+        gradient.plot(np.where(g > 0, g, np.nan), **small)  # rounded off from 1e-12 on
+    path.plot(data["lazy"]["latents"], ":", color=LAZY, linewidth=1, label="latent of the lazy one")
+    slope = (np.array([-w, w])[:, None] + np.array([-0.25, 0.25])).T
+    for centre, xs in zip((-w, w), slope.T, strict=True):
+        g = centre + lam * (centre - (1 if centre > 0 else -1))
+        f = centre**2 / 2 + lam / 2 * (abs(centre) - 1) ** 2
+        objective.plot(xs, f + g * (xs - centre), color=LAZY, linewidth=1)
+    objective.set(xlabel="$w$", title=r"$F = \frac{1}{2}w^2 + \lambda R(w)$")
+    path.set(xlabel="$t$", title="$w_t$")
+    gradient.set(xlabel="$t$", yscale="log", title=r"$|F'(w_t)|$", ylim=(1e-6, 5))
+    path.axhline(0, color=NEUTRAL, linewidth=0.5)
+    objective.legend(frameon=False, loc="upper center", fontsize="small")
+    path.legend(frameon=False, loc="upper right", fontsize="small")
+    return figure
+
+
 SMOOTH: dict[str, Regularizer] = {"SmoothW": SmoothW(), "BinaryL2": BinaryL2()}
 
 
@@ -147,7 +224,7 @@ def convergence_bound_data(
 ) -> dict[str, Any]:
     """Prox-gradient on a random nonconvex loss, with lr = 1/(2 beta) and with six times that.
 
-    For each regularizer and step: min_{k<=t} ||grad F(w_k)||^2 and 18 beta (F(w_0) - F*) / t.
+    For each regularizer and step: min_{k<=t} ||grad F(w_k)||^2 and 6 beta (F(w_0) - F*) / t.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -186,7 +263,7 @@ def convergence_bound(data: Mapping[str, Any]) -> Figure:
             ax.plot(data["t"], run["bound"], color="black", linestyle=line, linewidth=0.8)
         ax.set(xscale="log", yscale="log", xlabel="$t$", title=title, ylim=(1e-8, None))
     ax = axes[0, 0]
-    ax.plot([], [], color="black", linewidth=0.8, label=r"bound $18\beta(F(w_0) - F^*)/t$")
+    ax.plot([], [], color="black", linewidth=0.8, label=r"bound $6\beta(F(w_0) - F^*)/t$")
     ax.set_ylabel(r"$\min_{k \leq t}\ \Vert\nabla F(w_k)\Vert^2$")
     ax.legend(frameon=False)
     return figure

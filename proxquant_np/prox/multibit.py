@@ -32,7 +32,8 @@ class MultiBitL2(FittedL2):
     One bit with `axis=0` is the exact form of binary weights with a scale for each channel (BWN,
     XNOR-Net). prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P
     is. The rest as `FittedL2`. Sources: Guo et al. 2017, network sketching, for greedy; Xu et al.
-    2018, alternating multi-bit quantization; Rastegari et al. 2016 for one bit; exact 2 bits, ours.
+    2018, alternating multi-bit quantization; Rastegari et al. 2016 for one bit; Pouransari, Tu,
+    Tuzel 2020 for optimal 2 bits, here by prefix sums.
 
     Examples:
         >>> w = np.array([-3.0, -1.0, 1.0, 3.25])

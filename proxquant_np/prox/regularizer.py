@@ -9,7 +9,11 @@ where P projects on Q, so that a concrete regularizer only says what its Q is: `
 `_levels`. The first line needs a Q of fixed levels, the same for each weight. The second holds for
 every closed Q, also for levels fitted to the tensor: of the minimum over u and q in Q of
 1/2 ||u - w||^2 + s/2 ||u - q||^2 take the one over u first; it is at a weighted mean of w and q,
-and what is left, s / (2 (1 + s)) ||w - q||^2, is least at q = P(w).
+and what is left, s / (2 (1 + s)) ||w - q||^2, is least at q = P(w). BinaryRelax has this map (Yin
+et al. 2018), as the prox of the squared distance.
+
+Where two minimisers tie (a weight halfway between two levels, a tensor that two fits suit equally)
+the prox is a set. Each map takes one of its points, always the same: *the* prox here.
 
 `Regularizer` checks every argument, once, at the public boundary, and walks through large arrays
 in blocks; subclasses see clean arrays and hold nothing but mathematics.

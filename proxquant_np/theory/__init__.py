@@ -2,26 +2,51 @@
 
 toys.py             losses whose constants are known, and a smooth W
 dual_averaging.py   straight-through is dual averaging, three ways; its regret
+forward_backward.py the same with another backward pass
+mirror_descent.py   lazy training with tanh is mirror descent
+last_iterate.py     lazy training with a convex regularizer converges
+few_samples.py      with fewer samples than weights most weights end at levels
 fixed_points.py     where BinaryConnect can stand still, and whether it does
+lazy_cycle.py       where lazy prox-gradient goes back and forth for ever
 stability.py        how often BinaryConnect flips, and when ProxQuant stops
-convergence.py      the three inequalities behind the convergence of prox-gradient
+base_moves.py       how far SGD and Adam move a weight, and which weights the prox holds
+convergence.py      the inequalities behind the convergence of prox-gradient
+gallery.py          a smallest counterexample for each assumption of each theorem
 
 Each docstring states its theorem and proves it; the tests check it on random problems, then take an
 assumption away and watch it fail. Gradients are functions of a weight vector, so that everything
 here can be run on a network too.
 """
 
+from .base_moves import adam_move_bound as adam_move_bound
+from .base_moves import adam_worst_gradients as adam_worst_gradients
+from .base_moves import base_move_bound as base_move_bound
+from .base_moves import held as held
 from .convergence import ProxGradientRun as ProxGradientRun
 from .convergence import measured_beta as measured_beta
 from .convergence import prox_gradient as prox_gradient
+from .convergence import rate_constant as rate_constant
 from .convergence import run_prox_gradient as run_prox_gradient
 from .dual_averaging import by_enumeration as by_enumeration
 from .dual_averaging import by_projection as by_projection
 from .dual_averaging import by_straight_through as by_straight_through
 from .dual_averaging import regret as regret
+from .few_samples import critical_point as critical_point
+from .few_samples import off_levels as off_levels
 from .fixed_points import fixed_points as fixed_points
 from .fixed_points import is_fixed_point as is_fixed_point
 from .fixed_points import settle as settle
+from .forward_backward import by_forward_backward as by_forward_backward
+from .forward_backward import outside_cube as outside_cube
+from .gallery import GALLERY as GALLERY
+from .gallery import Counterexample as Counterexample
+from .last_iterate import by_aggregate_prox as by_aggregate_prox
+from .last_iterate import last_iterate_bound as last_iterate_bound
+from .last_iterate import last_iterate_step as last_iterate_step
+from .lazy_cycle import TwoCycle as TwoCycle
+from .lazy_cycle import lazy_two_cycle as lazy_two_cycle
+from .mirror_descent import mirror_descent as mirror_descent
+from .mirror_descent import mirror_regret as mirror_regret
 from .stability import flip_frequency_bound as flip_frequency_bound
 from .stability import flips as flips
 from .stability import frank_wolfe as frank_wolfe
@@ -30,10 +55,12 @@ from .stability import inner_distance as inner_distance
 from .stability import predicted_time_at_plus_one as predicted_time_at_plus_one
 from .stability import solves_both_toys as solves_both_toys
 from .stability import steps_to_quantize as steps_to_quantize
+from .stability import time_at_nearest_corner as time_at_nearest_corner
 from .stability import time_at_plus_one as time_at_plus_one
 from .toys import Kink as Kink
 from .toys import Quadratic as Quadratic
 from .toys import Ridge as Ridge
+from .toys import RoundedW as RoundedW
 from .toys import SmoothW as SmoothW
 from .toys import f_minus as f_minus
 from .toys import f_plus as f_plus

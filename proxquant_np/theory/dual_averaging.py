@@ -12,9 +12,11 @@ first is the second. The third keeps z_t = z_0 - S by induction: its gradient in
 of straight-through, that in P_Q(z_t) = w_t.
 
 Q may be any closed set, so also one of fitted levels, but P_Q must be exact: with a heuristic in
-its place only the last two agree. Steps must be those of plain SGD: momentum or a clipped latent
-leave dual averaging. Equal bit for bit where the arithmetic is exact (steps that are powers of two,
-small integer gradients); else up to rounding, which matters only at a tie.
+its place only the last two agree. Steps must be those of plain SGD: momentum, weight decay, clipped
+gradients, a clipped latent and Adam leave the first two. (That straight-through and
+`optim.DualAveraging` make the same iterates holds with any base.) Equal bit for bit where the
+arithmetic is exact (steps that are powers of two, small integer gradients); else up to rounding,
+which matters only at a tie.
 Source: Bai, Wang, Liberty 2019 (straight-through as lazy projection); Nesterov 2009 and Xiao 2010
 (dual averaging).
 

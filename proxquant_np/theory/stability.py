@@ -11,6 +11,16 @@ So for A positive definite m_t converges to x*, the minimiser over the cube (`fr
 coordinate i spends a fraction (1 + x*_i)/2 of the time at +1. Another z_0 only takes z_0/(lr t) off
 the gradient, so the corner is 2 ||z_0||_1 / (lr t) from optimal, at most: the limit is the same.
 
+That BinaryConnect is a generalized conditional gradient method, as all dual averaging is, was shown
+by Dockhorn et al. 2021; the identity of the iterates, and what follows for each weight, are ours.
+
+**The nearest corner is visited again and again** (ours). In the limit coordinate i is at the sign
+of x*_i in all but (1 - |x*_i|)/2 of the steps. So all are at once, at s* = sign_pm(x*), in at least
+1 - sum_i (1 - |x*_i|)/2 of them (`time_at_nearest_corner`): if that is positive, BinaryConnect
+leaves s* (unless it is a fixed point) and returns to it for ever. Where A is diagonal, s* is the
+best of all corners. That straight-through "repeatedly escapes from and returns to the optimal
+binary weights" is proved by Jeong, Xin, Yin 2025 for a two-layer network with noisy labels.
+
 **Finite-time quantization** (ours). Prox-gradient with BinaryL1 and any vectors |g_i| <= G in the
 place of gradients (so stochastic ones too), lr constant, lr G < 1. Once lambda_t > G:
 
@@ -27,8 +37,12 @@ G may change with t: 1 uses lambda_t > G_t alone, and 2 besides lambda_t > G_{t+
 next step from crossing. So what counts is not the largest gradient of a run, but whether lambda
 stays above each as it comes.
 
-Without lr G < 1 a step from +1 may reach the side of -1, where the prox completes the flip; 1 is
-still true. 1 also holds for LevelsL1 with any levels.
+Without lr G < 1 a step from +1 may reach the side of -1, where the prox completes the flip: lr 0.5,
+G 3, lambda 3.5 and a gradient of the sign of w change the sign in every step. 1 is still true. 1
+also holds for LevelsL1 with any levels.
+
+The base may be any other: what counts is how far it moves a weight. SGD moves it by lr |g|; Adam by
+up to 7.27 lr, however small the gradient (base_moves.py).
 """
 
 from __future__ import annotations
@@ -98,6 +112,22 @@ def flip_frequency_bound(minimiser: Floats) -> Floats:
     return 1 - np.abs(minimiser)
 
 
+def time_at_nearest_corner(minimiser: Floats) -> float:
+    """1 - sum_i (1 - |x*_i|)/2: in the limit BinaryConnect is at sign_pm(x*) that often, at least.
+
+    It says nothing if it is not positive. Reached where no two coordinates are away at a time.
+
+    Examples:
+        >>> loss, x = pq.theory.Quadratic(np.eye(2), np.array([-0.75, 0.5])), np.array([0.75, -0.5])
+        >>> run = pq.theory.by_projection(loss.gradient, np.zeros(2), [0.5] * 999, pq.prox.sign_pm)
+        >>> pq.theory.time_at_nearest_corner(x)
+        0.625
+        >>> float((run.iterates == pq.prox.sign_pm(x)).all(axis=1).mean())
+        0.625
+    """
+    return float(1 - ((1 - np.abs(minimiser)) / 2).sum())
+
+
 def frank_wolfe(gradient: Gradient, start: Floats, steps: int) -> Floats:
     """m_1 = start, m_{t+1} = m_t + (argmin_{v in [-1,1]^d} <grad L(m_t), v> - m_t)/(t + 1).
 
@@ -121,7 +151,9 @@ def frank_wolfe_gap(loss: Quadratic, minimiser: Floats, t: int) -> float:
 
     Proof: smoothness and the choice of the corner give h_{t+1} <= (1 - 1/(t+1)) h_t +
     beta/2 ||s_t - m_t||^2 / (t+1)^2, and ||s_t - m_t||^2 <= 4d; so (t+1) h_{t+1} <= t h_t +
-    2 beta d / (t+1). Sum, from m_1 = (1, ..., 1). The second is strong convexity.
+    2 beta d / (t+1). Sum, from m_1 = (1, ..., 1), with 1/2 + ... + 1/t <= ln t. The second is
+    strong convexity. Each inequality is reached, but not all at once: the first wants L linear, the
+    others curved by beta. What ln t gives away is at most 2 beta d * 0.423 / t.
 
     Examples:
         >>> loss, x = pq.theory.Quadratic(np.eye(1), np.array([0.5])), np.array([-0.5])
@@ -136,10 +168,12 @@ def frank_wolfe_gap(loss: Quadratic, minimiser: Floats, t: int) -> float:
 def inner_distance(loss: Quadratic, minimiser: Floats, t: int) -> float:
     """||m_t - x*|| <= sqrt(K / mu) / t, if r = max |x*_i| < 1: faster when x* is inside the cube.
 
-    K = C + C^2 / (4 mu (1 - r)^2), C = beta d (1 + r)^2.
+    K = max(C, C^2 / (4 mu (1 - r)^2)), C = beta d (1 + r)^2.
     Proof: e_t = t (m_t - x*) has e_{t+1} = e_t + s_t - x* with s_t = sign_pm(-A e_t), so E = e'Ae
-    grows by at most -2 (1 - r) ||A e||_1 + C. Where E > K - C, ||A e||_1 >= ||A e||_2 >=
-    sqrt(mu E) makes that negative; elsewhere it grows by at most C. So E <= K and mu ||e||^2 <= K.
+    grows by at most C - 2 (1 - r) ||A e||_1 <= C - 2 (1 - r) sqrt(mu E). So E_{t+1} is at most
+    y^2 - 2 (1 - r) sqrt(mu) y + C with y = sqrt(E_t). That is convex in y: on 0 <= y <= sqrt(K) it
+    is largest at an end, where it is C or, as K is large enough, at most K. And E_1 <= C. So E <= K
+    for ever, and mu ||e||^2 <= K. In one dimension with r <= 1/3 the bound is reached, at t = 1.
 
     Examples:
         >>> loss, x = pq.theory.Quadratic(np.eye(1), np.array([0.5])), np.array([-0.5])
@@ -151,7 +185,7 @@ def inner_distance(loss: Quadratic, minimiser: Floats, t: int) -> float:
     if r >= 1:
         raise ValueError(f"minimiser has an entry of size {r}; entries in (-1, 1) are accepted")
     c = loss.beta * len(loss.b) * (1 + r) ** 2
-    k = c + c**2 / (4 * loss.mu * (1 - r) ** 2)
+    k = max(c, c**2 / (4 * loss.mu * (1 - r) ** 2))
     return float(np.sqrt(k / loss.mu)) / t
 
 
@@ -187,12 +221,16 @@ def steps_to_quantize(
 def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
     """Whether prox-gradient with BinaryL1 must end at the best of {-1, +1}, for f+ and for f-.
 
-    From any w_0 in [-1, 1]: if lr <= 1/2, lambda_t does not fall, lr sum (1 - lambda_t)_+ > 1 (it
-    rises slowly enough) and lr sum (lambda_t - 1)_+ >= 1 (it lasts long enough).
-    Proof for f+; f- mirrors it. While lambda_t < 1 and w_t >= 0, the gradient is +1, and either
-    w_t - lr < 0, then w_{t+1} < 0, or w falls by lr (1 - lambda_t), which from w_0 <= 1 cannot go
-    on for longer than that sum. From w_t in [-1, 0) no step of lr <= 1/2 leaves [-1, 0): below -1/2
-    it goes up, above it down. There, with lambda_t > G = 1, finite-time quantization ends at -1.
+    From any w_0 in [-1, 1]: if lr <= 1/2, lambda_t does not fall, lr sum (1 - lambda_t)_+ > 1 - lr
+    (it rises slowly enough) and lr sum (lambda_t - 1)_+ >= 1 (it lasts long enough).
+    Proof for f+; f- mirrors it. While lambda_t <= 1 and w_t >= 0, the gradient is +1, and either
+    w_t < lr, then w_{t+1} < 0, or w falls by lr (1 - lambda_t), from w_0 <= 1 to less than lr by
+    the time lambda exceeds 1. From w_t in [-1, 0) no step of lr < 1/2 leaves [-1, 0): below -1/2 it
+    goes up, above it down. Nor does lr = 1/2, because the gradient *at* the kink -1/2 is +1 here;
+    with -1 the step would end at 0, whose prox goes to +1. There, with lambda_t > G = 1,
+    finite-time quantization ends at -1. The first sum is exact: if it is smaller, w_0 = 1 stays at
+    lr or more until lambda reaches 1, and then goes up. The second suffices: 1 is the distance, but
+    the gradient opposes on the last 1/2 of it only.
     BinaryConnect makes the same iterates on both, whatever z_0 and lr_t, so it fails on one.
 
     Examples:
@@ -202,6 +240,6 @@ def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
         False
     """
     lams = np.asarray(lams, np.float64)
-    slow = lr * np.maximum(1 - lams, 0).sum() > 1
+    slow = lr * np.maximum(1 - lams, 0).sum() > 1 - lr
     long = lr * np.maximum(lams - 1, 0).sum() >= 1
     return bool(0 < lr <= 0.5 and (np.diff(lams) >= 0).all() and slow and long)

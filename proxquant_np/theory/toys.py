@@ -4,6 +4,7 @@
     Quadratic    1/2 x'Ax + b'x                   with a known minimiser on the cube
     Ridge        sum_j phi(<a_j, x> - t_j)        smooth, convex or not, gradient bounded
     SmoothW      1/4 sum_i (w_i^2 - 1)^2          a regularizer: W-shaped and differentiable
+    RoundedW     the W with its corners rounded   another, as near to BinaryL1 as one likes
 
 Constants: |grad L(x) - grad L(y)| <= beta |x - y|; L >= lower; |grad_i L| <= gradient_bound[i].
 """
@@ -230,6 +231,73 @@ class SmoothW(Regularizer):
             u = np.minimum(newer, u)
         self._project(x, out)
         out *= u
+
+    def _project(self, x, out):
+        out[...] = sign_pm(x)
+
+    def _levels(self, x):
+        return np.array([-1, 1], x.dtype)
+
+
+@dataclass(frozen=True)
+class RoundedW(Regularizer):
+    """The W of BinaryL1 with a parabola of width 2 delta in the place of each corner.
+
+    R(w) = sum_i r(|w_i|): r(u) = 1 - delta - u^2 / (2 delta) for u <= delta, else with
+    v = |u - 1|, v^2 / (2 delta) for v <= delta, else v - delta/2. Zero exactly on {-1, +1}^d, its
+    gradient is 1/delta-Lipschitz, and W - d delta <= R <= W, reached at 0.
+
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = sign_pm(w) u, where u is the best of the four
+    points at which a piece of the objective is stationary, clipped to the piece.
+    Source: Bai, Wang, Liberty 2019, Remark 5.1, which asks for such a function; this one is ours.
+
+    delta: in (0, 1/2], else ValueError.
+
+    Examples:
+        >>> r = pq.theory.RoundedW(delta=0.25)
+        >>> r.value([0.0, 0.5, 1.0]), r.gradient(np.array([0.125, 0.5, 1.0]))
+        (1.125, array([-0.5, -1. ,  0. ]))
+        >>> r.prox([-0.5, 0.25], strength=0.25)
+        array([-0.75,  0.5 ])
+    """
+
+    delta: float
+
+    def __post_init__(self):
+        if not 0 < self.delta <= 0.5:
+            raise ValueError(f"delta is {self.delta}; a number in (0, 1/2] is accepted")
+
+    def gradient(self, w: Floats) -> Floats:
+        """grad R(w)."""
+        size = np.abs(w)
+        slope = np.clip((size - 1) / self.delta, -1, 1)
+        return sign_pm(w) * np.where(size <= self.delta, -size / self.delta, slope)
+
+    def _each(self, size):
+        v = np.abs(size - 1)
+        outer = np.where(v <= self.delta, v**2 / (2 * self.delta), v - self.delta / 2)
+        top = 1 - self.delta - size**2 / (2 * self.delta)
+        return np.where(size <= self.delta, top, outer)
+
+    def _value(self, x):
+        return self._each(np.abs(x, dtype=np.float64)).sum()
+
+    def _prox(self, x, s, out, tmp):
+        if np.isinf(s):
+            return self._project(x, out)
+        size, d, k = np.abs(x, dtype=np.float64), self.delta, s / self.delta
+        top = size / (1 - k) if k < 1 else np.where(size > 0, np.inf, 0)  # concave: at an end
+        pieces = (
+            (top, 0, d),
+            (size + s, d, 1 - d),
+            ((size + k) / (1 + k), 1 - d, 1 + d),
+            (size - s, 1 + d, np.inf),
+        )
+        u = np.array([np.clip(point, low, high) for point, low, high in pieces])
+        cost = 0.5 * np.square(u - size) + s * self._each(u)
+        best = 3 - np.argmin(cost[::-1], axis=0)[None]  # of a tie, the largest u
+        self._project(x, out)
+        out *= np.take_along_axis(u, best, axis=0)[0]
 
     def _project(self, x, out):
         out[...] = sign_pm(x)

@@ -1,0 +1,57 @@
+"""Layer 4, train: AskewSGD, which steers the weights into narrowing intervals around -1 and +1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from proxquant_np.optim.optimizer import Number, Optimizer, Params, QuantizedOptimizer
+from proxquant_np.prox import BinaryL1
+
+
+class AskewSGD(QuantizedOptimizer):
+    r"""Where e = (w^2 - 1)^2 - width > 0, replace the gradient g by -v, v nearest to -g among the
+    directions along which e falls at the rate `pull` or faster: 4 w (w^2 - 1) v <= -pull e.
+
+    Weights are neither projected nor mapped, only clipped to [-1, 1]: {-1, +1} is the limit of the
+    allowed intervals as `width`, a homotopy, goes to 0. At w = 0 the constraint has no slope: the
+    gradient stays. With SGD as base a step leaves at most (1 - lr pull) e + 4 lr^2 v^2 of e > 0,
+    since the second derivative of (w^2 - 1)^2 is at most 8 on [-1, 1] (ours).
+    Source: Leconte, Schechtman, Moulines 2023, ASkewSGD, as in their published code, where width
+    is 1 at first, then falls by a factor.
+
+    Examples:
+        >>> w = pq.nn.Parameter([0.5])
+        >>> sgd, narrow = pq.optim.SGD([w], lr=0.5), pq.prox.Constant(0.25)
+        >>> askew = pq.optim.AskewSGD(sgd, [w], width=narrow, pull=0.5)
+        >>> (0 * w).sum().backward()
+        >>> askew.step()
+        >>> w.data.round(4)
+        array([0.5521])
+    """
+
+    pull = Number()
+
+    def __init__(
+        self, base: Optimizer, params: Params, width: Callable[[int], float], pull: float = 0.2
+    ) -> None:
+        super().__init__(base, params, BinaryL1(), width, clip=True)
+        self.pull = pull
+
+    def step(self) -> None:
+        """Turn the gradients, let the base step, clip."""
+        self.check_gradients()
+        width = self.homotopy(self.steps)
+        turned = [self.params[i] for i in self.trained() if self.params[i].grad is not None]
+        for p in turned:
+            w = p.data
+            excess, slope = (w * w - 1) ** 2 - width, 4 * w * (w * w - 1)
+            outside = (excess > 0) & (slope != 0)
+            v = -self.pull * excess[outside] / slope[outside]  # least allowed, towards the level
+            g = p.grad[outside]
+            p.grad[outside] = np.where(-g * v > v * v, g, -v)
+        self.base.step()
+        for p in turned:
+            np.clip(p.data, -1, 1, out=p.data)
+        self.steps += 1

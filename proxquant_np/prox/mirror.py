@@ -1,0 +1,46 @@
+"""Mirror descent on [-1, 1]^d as a lazy map: the latent is the dual point, tanh maps it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .binary import _Binary
+from .regularizer import Regularizer
+
+
+@dataclass(frozen=True)
+class TanhMirror(_Binary, Regularizer):
+    """R(w) = sum_i h((1 + w_i)/2), h(p) = -p ln p - (1 - p) ln(1 - p): zero exactly on {-1, +1}^d.
+
+    It is the entropy of signs with mean w, infinite beyond -1 and +1, and no prox is taken of it:
+
+        prox(z, s) = argmax_u s <z, u> + R(u) = tanh(s z),  s the inverse temperature,
+
+    the mirror map of -R. So `DualAveraging` with it is mirror descent; as s grows it becomes the
+    projection, and that BinaryConnect. Strength 0 leaves the latent as it is, as in every map here.
+    Source: Ajanthan et al. 2021, Mirror Descent View for Neural Network Quantization.
+
+    Examples:
+        >>> r = pq.prox.TanhMirror()
+        >>> r.prox([-0.5, 0.0, 2.0], strength=1.0).round(3)
+        array([-0.462,  0.   ,  0.964])
+        >>> r.prox([-0.5, 0.0, 2.0], strength=np.inf)
+        array([-1.,  1.,  1.])
+        >>> round(r.value([1.0, 0.0]), 4)
+        0.6931
+    """
+
+    def _value(self, x):
+        p = (1 + np.asarray(x, np.float64)) / 2
+        if not ((p >= 0) & (p <= 1)).all():
+            return np.inf
+        odds = np.stack([p, 1 - p])
+        return -(odds * np.log(odds, where=odds > 0, out=np.zeros_like(odds))).sum() + 0.0
+
+    def _prox(self, x, s, out, tmp):
+        if np.isinf(s):
+            return self._project(x, out)
+        np.multiply(x, s, out=tmp)
+        np.tanh(tmp, out=out)

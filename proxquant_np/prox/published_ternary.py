@@ -1,0 +1,60 @@
+"""The ternary prox of the ProxQuant paper as it was published: codes by a threshold, in rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .regularizer import L2Distance, check_integer, weighted_mean
+
+
+@dataclass(frozen=True)
+class PublishedTernary(L2Distance):
+    """R(w) = 1/2 ||w - q(w)||_2^2, q a rule and not a projection; its prox a heuristic.
+
+    q(w) gives each w_i >= D the mean of all such weights, each w_i <= -D that of all those, and the
+    rest 0, where D = 0.7 mean|w|. prox(w, s): from u = w, `rounds` times u <- (w + s q(u))/(1 + s).
+    The paper's R has no 1/2, so its lambda is s / 2: hence 2 lambda in its formula.
+
+    It is *not* the nearest level (that is `TernaryL2`, whose threshold rule only starts the fit): a
+    weight just below D may be nearer to the mean than to 0. q is idempotent, as the levels it keeps
+    are at least D, and D falls. Levels are fitted to the whole array.
+    Source: Bai, Wang, Liberty 2019, Appendix A.2, with two rounds; their code takes one.
+
+    Examples:
+        >>> w = np.array([-2.0, -0.1, 0.6, 0.9, 1.1])
+        >>> pq.prox.PublishedTernary().project(w), pq.prox.TernaryL2().project(w).round(4)
+        (array([-2.,  0.,  0.,  1.,  1.]), array([-2.    ,  0.    ,  0.8667,  0.8667,  0.8667]))
+        >>> pq.prox.PublishedTernary().prox(w, strength=1.0)
+        array([-2.  , -0.05,  0.3 ,  0.95,  1.05])
+    """
+
+    rounds: int = 2
+
+    elementwise = False
+
+    def __post_init__(self):
+        check_integer("rounds", self.rounds, least=1)
+
+    def _project(self, x, out):
+        wide = x.astype(np.float64)
+        threshold = 0.7 * np.abs(wide).mean()
+        out[...] = 0
+        if threshold:
+            for side in (wide >= threshold, wide <= -threshold):
+                if side.any():
+                    out[side] = wide[side].mean()
+
+    def _prox(self, x, s, out, tmp):
+        np.copyto(out, x)
+        for _ in range(self.rounds):
+            q = np.empty_like(x)
+            self._project(out, q)
+            weighted_mean(x, s, q, tmp)
+            np.copyto(out, q)
+
+    def _levels(self, x):
+        q = np.empty_like(x)
+        self._project(x, q)
+        return np.unique(np.append(q.reshape(-1), x.dtype.type(0)))
