@@ -41,18 +41,25 @@ def pairwise_sum(
     """
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc":
         return np.sum(x, axis, keepdims=keepdims)
-    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    terms = math.prod([x.shape[normalize_axis_index(i, x.ndim)] for i in axes])
-    by_pairs = x.ndim == 1 or (len(axes) == x.ndim and x.flags.forc)
-    if terms <= 2 * _RUN or by_pairs or x.size == 0:
+    named = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = [normalize_axis_index(i, x.ndim) for i in named]
+    terms = math.prod([x.shape[i] for i in axes])
+    if terms <= 2 * _RUN or x.size == 0 or _by_pairs(x, axes):
         return np.add.reduce(x, axis, keepdims=keepdims)
-    axes = normalize_axis_tuple(axes, x.ndim)
+    axes = normalize_axis_tuple(axes, x.ndim)  # which refuses one that is named twice
     shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
     if x.flags.c_contiguous and max(axes) < len(axes):  # the first axes, such as a batch's
         return _sum_rows(x.reshape(terms, -1), 0).reshape(shape)
     rows, summed, kept = _in_memory_order(x, axes)
     total = _sum_axes(rows, summed).reshape([x.shape[i] for i in kept])
     return total.transpose(sorted(range(len(kept)), key=kept.__getitem__)).reshape(shape)
+
+
+def _by_pairs(x: np.ndarray, axes: list[int]) -> bool:
+    """Whether the terms of a sum plainly lie side by side in memory, where NumPy sums by pairs."""
+    if len(axes) == x.ndim:
+        return x.ndim == 1 or x.flags.forc
+    return x.flags.c_contiguous and min(axes) == x.ndim - len(axes)
 
 
 def _in_memory_order(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, list, list]:
