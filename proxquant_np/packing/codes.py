@@ -47,7 +47,8 @@ class Codes:
         all weights have that, by being frozen.
 
         Raises:
-            ValueError: more than 2^16 levels, or weights that the regularizer refuses.
+            ValueError: more than 2^16 levels, weights that the regularizer refuses, or frozen ones
+                that it would move: they were quantized by another one.
         """
         axis, block = _sets(regularizer, w.ndim)
         levels, q = np.atleast_2d(regularizer.levels(w)), regularizer.project(w)
@@ -61,6 +62,11 @@ class Codes:
             if few and (frozen or w.size // len(values) > n_levels):
                 padded = [np.pad(v, (0, n_levels - len(v)), "edge") for v in values]
                 levels, q = np.array(padded), w
+        if frozen and not np.array_equal(q, w):
+            raise ValueError(
+                f"its weights are frozen, and {regularizer} would quantize them anew; give the "
+                "regularizer they were frozen with, or let them be trained (requires_grad=True)"
+            )
         chosen = _set_index(w.shape, axis, block)
         codes = np.zeros(w.shape, np.uint16)
         for level in levels.T[1:]:

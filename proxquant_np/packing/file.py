@@ -93,8 +93,8 @@ def pack(
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
         ValueError, TypeError: a model without parameters, weights or a regularizer that make no
-            sense, NaN or infinity in what is not coded, `params` that are not the model's. In each
-            case `path` is as it was before.
+            sense, frozen weights that another regularizer quantized, NaN or infinity in what is not
+            coded, `params` that are not the model's. In each case `path` is as it was before.
 
     Examples:
         >>> model = pq.models.MLP((64, 32, 10), rng=0)

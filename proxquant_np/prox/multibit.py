@@ -29,6 +29,8 @@ class MultiBitL2(FittedL2):
     n_bits: 1 to 8. projection: "greedy", a_j = mean|r| where r is what the terms before leave of w;
     "alternating", from there `rounds` times nearest levels, then least squares for a, which never
     raises the error; or "exact", for 1 and 2 bits only. Weights go to their nearest level always.
+    Whether weights lie on Q already is told exactly up to 4 bits; from 5 bits on, a row with no
+    more than 2^(n_bits-1) magnitudes counts as quantized, and these are its levels.
 
     One bit with `axis=0` is the exact form of binary weights with a scale for each channel (BWN,
     XNOR-Net). prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P
