@@ -243,7 +243,7 @@ def test_no_bound_holds_for_the_published_heuristics():
     w = np.random.default_rng(6).uniform(-1e-4, 1e-4, 100_000)
     w[0] = 1
     assert excess_error(TernaryL2(projection="threshold"), TernaryL2(), w) > 1000
-    two = np.array([1.0, -1.0, 1.0, -0.25, 0.25, 0.2501])  # nearly; a heuristic keeps points of Q
+    two = np.array([1.0, -1.0, 1.0, 1.0, -0.25, 0.2501])  # nearly; a heuristic keeps points of Q
     assert error(MultiBitL2(2, "exact"), two) < 1e-8 < 1e-3 < error(MultiBitL2(2, "greedy"), two)
 
 

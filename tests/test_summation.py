@@ -27,7 +27,7 @@ def arrays(draw):
         "normal": lambda: rng.normal(size=wide),
         "spread": lambda: rng.lognormal(0, 3, wide),
     }[kind]().astype(np.float32)
-    x = x[draw(st.sampled_from([slice(None), slice(None, None, 2), slice(None, 5, -1)]))]
+    x = x[draw(st.sampled_from([slice(None), slice(None, None, 2), slice(None, None, -2)]))]
     x = x.transpose(draw(st.permutations(range(x.ndim))))
     if draw(st.booleans()):
         i = draw(st.integers(0, x.ndim - 1))

@@ -85,8 +85,8 @@ def pack(
 ) -> None:
     """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
 
-    The model is not changed. Weights are projected, as in `metrics.quantized_copy`, unless that was
-    done before (`Codes.of` says how that is told). The file is written whole or not at all; it is
+    The model is not changed. Weights are projected, as in `metrics.quantized_copy`; projecting twice
+    is once, and weights frozen on the levels of another regularizer are refused. The file is written whole or not at all; it is
     .safetensors if `path` ends so, .npz otherwise.
 
     Raises:
