@@ -40,7 +40,7 @@ class Codes:
 
     @classmethod
     def of(cls, w: np.ndarray, regularizer: Regularizer, frozen: bool = False) -> Codes:
-        """The projection of `w`; `w` itself if it was projected before, as projecting twice is once.
+        """The projection of `w`; `w` itself if it was projected before: twice is once.
 
         Raises:
             ValueError: more than 2^16 levels, weights that the regularizer refuses, or frozen ones

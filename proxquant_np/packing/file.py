@@ -85,9 +85,9 @@ def pack(
 ) -> None:
     """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
 
-    The model is not changed. Weights are projected, as in `metrics.quantized_copy`; projecting twice
-    is once, and weights frozen on the levels of another regularizer are refused. The file is written whole or not at all; it is
-    .safetensors if `path` ends so, .npz otherwise.
+    The model is not changed. Weights are projected, as in `metrics.quantized_copy`; twice is once,
+    and weights frozen on the levels of another regularizer are refused. The file is written whole
+    or not at all; it is .safetensors if `path` ends so, .npz otherwise.
 
     Raises:
         OSError: the folder is missing, read-only or full.
