@@ -238,6 +238,122 @@ def test_mixed_precision_promotes_and_gradients_come_back_in_their_own():
 # Randomness and straight-through ------------------------------------------------------------------
 
 
+BINARY = {
+    "add": F.add,
+    "sub": F.sub,
+    "mul": F.mul,
+    "div": F.div,
+    "pow": F.pow,
+    "maximum": F.maximum,
+    "minimum": F.minimum,
+    "where": lambda a, b: F.where(np.array([True, False]), a, b),
+    "clip": lambda a, b: F.clip(a, b) if np.ndim(a) else F.clip(b, max=a),
+}
+NUMBERS = [2, 2.0, True, np.float64(2), np.float32(2), np.int64(2), np.array(2.0), np.array(2)]
+
+
+@pytest.mark.parametrize("op", BINARY)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("number", NUMBERS, ids=repr)
+def test_a_number_takes_the_dtype_of_the_floats_it_meets(op, dtype, number):
+    x = leaf([1.5, 2.5], dtype)
+    for other in (number, Tensor(number)):
+        for y in (BINARY[op](x, other), BINARY[op](other, x)):
+            assert y.dtype == dtype
+            assert gradients(y.sum(), x)[0].dtype == dtype
+
+
+def test_a_number_takes_the_dtype_under_every_operator():
+    x, two = leaf([1.5, 2.5], np.float32), np.float64(2)
+    for y in (two * x, x * two, two + x, two - x, two / x, two**x, x**two, x - two, x / two):
+        assert y.dtype == np.float32
+    scale = leaf(2.0)
+    assert gradients((x * scale).sum(), x, scale)[1].dtype == np.float64
+    assert F.var(x, correction=np.int64(0)).dtype == np.float32
+
+
+def test_arrays_with_axes_and_numbers_alone_promote_as_numpy_s():
+    x = leaf([1.5, 2.5], np.float32)
+    assert (x * np.array([2.0])).dtype == np.float64
+    assert (leaf(2.0, np.float32) * np.float64(2)).dtype == np.float64
+    assert (Tensor([1, 2]) * np.float32(2)).dtype == np.float64
+    assert (x * 1j).dtype == np.complex64
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, bool])
+def test_dropout_of_integers_scales_as_that_of_floats(dtype):
+    ones = Tensor(np.ones(1000, dtype))
+    y = F.dropout(ones, p=0.6, rng=np.random.default_rng(0))
+    assert np.unique(y.numpy()).tolist() == [0, 2.5]
+    assert F.dropout(ones, p=0.6, training=False).dtype == dtype
+
+
+# Reductions in float32 against float64 ----------------------------------------------------------
+
+
+@st.composite
+def long_arrays(draw):
+    """float32 with an axis of some thousands, first, middle or last, and axes to reduce."""
+    shape = draw(st.permutations([draw(st.integers(2000, 5000)), draw(st.integers(1, 4)), 2]))
+    rng = np.random.default_rng(draw(draws.seeds))
+    offset = draw(st.sampled_from([0, 100, 1e4, 1e7]))
+    spread = draw(st.sampled_from([0, 1]))
+    x = draws.lay_out((offset + spread * rng.random(shape)).astype(np.float32), draw(draws.layouts))
+    axes = st.lists(st.integers(0, 2), min_size=1, unique=True).map(tuple)
+    return x, draw(st.none() | st.integers(-3, 2) | axes)
+
+
+@given(long_arrays())
+def test_float32_reductions_are_those_of_float64_to_rounding(drawn):
+    x, dim = drawn
+    wide, unit = x.astype(np.float64), 2.0**-23
+    within = np.abs(wide).max()
+    for op, exact, size in (
+        (F.sum, wide.sum(dim), np.abs(wide).sum(dim).max()),
+        (F.mean, wide.mean(dim), within),
+        (partial(F.var, correction=0), wide.var(dim), wide.var(dim).max()),
+    ):
+        assert op(Tensor(x), dim).dtype == np.float32
+        assert (np.abs(op(Tensor(x), dim).numpy() - exact) <= 40 * unit * size + 1e-30).all()
+    t = Tensor(x, requires_grad=True)
+    centred = wide - wide.mean(dim, keepdims=True)
+    n = wide.size / wide.mean(dim).size
+    got = gradients(F.var(t, dim, correction=0).sum(), t)[0]
+    assert np.allclose(got, 2 * centred / n, rtol=1e-5, atol=40 * unit * within / n)
+
+
+def test_a_million_equal_rows():
+    x = np.broadcast_to(np.float32([100, -100, 1e7]), (1_000_000, 3)).copy()
+    assert np.allclose(F.mean(Tensor(x), 0).numpy(), [100, -100, 1e7], rtol=3e-7, atol=0)
+    assert F.var(Tensor(x), 0).numpy().tolist() == [0, 0, 0]
+    rows = np.random.default_rng(0).normal(size=(1_000_000, 3)).astype(np.float32)
+    exact = rows.astype(np.float64).var(axis=0, ddof=1)
+    assert np.allclose(F.var(Tensor(rows), 0).numpy(), exact, rtol=3e-7, atol=0)
+
+
+def test_the_gradient_of_what_was_broadcast_is_a_sum_of_many():
+    x = Tensor(np.ones((17_000_000, 2), np.float32))
+    bias = leaf([0, 0], np.float32)
+    assert gradients((x + bias).sum(), bias)[0].tolist() == [17_000_000] * 2
+    weight, n = leaf([[1.0], [1.0]], np.float32), 17_000_000
+    y = F.linear(Tensor(np.zeros((n, 1), np.float32)), weight, bias)
+    y.backward(np.ones((n, 2), np.float32))
+    assert bias.grad.tolist() == [2 * n] * 2
+
+
+@pytest.mark.parametrize("reduce", [F.max, F.min])
+def test_shares_of_many_ties_add_up(reduce):
+    x = leaf(np.ones((17_000_000, 2)), np.float32)
+    g = gradients(reduce(x, 0).sum(), x)[0]
+    assert np.allclose(g.sum(axis=0, dtype=np.float64), 1, rtol=1e-6)
+
+
+def test_entries_taken_many_times_get_all_their_gradients():
+    x = leaf([1, 2], np.float32)
+    index = np.zeros(17_000_000, np.int8)
+    assert gradients(x[index], x, grad=np.ones(len(index)))[0].tolist() == [len(index), 0]
+
+
 def test_dropout():
     x = leaf(np.ones((100, 100)), np.float32)
     y = F.dropout(x, 0.25, rng=np.random.default_rng(0))

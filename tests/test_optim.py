@@ -343,6 +343,39 @@ def test_clip_grad_norm():
         clip_grad_norm([p], -1)
 
 
+@pytest.mark.parametrize(("dtype", "power"), [(np.float32, 67), (np.float64, 600)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_clip_grad_norm_at_the_ends_of_the_range(dtype, power, sign):
+    """The squares overflow, or underflow; the norm itself does not."""
+    p, q, scale = leaf([0.0, 0.0]), leaf([0.0]), 2.0 ** (power * sign)
+    p, q = Tensor(np.zeros(2, dtype), True), Tensor(np.zeros(1, dtype), True)
+    p.grad, q.grad = np.array([3 * scale, 0], dtype), np.array([4 * scale], dtype)
+    assert clip_grad_norm([p, q], 5.5 * scale) == 5 * scale
+    assert p.grad.tolist() == [3 * scale, 0]
+    assert clip_grad_norm([p, q], scale) == 5 * scale
+    assert np.allclose([*p.grad / scale, q.grad[0] / scale], [0.6, 0, 0.8])
+    p.grad, q.grad = np.zeros(2, dtype), np.zeros(1, dtype)
+    assert clip_grad_norm([p, q], 1) == 0
+
+
+def test_clip_grad_norm_of_gradients_near_the_largest_float():
+    p = leaf([0.0] * 16)
+    p.grad = np.full(16, 3e38, np.float32)
+    assert clip_grad_norm([p], 1) == pytest.approx(1.2e39)
+    assert np.allclose(p.grad, 0.25)
+    p.grad = np.float32([3e20, 4e20])
+    assert clip_grad_norm([p], 1) == pytest.approx(5e20)
+    assert np.allclose(p.grad, [0.6, 0.8])
+
+
+@pytest.mark.parametrize("n", [1, 4095, 4096, 4097, 10_000_000])
+def test_clip_grad_norm_of_long_gradients(n):
+    p = Tensor(np.zeros(n, np.float32), requires_grad=True)
+    p.grad = np.full(n, 0.1, np.float32)
+    exact = float(np.float32(0.1)) * n**0.5
+    assert clip_grad_norm([p], 1e9) == pytest.approx(exact, rel=2e-6)
+
+
 # What both wrappers refuse
 
 

@@ -118,8 +118,20 @@ def rows(w, regularizer):
 def test_a_heuristic_does_not_move_weights_that_are_quantized():
     regularizer = prox.MultiBitL2(4, axis=0)
     deployed = regularizer.project(np.random.default_rng(0).normal(size=(32, 200)))
-    assert not np.array_equal(regularizer.project(deployed), deployed)  # hence
     np.testing.assert_array_equal(Codes.of(deployed, regularizer).array(), deployed)
+
+
+@pytest.mark.parametrize("regularizer", [prox.BinaryL1(), prox.MultiBitL2(1), prox.UniformL2(3)])
+def test_weights_frozen_on_another_set_are_not_quantized_anew(regularizer, tmp_path):
+    model = perturbed(MODELS["MLP"]())
+    pq.quantize_and_freeze(nn.quantizable_parameters(model), prox.LevelsL2([-2, -1, 0, 0.3]))
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=r"weight cannot be packed: .* frozen"):
+        pq.pack(model, regularizer, tmp_path / "net.npz")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"params\[0\] .* is frozen"):
+        pq.quantize_and_freeze(nn.quantizable_parameters(model), regularizer)
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
 
 
 def test_more_levels_than_codes():

@@ -170,3 +170,11 @@ def test_undecided_when_too_short_or_too_wide():
     assert (far.verdict, far.steps, far.iterate.tolist()) == ("undecided", 5, [-1])
     wide = Quadratic(np.eye(17), np.full(17, np.sqrt(0.5)))
     assert settle(wide.gradient, np.zeros(17), 0.1, steps=5).verdict == "undecided"
+
+
+@pytest.mark.parametrize("slope", [1e-17, 5e-324])
+def test_a_step_that_rounding_swallows_is_no_cycle(slope):
+    """The latent stands still in floating point only: -1, on the other side, is a fixed point."""
+    end = settle(lambda s: np.array([slope]), np.array([0.5]), 0.1)
+    assert end.verdict == "undecided"
+    assert settle(lambda s: s, np.array([0.25]), 0.1).verdict == "cycle"

@@ -568,3 +568,8 @@ def test_distances_fall_at_the_rate_of_the_theorem_and_no_faster():
     """So the lr (lambda - G) of part 1 cannot be made larger."""
     w = prox_gradient(sign_pm, BinaryL1(), [0.5], 0.125, [1.5] * 3)
     assert np.diff(distance(w)[:, 0]).tolist() == [-0.125 * 0.5] * 3
+
+
+def test_sums_that_floating_point_just_misses():
+    assert steps_to_quantize(1.0, 0.1, [2.0] * 10, 1.0) == 10
+    assert steps_to_quantize(1.0, 0.1, [2.0] * 11, 1.0) == 10

@@ -6,12 +6,14 @@ conv.py      convolution and pooling of images
 norm.py      batch normalization
 recurrent.py embedding and the LSTM, fused through time
 losses.py    softmax and the losses
+summation.py sums whose error hardly grows with the number of terms
 gradcheck.py gradients against finite differences
 threads.py   how a batch is shared out over threads
 """
 
 from proxquant_np.autograd.gradcheck import GradcheckError as GradcheckError
 from proxquant_np.autograd.gradcheck import gradcheck as gradcheck
+from proxquant_np.autograd.summation import pairwise_sum as pairwise_sum
 from proxquant_np.autograd.tensor import Tensor as Tensor
 from proxquant_np.autograd.tensor import differentiable as differentiable
 from proxquant_np.autograd.tensor import mark_changed as mark_changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from proxquant_np.autograd.summation import pairwise_sum
 from proxquant_np.autograd.tensor import Array, Traced, differentiable
 
 
@@ -14,7 +15,7 @@ def _stable_exp(x: Array, dim: int) -> tuple[Array, Array, Array]:
     top = np.clip(top, -largest, largest)  # so that a row of -inf has the sum 0, not NaN
     e = x - top
     np.exp(e, out=e)
-    return top, e, np.add.reduce(e, axis=dim, keepdims=True)
+    return top, e, pairwise_sum(e, dim, keepdims=True)
 
 
 @differentiable
@@ -42,7 +43,7 @@ def softmax(input: Array, dim: int) -> Traced:
     """
     _, e, total = _stable_exp(input, dim)
     y = e / total
-    return y, lambda g: y * (g - np.sum(g * y, axis=dim, keepdims=True))
+    return y, lambda g: y * (g - pairwise_sum(g * y, dim, keepdims=True))
 
 
 @differentiable
@@ -55,7 +56,7 @@ def log_softmax(input: Array, dim: int) -> Traced:
     """
     top, e, total = _stable_exp(input, dim)
     y = input - top - np.log(total)
-    return y, lambda g: g - (e / total) * np.sum(g, axis=dim, keepdims=True)
+    return y, lambda g: g - (e / total) * pairwise_sum(g, dim, keepdims=True)
 
 
 def _reduction(name: str, reduction: str) -> None:
@@ -112,7 +113,7 @@ def cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Trace
 
     if reduction == "none":
         return losses.reshape(target.shape), vjp
-    total_loss = np.add.reduce(losses)
+    total_loss = pairwise_sum(losses)
     return (total_loss / n if reduction == "mean" else total_loss), vjp
 
 
@@ -134,5 +135,5 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Traced:
     if reduction == "mean" and gap.size == 0:
         raise ValueError(f"mse_loss: the batch is empty, input has shape {gap.shape}")
     n = gap.size if reduction == "mean" else 1
-    y = gap * gap if reduction == "none" else np.add.reduce(gap * gap, None) / n
+    y = gap * gap if reduction == "none" else pairwise_sum(gap * gap) / n
     return y, (lambda g: g * (2 / n * gap), lambda g: g * (-2 / n * gap))

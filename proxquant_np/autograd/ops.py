@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np.autograd.summation import pairwise_sum
 from proxquant_np.autograd.tensor import VJP, Array, Tensor, Traced, differentiable
 
 Dim = int | tuple[int, ...] | None
@@ -63,6 +64,17 @@ def _only(g: Array, where: Array) -> Array:
     return (g.view(f"i{g.itemsize}") * where).view(g.dtype)
 
 
+def _promoted(a: Any, b: Any) -> tuple[Any, Any]:
+    """The operands under the rule of `Tensor`: a number takes the dtype of floats with axes."""
+    own, other = getattr(a, "dtype", None), getattr(b, "dtype", None)  # None: Python's numbers
+    if own is not other and own is not None and other is not None:
+        if a.ndim and not b.ndim and own.kind == "f" and other.kind in "biuf":
+            return a, b.astype(own)
+        if b.ndim and not a.ndim and other.kind == "f" and own.kind in "biuf":
+            return a.astype(other), b
+    return a, b
+
+
 # Arithmetic ------------------------------------------------------------------------------------
 
 
@@ -74,6 +86,7 @@ def add(a: Array, b: Array) -> Traced:
         >>> F.add(pq.Tensor([1, 2]), 10)
         Tensor([11, 12], dtype=int64)
     """
+    a, b = _promoted(a, b)
     return a + b, (lambda g: g, lambda g: g)
 
 
@@ -85,6 +98,7 @@ def sub(a: Array, b: Array) -> Traced:
         >>> F.sub(pq.Tensor([1, 2]), 10)
         Tensor([-9, -8], dtype=int64)
     """
+    a, b = _promoted(a, b)
     return a - b, (lambda g: g, lambda g: -g)
 
 
@@ -99,6 +113,7 @@ def mul(a: Array, b: Array) -> Traced:
         >>> x.grad
         array([4., 6.])
     """
+    a, b = _promoted(a, b)
     return a * b, (lambda g: _times(g, b), lambda g: _times(g, a))
 
 
@@ -111,6 +126,7 @@ def div(a: Array, b: Array) -> Traced:
         >>> F.div(pq.Tensor([1.0, 3.0]), 2)
         Tensor([0.5, 1.5], dtype=float64)
     """
+    a, b = _promoted(a, b)
     y = a / b
     return y, (_idle_is_zero(lambda g: g / b), _idle_is_zero(lambda g: -g * (y / b)))
 
@@ -135,6 +151,7 @@ def pow(a: Array, b: Array) -> Traced:
         >>> F.pow(pq.Tensor([2.0, 3.0]), 2)
         Tensor([4., 9.], dtype=float64)
     """
+    a, b = _promoted(a, b)
     y = a**b
     return y, (
         _idle_is_zero(lambda g: g * np.where(np.equal(b, 0), 0, b * a ** (b - 1))),
@@ -188,7 +205,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Traced:
     return y.reshape(input.shape[:-1] + (n_out,)), (
         lambda g: (g.reshape(n, n_out) @ weight).reshape(input.shape),
         lambda g: g.reshape(n, n_out).T @ rows,
-        lambda g: np.add.reduce(g.reshape(n, n_out), 0),
+        lambda g: pairwise_sum(g.reshape(n, n_out), 0),
     )
 
 
@@ -253,6 +270,7 @@ def maximum(a: Array, b: Array) -> Traced:
         >>> F.maximum(pq.Tensor([1, 5]), pq.Tensor([3, 2]))
         Tensor([3, 5], dtype=int64)
     """
+    a, b = _promoted(a, b)
     return np.maximum(a, b), (
         lambda g: (_only(g, a > b) + _only(g, a >= b)) / 2,
         lambda g: (_only(g, a < b) + _only(g, a <= b)) / 2,
@@ -267,6 +285,7 @@ def minimum(a: Array, b: Array) -> Traced:
         >>> F.minimum(pq.Tensor([1, 5]), pq.Tensor([3, 2]))
         Tensor([1, 2], dtype=int64)
     """
+    a, b = _promoted(a, b)
     return np.minimum(a, b), (
         lambda g: (_only(g, a < b) + _only(g, a <= b)) / 2,
         lambda g: (_only(g, a > b) + _only(g, a >= b)) / 2,
@@ -284,6 +303,7 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
         >>> y.numpy(), x.grad
         (array([-1. ,  0.5,  1. ]), array([0., 1., 1.]))
     """
+    min, max = _promoted(input, min)[1], _promoted(input, max)[1]
     above = True if min is None else input >= min
     below = True if max is None else input <= max
     # NumPy 2.0's own clip refuses to have no limit at all.
@@ -300,7 +320,7 @@ def where(condition: Array, a: Array, b: Array) -> Traced:
         Tensor([1, 4], dtype=int64)
     """
     condition = np.asarray(condition, bool)
-    y = np.where(condition, a, b)
+    y = np.where(condition, *_promoted(a, b))
     return y, (None, lambda g: _only(g, condition), lambda g: _only(g, ~condition))
 
 
@@ -371,7 +391,7 @@ def _mean(name: str, input: Array, dim: Dim) -> tuple[Array, int]:
     n = math.prod(input.shape[d] for d in dims)
     if n == 0:
         raise ValueError(f"{name}: nothing to average along dim={dim} of shape {input.shape}")
-    return np.add.reduce(input, dim, keepdims=True) / n, n
+    return pairwise_sum(input, dim, keepdims=True) / n, n
 
 
 @differentiable
@@ -382,7 +402,7 @@ def sum(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
         >>> F.sum(pq.Tensor([[1, 2], [3, 4]]), dim=0)
         Tensor([4, 6], dtype=int64)
     """
-    y = np.add.reduce(input, dim, keepdims=True)
+    y = pairwise_sum(input, dim, keepdims=True)
     return _drop(y, dim, keepdim), lambda g: np.broadcast_to(g.reshape(y.shape), input.shape)
 
 
@@ -413,9 +433,11 @@ def var(input: Array, dim: Dim = None, correction: int = 1, keepdim: bool = Fals
             f"var: needs more than correction={correction} entries along dim={dim}, "
             f"got shape {input.shape}"
         )
+    freedom = float(n - correction)
     centred = input - mean
-    y = np.add.reduce(centred * centred, dim, keepdims=True) / (n - correction)
-    return _drop(y, dim, keepdim), lambda g: g.reshape(y.shape) * (2 / (n - correction)) * centred
+    centred -= pairwise_sum(centred, dim, keepdims=True) / n  # which the mean was rounded by
+    y = pairwise_sum(centred * centred, dim, keepdims=True) / freedom
+    return _drop(y, dim, keepdim), lambda g: g.reshape(y.shape) * (2 / freedom) * centred
 
 
 def _extremum(reduce: Callable, input: Array, dim: Dim, keepdim: bool) -> Traced:
@@ -423,7 +445,8 @@ def _extremum(reduce: Callable, input: Array, dim: Dim, keepdim: bool) -> Traced
 
     def vjp(g: Array) -> Array:
         ties = input == y
-        return _only(g.reshape(y.shape) / np.add.reduce(ties, dim, g.dtype, keepdims=True), ties)
+        count = np.sum(ties, dim, keepdims=True).astype(g.dtype)  # summed as integers: exact
+        return _only(g.reshape(y.shape) / count, ties)
 
     return _drop(y, dim, keepdim), vjp
 
@@ -504,11 +527,12 @@ def getitem(input: Array, index: Any) -> Traced:
     basic = all(p is None or p is ... or isinstance(p, int | np.integer | slice) for p in parts)
 
     def vjp(g: Array) -> Array:
-        full = np.zeros(input.shape, g.dtype)
+        # One entry after the other, and an entry may be taken often: summed in float64.
+        full = np.zeros(input.shape, g.dtype if basic else np.float64)
         if basic:
             full[parts] = g
         else:
-            np.add.at(full, parts, g)
+            np.add.at(full, parts, g.astype(np.float64))
         return full
 
     return input[parts], vjp
@@ -582,7 +606,8 @@ def dropout(
 ) -> Traced:
     """Zero each entry with probability p and divide the others by 1 - p; identity if not training.
 
-    `rng` is required whenever something is drawn (training and p > 0).
+    `rng` is required whenever something is drawn (training and p > 0). Integers become float64
+    then, since 1 / (1 - p) is no integer.
 
     Examples:
         >>> y = F.dropout(pq.Tensor(np.ones(1000)), p=0.75, rng=np.random.default_rng(0))
@@ -597,7 +622,8 @@ def dropout(
         return input, lambda g: g
     if rng is None:
         raise ValueError("dropout: rng must be a numpy.random.Generator when training, got None")
-    scale = input.dtype.type(1 / (1 - p) if p < 1 else 0)
+    dtype = input.dtype if input.dtype.kind in "fc" else np.dtype(np.float64)
+    scale = dtype.type(1 / (1 - p) if p < 1 else 0)
     keep = (rng.random(input.shape, np.float32) >= p) * scale
     return input * keep, lambda g: g * keep
 

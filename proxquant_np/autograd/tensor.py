@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np.autograd.summation import pairwise_sum
+
 Array = np.ndarray
 VJP = Callable[[Array], Any]
 Traced = tuple[Array, Any]
@@ -71,8 +73,10 @@ class Tensor:
     `data` is a NumPy array (shared, not copied, where `data` already is one). With
     `requires_grad=True` (float32 or float64 only) the tensor is a *leaf*: `backward` on anything
     computed from it adds the gradient to `grad`, an array of the same shape and dtype, or None
-    before the first. Arithmetic follows NumPy's broadcasting and type promotion; comparisons, ==
-    among them, go entry by entry and return boolean arrays.
+    before the first. Arithmetic follows NumPy's broadcasting. So does its type promotion, but a
+    number, be it Python's, NumPy's or an array without axes, takes the dtype of the floats with
+    axes that it meets: float32 stays float32, as in PyTorch. Comparisons, == among them, go entry
+    by entry and return boolean arrays.
 
     A recorded operation keeps its arguments for the way back, not copies of them. So nothing may
     change in place between the forward pass and `backward`, which notices what this library
@@ -359,7 +363,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     """Sum g over the axes along which an array of this shape was broadcast to g.shape."""
     leading = g.ndim - len(shape)
     stretched = (i for i, n in enumerate(shape, leading) if n == 1 and g.shape[i] != 1)
-    total = np.add.reduce(g, (*range(leading), *stretched), keepdims=True)
+    total = pairwise_sum(g, (*range(leading), *stretched), keepdims=True)
     if leading < 0 or total.shape[leading:] != shape:
         raise ValueError(f"a VJP gave shape {g.shape} for the gradient of an argument {shape}")
     return total.reshape(shape)

@@ -8,7 +8,12 @@ import numpy as np
 
 from proxquant_np.optim.optimizer import Params, as_parameters, check_number
 
+_RUN = 4096
+# Least sum of n squares, divided by n, of which those that underflow cannot be a rounding error.
+_LEAST = {np.dtype(t): float(np.finfo(t).tiny / np.finfo(t).eps) for t in (np.float32, np.float64)}
 
+
+@np.errstate(over="ignore", under="ignore", invalid="ignore")
 def clip_grad_norm(params: Params, max_norm: float) -> float:
     """g <- g * min(1, max_norm / ||g||_2), g all gradients as one vector; returns the old ||g||_2.
 
@@ -25,12 +30,34 @@ def clip_grad_norm(params: Params, max_norm: float) -> float:
         >>> w.grad
         array([0.6, 0.8])
     """
-    check_number("max_norm", max_norm)
+    max_norm = check_number("max_norm", max_norm)
     grads = [p.grad for p in as_parameters(params) if p.grad is not None]
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
+    square, power = sum(_square(g) for g in grads), 0
+    # Where squares leave the range of the dtype, or their last digits do, all is scaled by a power
+    # of two first, which is exact.
+    least = max((g.size * _LEAST[g.dtype] for g in grads), default=0.0)
+    if not least <= square < math.inf:
+        top = max((float(np.max(np.abs(g), initial=0)) for g in grads), default=0.0)
+        if not math.isfinite(top):
+            raise ValueError(f"the norm of the gradients of params must be finite, got {top}")
+        power = math.frexp(top)[1]
+        square = sum(_square(np.ldexp(g, -power)) for g in grads)
+    root = math.sqrt(square)
+    norm = float(np.ldexp(root, power))
     if not math.isfinite(norm):
         raise ValueError(f"the norm of the gradients of params must be finite, got {norm}")
     if norm > max_norm:
         for g in grads:
-            g *= max_norm / norm
+            if power:
+                np.ldexp(g, -power, out=g)
+            g *= max_norm / root
     return norm
+
+
+def _square(g: np.ndarray) -> float:
+    """||g||_2^2, the sums of short runs added in float64: BLAS alone loses digits in long ones."""
+    flat = g.reshape(-1)
+    whole = flat.size // _RUN * _RUN
+    runs = flat[:whole].reshape(-1, 1, _RUN)
+    squares = np.sum(runs @ runs.mT, dtype=np.float64)
+    return float(squares) + float(np.vdot(flat[whole:], flat[whole:]))

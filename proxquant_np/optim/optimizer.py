@@ -378,7 +378,8 @@ def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
     """Project the parameters onto the quantized set and take them out of training, in place.
 
     requires_grad becomes False and the gradient None, so no optimizer moves them again, whatever
-    momentum it carries. If one of them cannot be projected (ValueError), none is changed.
+    momentum it carries. If one of them cannot be projected, or is frozen already, at values that
+    another regularizer gave it (ValueError), none is changed. Twice is once.
 
     Examples:
         >>> w = pq.nn.Parameter([0.25, -0.5])
@@ -388,7 +389,14 @@ def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
     """
     params = as_parameters(params)
     _check_regularizer(regularizer)
-    for p, projected in zip(params, [regularizer.project(p.data) for p in params], strict=True):
+    projections = [regularizer.project(p.data) for p in params]
+    for i, (p, projected) in enumerate(zip(params, projections, strict=True)):
+        if not (p.requires_grad or np.array_equal(projected, p.data)):
+            raise ValueError(
+                f"params[{i}] (shape {p.shape}) is frozen, and {regularizer} would quantize it "
+                "anew; set requires_grad to True first if that is meant (nothing was changed)"
+            )
+    for p, projected in zip(params, projections, strict=True):
         p.data[...] = projected
         p.requires_grad, p.grad = False, None
     mark_changed(params)

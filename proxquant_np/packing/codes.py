@@ -40,14 +40,11 @@ class Codes:
 
     @classmethod
     def of(cls, w: np.ndarray, regularizer: Regularizer, frozen: bool = False) -> Codes:
-        """The projection of `w`; or `w` itself, if levels are fitted and it was projected before.
-
-        To fit levels anew to such weights would move them, where the projection is a heuristic.
-        They are told by having no more values than levels, in each set; if sets are so small that
-        all weights have that, by being frozen.
+        """The projection of `w`; `w` itself if it was projected before: twice is once.
 
         Raises:
-            ValueError: more than 2^16 levels, or weights that the regularizer refuses.
+            ValueError: more than 2^16 levels, weights that the regularizer refuses, or frozen ones
+                that it would move: they were quantized by another one.
         """
         axis, block = _sets(regularizer, w.ndim)
         levels, q = np.atleast_2d(regularizer.levels(w)), regularizer.project(w)
@@ -55,12 +52,11 @@ class Codes:
         bits = max(1, math.ceil(math.log2(n_levels)))
         if bits > MAX_BITS:
             raise ValueError(f"{n_levels} levels are too many: at most 65536 have codes")
-        if not regularizer.elementwise and not np.array_equal(q, w):
-            values = _values(w, axis, block)
-            few = max(map(len, values)) <= n_levels
-            if few and (frozen or w.size // len(values) > n_levels):
-                padded = [np.pad(v, (0, n_levels - len(v)), "edge") for v in values]
-                levels, q = np.array(padded), w
+        if frozen and not np.array_equal(q, w):
+            raise ValueError(
+                f"its weights are frozen, and {regularizer} would quantize them anew; give the "
+                "regularizer they were frozen with, or let them be trained (requires_grad=True)"
+            )
         chosen = _set_index(w.shape, axis, block)
         codes = np.zeros(w.shape, np.uint16)
         for level in levels.T[1:]:
@@ -136,9 +132,3 @@ def _set_index(shape, axis, block):
     if axis is None:
         return np.zeros((1,) * len(shape), np.intp)
     return np.arange(shape[axis]).reshape((-1,) + (1,) * (len(shape) - 1 - axis))
-
-
-def _values(w, axis, block):
-    """The values in each set, ascending."""
-    rows = w.reshape(-1, block or w.size) if axis is None else np.moveaxis(w, axis, 0)
-    return [np.unique(row) for row in rows]

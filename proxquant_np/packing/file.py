@@ -85,16 +85,16 @@ def pack(
 ) -> None:
     """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
 
-    The model is not changed. Weights are projected, as in `metrics.quantized_copy`, unless that was
-    done before (`Codes.of` says how that is told). The file is written whole or not at all; it is
-    .safetensors if `path` ends so, .npz otherwise.
+    The model is not changed. Weights are projected, as in `metrics.quantized_copy`; twice is once,
+    and weights frozen on the levels of another regularizer are refused. The file is written whole
+    or not at all; it is .safetensors if `path` ends so, .npz otherwise.
 
     Raises:
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
         ValueError, TypeError: a model without parameters, weights or a regularizer that make no
-            sense, NaN or infinity in what is not coded, `params` that are not the model's. In each
-            case `path` is as it was before.
+            sense, frozen weights that another regularizer quantized, NaN or infinity in what is not
+            coded, `params` that are not the model's. In each case `path` is as it was before.
 
     Examples:
         >>> model = pq.models.MLP((64, 32, 10), rng=0)

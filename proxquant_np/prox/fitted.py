@@ -68,6 +68,10 @@ class Fitted(Regularizer):
     def _fit(self, rows):
         """For each row, its levels, ascending, in float64; squares of weights cannot overflow."""
 
+    def _fit_new(self, rows):
+        """As _fit, but the levels of a row that is quantized already are its own values."""
+        return self._fit(rows)
+
     def map_rows(
         self, x: Floats, out: Floats, fill: Callable[..., None], fit: Fit | None = None
     ) -> None:
@@ -103,7 +107,7 @@ class Fitted(Regularizer):
         return x.reshape(-1, self.block or x.size)
 
     def _row_levels(self, rows, fit=None):
-        fit = fit or (lambda rows, exponent: self._fit(rows))
+        fit = fit or (lambda rows, exponent: self._fit_new(rows))
         top = np.zeros((len(rows), 1))
         for i, j in tiles(rows):
             part = rows[i, j]
@@ -124,7 +128,10 @@ class FittedL2(Fitted, L2Distance):
     projects on Q, the set of all tensors with levels of this kind; R is half the squared distance
     to Q and prox is its exact prox, (w + s P(w)) / (1 + s). A heuristic P(w) is a point of Q as
     well, but not always the nearest: then R is an upper bound of that, and prox goes towards P(w).
-    The rest as `Fitted`.
+
+    A heuristic is asked only about weights off Q. On Q, to rounding, w has levels already, and P(w)
+    is w, bit for bit: so P is idempotent, and R is zero exactly on Q, whatever the projection. The
+    rest as `Fitted`.
     """
 
     projections: ClassVar[tuple[str, ...]]
@@ -132,6 +139,27 @@ class FittedL2(Fitted, L2Distance):
     def __post_init__(self):
         super().__post_init__()
         check_choice("projection", self.projection, self.projections)
+
+    def _fit_new(self, rows):
+        levels = self._fit(rows)
+        if self.projection != "exact":
+            n_levels = levels.shape[1]
+            # Weights that are not quantized show it among their first few.
+            first = np.sort(rows[:, : 4 * n_levels], axis=1)
+            few = (first[:, 1:] != first[:, :-1]).sum(axis=1) < n_levels
+            for i in np.flatnonzero(few):
+                values = np.unique(rows[i])
+                own = self._own_levels(values) if len(values) <= n_levels else None
+                if own is not None:
+                    levels[i] = own
+        return levels
+
+    @abstractmethod
+    def _own_levels(self, values):
+        """Levels that contain all of `values`, ascending, as they are; None if there are none.
+
+        Of their kind the levels need be to rounding only: that is how `values` came about.
+        """
 
 
 def _groups(rows):

@@ -10,7 +10,8 @@ one another, and a greedy start is refined by turns: nearest levels, then least 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from functools import lru_cache
+from itertools import combinations, permutations, product
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +29,8 @@ class MultiBitL2(FittedL2):
     n_bits: 1 to 8. projection: "greedy", a_j = mean|r| where r is what the terms before leave of w;
     "alternating", from there `rounds` times nearest levels, then least squares for a, which never
     raises the error; or "exact", for 1 and 2 bits only. Weights go to their nearest level always.
+    Whether weights lie on Q already is told exactly up to 4 bits; from 5 bits on, a row with no
+    more than 2^(n_bits-1) magnitudes counts as quantized, and these are its levels.
 
     One bit with `axis=0` is the exact form of binary weights with a scale for each channel (BWN,
     XNOR-Net). prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P
@@ -69,6 +72,14 @@ class MultiBitL2(FittedL2):
             magnitudes = _codes(a)[0]
         return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
 
+    def _own_levels(self, values):
+        magnitudes = np.unique(np.abs(values))
+        missing = 2 ** (self.n_bits - 1) - len(magnitudes)
+        if missing < 0 or not _are_sums(magnitudes, self.n_bits):
+            return None
+        upper = np.pad(magnitudes, (0, missing), "edge")
+        return np.concatenate([-upper[::-1], upper])
+
 
 @dataclass(frozen=True, repr=False)
 class MultiBitL1(FittedL1):
@@ -106,6 +117,40 @@ class MultiBitL1(FittedL1):
             lower = np.where(m + 1 < ordered.shape[1], np.take_along_axis(-lower, left, 1), upper)
             magnitudes = np.concatenate([lower, upper], axis=1)
         return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
+
+
+def _are_sums(magnitudes, n_bits):
+    """Whether these are, to rounding, among |+-a_1 +- ... +- a_k| for some a. True if k > 4.
+
+    As many as k magnitudes always are. If there are more, k of them whose signs are independent
+    determine a, and the three largest are among such k, since three rows of signs are independent
+    if no two are equal or opposite. So all ways to give them signs are tried.
+    """
+    if len(magnitudes) <= n_bits or n_bits > 4:
+        return True
+    m = magnitudes.astype(np.float64)[::-1]
+    known = np.array([[*m[:3], *more] for more in combinations(m[3:], n_bits - 3)])
+    signs, inverses = _sign_systems(n_bits)
+    levels = np.abs(np.einsum("skj,bj,lk->sbl", inverses, known, signs, optimize=True))
+    away = np.abs(levels[..., None] - m).min(axis=2).max(axis=2)
+    return away.min() <= 16 * np.finfo(magnitudes.dtype).eps * m[0]
+
+
+@lru_cache
+def _sign_systems(n_bits):
+    """The rows of k signs, up to their own sign; the inverses of the regular systems of k rows.
+
+    Of systems that differ by the order and the sign of columns, which are those of a, one is kept.
+    """
+    rows = list(product([1.0, -1.0], repeat=n_bits))
+    systems = {
+        tuple(sorted(zip(rows[0], *others, strict=True)))
+        for others in permutations(rows[1:], n_bits - 1)
+    }
+    systems = np.array(sorted(systems)).mT
+    return np.array(rows[: len(rows) // 2]), np.linalg.inv(
+        systems[np.abs(np.linalg.det(systems)) > 0.5]
+    )
 
 
 def _codes(a):

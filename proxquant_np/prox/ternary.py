@@ -61,6 +61,13 @@ class TernaryL2(FittedL2):
         neg, pos = sides[0], sides[-1]  # the same one if symmetric
         return np.stack([-neg, np.zeros_like(pos), pos], axis=1)
 
+    def _own_levels(self, values):
+        if self.symmetric:
+            a = np.unique(np.abs(values[values != 0]))
+            return np.array([-a.sum(), 0, a.sum()]) if len(a) <= 1 else None
+        neg, pos = values[values < 0], values[values > 0]
+        return np.array([neg.sum(), 0, pos.sum()]) if max(len(neg), len(pos)) <= 1 else None
+
     def _exact(self, rows):
         ordered = np.abs(rows) if self.symmetric else rows.copy()
         ordered.sort(axis=1)

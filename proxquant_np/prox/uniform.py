@@ -54,6 +54,27 @@ class UniformL2(FittedL2):
                 z, a = self._least_squares(rows, c, z, a)
         return z + a * c
 
+    def _own_levels(self, values):
+        v = values.astype(np.float64)
+        ends = np.abs(v).max()
+        rounding = 4 * np.finfo(values.dtype).eps * ends
+        last = 2 ** (self.n_bits - 1) - 1 if self.symmetric else 2**self.n_bits - 1
+        z, span = (0.0, ends) if self.symmetric else (v[0], v[-1] - v[0])
+        if (np.diff(v) < span / last - 2 * rounding).any():
+            return None
+        steps = np.arange(1.0, last + 1)[:, None]  # of the grid within the span; coarse ones first
+        a = np.where(span > 0, span, 1) / steps
+        codes = np.rint((v - z) / a)
+        fits = (np.abs(z + a * codes - v) <= rounding).all(axis=1)
+        fits &= (np.diff(codes, axis=1) > 0).all(axis=1)
+        if not fits.any():
+            return None
+        k = int(fits.argmax())
+        first = -last if self.symmetric else 0
+        levels = z + a[k] * np.clip(np.arange(first, last + 1.0), -(k + 1), k + 1)
+        levels[codes[k].astype(np.intp) - first] = v
+        return np.sort(levels)
+
     def _least_squares(self, rows, c, z, a):
         """z and a that fit best when each weight keeps the code of its level nearest now."""
         # The sums of 1, c, x, c^2 and c x over each row, c counted from the middle of the grid.

@@ -18,6 +18,7 @@ Source: Bai, Wang, Liberty 2019, fixed points of BinaryConnect.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -64,8 +65,8 @@ class Settled(NamedTuple):
     """How a run of BinaryConnect ends.
 
     verdict: "fixed point", it stays at `iterate` from `steps` on; "cycle", the latent repeats with
-    `period`, so it flips forever; "no fixed point", nothing repeated in `steps` steps, but no
-    corner is a fixed point, so it flips forever; else "undecided".
+    `period`, in exact arithmetic, so it flips forever; "no fixed point", that was not seen in
+    `steps` steps, but no corner is a fixed point, so it flips forever; else "undecided".
     """
 
     verdict: str
@@ -78,7 +79,10 @@ def settle(gradient: Gradient, z0: Floats, lr: float, steps: int = 10_000) -> Se
     """Run BinaryConnect with a constant lr > 0 until a fixed point, or a proof that none comes.
 
     A latent met before proves a cycle, the next one being a function of it. In a cycle s changes:
-    else the latent moves along grad L(s) and comes back, so grad L(s) = 0 and s is fixed.
+    else the latent moves along grad L(s) and comes back, so grad L(s) = 0 and s is fixed. In
+    floating point it may come back by rounding alone, and stand still if it is too large for its
+    steps. So the cycle is run again in rational arithmetic, with the values of `gradient` as they
+    are; if it does not close, with the same s all along, it is no proof, and none will come.
 
     Examples:
         >>> inside = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
@@ -92,7 +96,23 @@ def settle(gradient: Gradient, z0: Floats, lr: float, steps: int = 10_000) -> Se
             return Settled("fixed point", s, t)
         first = met.setdefault(z.tobytes(), t)
         if first < t:
-            return Settled("cycle", s, t, t - first)
+            if _closes(gradient, z, lr, t - first):
+                return Settled("cycle", s, t, t - first)
+            steps = t
+            break
         z -= lr * gradient(s)
     none = z.size <= MOST_DIMENSIONS and not len(fixed_points(gradient, z.size))
     return Settled("no fixed point" if none else "undecided", s, steps)
+
+
+def _closes(gradient: Gradient, z: Floats, lr: float, period: int) -> bool:
+    """Whether `period` exact steps from z lead back to it, each from the s of the rounded run."""
+    rounded, exact = z.copy(), [Fraction(v) for v in z.ravel()]
+    for _ in range(period):
+        s = sign_pm(rounded)
+        if any((v >= 0) != (q > 0) for v, q in zip(exact, s.flat, strict=True)):
+            return False
+        g = np.broadcast_to(gradient(s), z.shape)
+        exact = [v - Fraction(lr) * Fraction(d) for v, d in zip(exact, g.flat, strict=True)]
+        rounded -= lr * g
+    return exact == [Fraction(v) for v in z.flat]

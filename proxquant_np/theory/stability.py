@@ -48,6 +48,7 @@ up to 7.27 lr, however small the gradient (base_moves.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -194,7 +195,9 @@ def steps_to_quantize(
 ) -> int:
     """The steps after which every weight is at a level: lr sum_{t<n} (lambda_t - G_t) >= distance.
 
-    The least such n. distance: the largest of a weight to its nearest level, as the phase begins.
+    The least such n, in exact arithmetic: with lr = 0.1, ten steps of 0.1 make 1, where their sum
+    in floating point falls short. distance: the largest of a weight to its nearest level, as the
+    phase begins; a run in floating point also has what its steps are rounded by to travel.
     lams: lambda_t > G_t from the beginning of the phase on, enough of them, else ValueError.
     gradient_bound: G, or one for each lambda.
 
@@ -209,13 +212,19 @@ def steps_to_quantize(
             f"lams[{t}] is {lams[t]}; the theorem needs more than gradient_bound, "
             f"{np.broadcast_to(gradient_bound, excess.shape)[t]}"
         )
-    travelled = np.concatenate([[0.0], np.cumsum(lr * excess)])
-    if travelled[-1] < distance:
-        raise ValueError(
-            f"lams (length {len(lams)}) moves weights by {travelled[-1]} only, less than the "
-            f"distance {distance}; more steps are needed"
-        )
-    return int(np.searchsorted(travelled, distance))
+    bounds = np.broadcast_to(gradient_bound, excess.shape).tolist()
+    goal = Fraction(distance) / Fraction(lr)
+    travelled = Fraction(0)
+    for n, (lam, bound) in enumerate(zip(lams, bounds, strict=True)):
+        if travelled >= goal:
+            return n
+        travelled += Fraction(float(lam)) - Fraction(bound)
+    if travelled >= goal:
+        return len(lams)
+    raise ValueError(
+        f"lams (length {len(lams)}) moves weights by {float(travelled) * lr} only, less than the "
+        f"distance {distance}; more steps are needed"
+    )
 
 
 def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
@@ -240,6 +249,9 @@ def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
         False
     """
     lams = np.asarray(lams, np.float64)
-    slow = lr * np.maximum(1 - lams, 0).sum() > 1 - lr
-    long = lr * np.maximum(lams - 1, 0).sum() >= 1
-    return bool(0 < lr <= 0.5 and (np.diff(lams) >= 0).all() and slow and long)
+    if not (0 < lr <= 0.5 and (np.diff(lams) >= 0).all()):
+        return False
+    excess = [Fraction(lam) - 1 for lam in lams.tolist()]  # a sum in floats may just miss 1
+    slow = Fraction(lr) * sum(-e for e in excess if e < 0) > 1 - Fraction(lr)
+    long = Fraction(lr) * sum(e for e in excess if e > 0) >= 1
+    return slow and long
