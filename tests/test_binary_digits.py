@@ -106,7 +106,7 @@ def test_the_other_networks(model, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"{TASKS[model].title}, 1 paired seeds")
     assert ("test perplexity" in printed) == text
-    out = tmp_path / f"results-{model}"
+    out = tmp_path / f"results-{model}-quick"
     assert (out / "error_curves.png").exists() and (out / "weights.png").exists() == (not text)
     summary = json.loads((out / "summary.json").read_text("utf-8"))
     assert summary["model"] == model

@@ -115,7 +115,7 @@ def test_verdicts_follow_the_record(better, verdict, records, tmp_path, capsys):
     assert f"| mlp | **{verdict}** |" in errs and "| 10 | paper |" in errs
     assert f"**{UNDECIDED}** | 0 in each pair" in signs
     assert "![Binary weights on handwritten digits](figures/binary_digits.png)" in text
-    assert (tmp_path / "binary_digits.png").stat().st_size > 0
+    assert (tmp_path / "figures" / "binary_digits.png").stat().st_size > 0
     assert f"wrote {out}" in capsys.readouterr().out
 
 

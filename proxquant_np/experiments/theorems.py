@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from proxquant_np import prox
-from proxquant_np.experiments.runner import environment, run_cells
+from proxquant_np.experiments.runner import run_cells
+from proxquant_np.provenance import environment
 from proxquant_np.prox import brute_force as brute
 from proxquant_np.prox import sign_pm
 from proxquant_np.theory import (

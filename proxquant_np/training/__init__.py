@@ -2,6 +2,7 @@
 
 metrics.py     sign changes, quantization gap, errors
 checkpoint.py  the file format: written whole or not at all, never unpickled
+progress.py    bars that cost no run
 fit.py         the loop
 """
 
