@@ -249,7 +249,7 @@ def test_dask_that_is_not_there(address, monkeypatch, capsys):
     pytest.importorskip("distributed", reason="Dask is not installed (extra: sweep)")
 
     class Client:
-        def __init__(self, address, **options):
+        def __init__(self, address):
             raise {"nothing": OSError}.get(address, ValueError)("no answer")
 
     monkeypatch.setattr("distributed.Client", Client)

@@ -202,7 +202,7 @@ class Dask:
         self._quiet = contextlib.ExitStack()
         self._quiet.enter_context(_without_logs("distributed"))
         try:
-            self._client = Client(address, set_as_default=False)
+            self._client = Client(address)
         except (OSError, ValueError) as error:
             self._quiet.close()
             raise OSError(f"no Dask scheduler at {address}: {error}") from error
