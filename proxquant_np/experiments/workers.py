@@ -74,7 +74,7 @@ class Processes:
         return self
 
     def __exit__(self, kind: type | None, *error: Any) -> None:
-        self._pool.shutdown(wait=True, kill_workers=kind is not None)
+        self._pool.shutdown(wait=True, kill_workers=not all(f.done() for f in self._running))
 
     def room(self) -> int:
         return self._size - len(self._running)
@@ -280,12 +280,15 @@ class Dask:
 
 
 @contextlib.contextmanager
-def _without_logs(name: str) -> Iterator[None]:
-    """The loggers of a package are silent: what they would say at length is said in one line."""
-    logger = logging.getLogger(name)
-    before = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [logging.NullHandler()], False
+def _without_logs(package: str) -> Iterator[None]:
+    """A package's loggers are silent: what they would say at length is said in one line."""
+    known = logging.root.manager.loggerDict
+    names = [name for name in known if name.split(".")[0] == package]
+    loggers = [logger for logger in map(logging.getLogger, names) if not logger.disabled]
+    for logger in loggers:
+        logger.disabled = True
     try:
         yield
     finally:
-        logger.handlers, logger.propagate = before
+        for logger in loggers:
+            logger.disabled = False
