@@ -119,6 +119,20 @@ def test_verdicts_follow_the_record(better, verdict, records, tmp_path, capsys):
     assert f"wrote {out}" in capsys.readouterr().out
 
 
+def test_claims_are_written_under_out_alone(records, tmp_path, capsys):
+    records(binary_digits=record())
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / "elsewhere"
+    out.mkdir()
+    command = ["claims", "--records", str(records.folder), "--out", str(out / "CLAIMS.md")]
+    assert cli.main(command) == 0
+    assert (
+        sorted(path for path in tmp_path.rglob("*") if out not in (path, *path.parents)) == before
+    )
+    assert "](figures/binary_digits.png)" in (out / "CLAIMS.md").read_text("utf-8")
+    assert (out / "figures" / "binary_digits.png").stat().st_size > 0
+
+
 def test_numbers_of_a_row(records):
     (row, _) = rows(records(binary_digits=record()), "| mlp | **")
     first, second = (
