@@ -357,7 +357,6 @@ def _claims(options: argparse.Namespace) -> None:
         raise NotADirectoryError(f"there is no folder {options.records} with records")
     figures = options.out.parent / "figures"
     with written_whole(options.out) as file:  # now: nothing is drawn for a file that cannot be
-        figures.mkdir(exist_ok=True)
         for path in claims.draw(options.records, figures):
             print(f"wrote {shown(path)}")
         file.write(claims.ledger(options.records, figures).encode())

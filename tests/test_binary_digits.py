@@ -97,18 +97,18 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("more", [["--quick"], ["--model", "cnn"], []])
-def test_a_finished_folder_is_kept(more, tmp_path, monkeypatch, capsys):
+def test_a_finished_folder_is_kept(tmp_path, monkeypatch, capsys):
     """What would take the place of a summary that holds more is refused before it begins."""
     shorten(monkeypatch, "mlp", **TINY)
     out = ["--out", str(tmp_path), "--jobs", "1"]
     assert cli.main(["reproduce", "--seeds", "2", *out]) == 0
     before = contents(tmp_path)
     capsys.readouterr()
-    assert cli.main(["reproduce", "--seeds", "1", *more, *out]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"{tmp_path}/summary.json holds " in line and "choose another --out" in line
-    assert contents(tmp_path) == before
+    for more in (["--quick"], ["--model", "cnn"], []):
+        assert cli.main(["reproduce", "--seeds", "1", *more, *out]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{tmp_path}/summary.json holds " in line and "choose another --out" in line
+        assert contents(tmp_path) == before
     assert cli.main(["reproduce", "--seeds", "2", *out]) == 0  # again, from its records
     records = [path for path in before if path.parent.name == "records"]
     assert all(path.read_bytes() == before[path] for path in records)
