@@ -180,7 +180,7 @@ def _check_circles(starts: Mapping[str, str]) -> None:
             seen.add(name)
 
 
-def _pool(n: int, jobs: int, dask: str | None) -> Any:
+def _pool(n: int, jobs: int, dask: str | None) -> workers.Workers:
     if dask is not None:
         return workers.Dask(dask)
     return workers.Here() if jobs == 1 else workers.Processes(n)

@@ -1,9 +1,7 @@
 """Where cells run: in this process, in processes of this machine, or on a Dask cluster.
 
-Each is a context: `room()` says how many more calls to `start`; `finished()` waits until some have
-ended and gives what they returned. `stop()`, after Ctrl-C or an error, asks the workers to end,
-which lets training finish its step and save it, and gives what was returned within GRACE seconds;
-who leaves the context then leaves nothing running.
+After Ctrl-C or an error the workers are asked to end, which lets training finish its step and save
+it; who then leaves the context leaves nothing running.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from typing import Any
@@ -26,17 +25,41 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGT
 _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")
 
 
-class Here:
+class Workers(ABC):
+    """Where calls run; a context, which ends the workers."""
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: Any) -> None:  # noqa: B027  # not all have something to end
+        pass
+
+    @abstractmethod
+    def room(self) -> int:
+        """How many calls more can be started now."""
+
+    @abstractmethod
+    def start(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Begin function(*arguments)."""
+
+    @abstractmethod
+    def finished(self) -> Iterator[Any]:
+        """Wait until a call has ended; what those that have ended returned.
+
+        Raises:
+            OSError: a worker was lost, or all; the message says what to do.
+        """
+
+    @abstractmethod
+    def stop(self) -> Iterator[Any]:
+        """Ask the workers to end; what calls returned that ended well within GRACE seconds."""
+
+
+class Here(Workers):
     """One call at a time, in this process."""
 
     def __init__(self) -> None:
         self._returned: list[Any] = []
-
-    def __enter__(self) -> Here:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        pass
 
     def room(self) -> int:
         return 1 - len(self._returned)
@@ -52,7 +75,7 @@ class Here:
         return iter(())
 
 
-class Processes:
+class Processes(Workers):
     """So many processes of this machine, each in a session of its own: a terminal's Ctrl-C reaches
     this process alone, which stops them in good order. They end when this process does, however.
     """
@@ -69,9 +92,6 @@ class Processes:
             env={f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD},
         )
         self._broken = loky.BrokenProcessPool
-
-    def __enter__(self) -> Processes:
-        return self
 
     def __exit__(self, kind: type | None, *error: Any) -> None:
         self._pool.shutdown(wait=True, kill_workers=not all(f.done() for f in self._running))
@@ -187,7 +207,7 @@ def _parent_ended(parent: int) -> Callable[[], bool]:
 # On a cluster ------------------------------------------------------------------------------------
 
 
-class Dask:
+class Dask(Workers):
     """As many calls at a time as the workers of a Dask scheduler have threads.
 
     A call of a lost worker runs again on another one. A call that has ended is let go of at once,
@@ -206,9 +226,6 @@ class Dask:
         except (OSError, ValueError) as error:
             self._quiet.close()
             raise OSError(f"no Dask scheduler at {address}: {error}") from error
-
-    def __enter__(self) -> Dask:
-        return self
 
     def __exit__(self, *error: Any) -> None:
         for future in self._running:
