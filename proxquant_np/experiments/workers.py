@@ -83,7 +83,8 @@ class Processes(Workers):
     def __init__(self, n: int) -> None:
         from joblib.externals import loky  # here: the command line starts sooner
 
-        stop = loky.backend.get_context("loky").Semaphore(0)
+        with _signals_wait():  # the first semaphore starts loky's resource tracker, a process
+            stop = loky.backend.get_context("loky").Semaphore(0)
         self._stop, self._size, self._running = stop, n, set()
         self._pool = loky.ProcessPoolExecutor(
             n,
