@@ -126,13 +126,15 @@ def schedule(step):
 
 
 def test_ctrl_c_at_any_moment_prints_no_traceback(tmp_path):
-    """While Python starts it may be killed; from then on, one line; so also while workers start."""
+    """From when Python itself is up: while NumPy loads, while workers start, in training."""
     arguments = ["experiment", "methods", "--quick", "--only", "mlp", "--jobs", "2"]
     for n in range(8):
         process = start([str(ROOT / "proxquant_np_command.py"), *arguments], tmp_path)
-        time.sleep(0.03 + 0.3 * n)
+        time.sleep(0.15 + 0.3 * n)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
+        if "init_import_site" in err:
+            continue  # Python itself, on a machine so busy that it was not up yet
         assert process.returncode in (130, -signal.SIGINT), err
         for word in ("Traceback", "KeyboardInterrupt", "Warning"):
             assert word not in err, err

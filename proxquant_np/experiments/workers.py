@@ -81,10 +81,14 @@ class Processes(Workers):
     """
 
     def __init__(self, n: int) -> None:
+        from multiprocessing import resource_tracker
+
         from joblib.externals import loky  # here: the command line starts sooner
 
-        with _signals_wait():  # the first semaphore starts loky's resource tracker, a process
-            stop = loky.backend.get_context("loky").Semaphore(0)
+        if hasattr(signal, "pthread_sigmask"):
+            # Python's starts with the first worker, and would let signals through again.
+            resource_tracker.ensure_running()
+        stop = loky.backend.get_context("loky").Semaphore(0)
         self._stop, self._size, self._running = stop, n, set()
         self._pool = loky.ProcessPoolExecutor(
             n,
@@ -131,18 +135,28 @@ class Processes(Workers):
 
 @contextlib.contextmanager
 def _signals_wait() -> Iterator[None]:
-    """What asks this process to end waits until the block has; processes begun in it inherit that.
+    """What asks this process to end waits until the block has.
 
-    (On Windows nothing waits; there is no such mask.)
+    The mask is for processes begun in the block, which inherit it (Windows has none). Here it is
+    not enough: another thread may take a signal, which Python then handles in this one.
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    came: list[int] = []
+    handlers, mask = {}, None
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                handlers[number] = signal.signal(number, lambda signum, frame: came.append(signum))
+    if hasattr(signal, "pthread_sigmask"):
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 # In a worker process -----------------------------------------------------------------------------
