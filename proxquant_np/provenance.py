@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd import threads
+from proxquant_np.files import shown
 
 __version__ = "0.1.0"
 
@@ -165,7 +166,7 @@ def in_words(made: Mapping[str, Any] | None) -> str:
     commit, _, dirty = (made.get("revision") or "unknown").partition("-")
     names = ("digest", "python", "numpy", "machine", "blas", "device")
     digest, python, numpy, machine, blas, device = (made.get(name) or "unknown" for name in names)
-    return (
+    return shown(  # a record may be from anywhere
         f"proxquant_np {made['proxquant_np']} at revision {commit[:12]}{dirty and ', changed'}, "
         f"digest {digest[:12]}, Python {python}, NumPy {numpy} on {machine} (BLAS kernel {blas}, "
         f"device {device})"

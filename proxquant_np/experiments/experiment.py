@@ -27,7 +27,7 @@ from proxquant_np.experiments.protocol import (
 from proxquant_np.experiments.runner import run_cells, write_text
 from proxquant_np.experiments.statistics import Comparison, compare
 from proxquant_np.experiments.tasks import Task
-from proxquant_np.files import json_text, written_whole
+from proxquant_np.files import json_text, read_json, read_whole, written_whole
 
 SEARCH_SEEDS = (1000, 1001)  # not those of a measurement
 POINTS = 24  # of a curve over epochs that a summary keeps
@@ -296,7 +296,7 @@ def keep_summary(
     the one at `path` does: (its seeds, its settings) = held(summary).
     """
     try:
-        found, others = held(json.loads(path.read_text("utf-8")))
+        found, others = held(read_json(read_whole(path)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # there is none, or none that is whole
     lost = [name for name, setting in others.items() if settings.get(name) != setting]

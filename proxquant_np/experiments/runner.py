@@ -22,7 +22,7 @@ from typing import Any
 from proxquant_np import provenance
 from proxquant_np.autograd import threads
 from proxquant_np.experiments import workers
-from proxquant_np.files import json_text
+from proxquant_np.files import json_text, read_json, read_whole
 from proxquant_np.provenance import environment as environment
 from proxquant_np.training.checkpoint import CheckpointError, written_whole
 from proxquant_np.training.progress import progress_bar
@@ -74,10 +74,10 @@ def _current(path: Path, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
 def _whole(path: Path) -> dict[str, Any] | None:
     """What a record holds; None if there is none, or it is damaged."""
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = read_json(read_whole(path))
         whole = {"arguments", "environment", "result"} <= record.keys()
         return record if whole and record["environment"]["proxquant_np"] else None
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
 
 
