@@ -149,7 +149,7 @@ def test_old_records_and_summaries_stay_readable(tmp_path):
     path.write_text(json.dumps({"arguments": arguments, "environment": old, "result": 7}))
     found = run_cells(square, {"c0": arguments}, jobs=1, out=path.parent, progress=False)
     assert found == {"c0": 7} and found.made == {"c0": old}
-    summary = {"seeds": 3, "tasks": {"a": {"methods": {"x": 0, "y": 0}}}}
+    summary = {"tasks": {"a": {"methods": {m: {"error": [0, 0, 0]} for m in "xy"}}}}
     assert experiment.runs_of(summary) == [{"runs": 6, "environment": None}]
 
 

@@ -274,7 +274,8 @@ def runs_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How many runs of a summary were made with what; an old one tells only how many there are."""
     if "runs" in result:
         return list(result["runs"])
-    n = result["seeds"] * sum(len(task["methods"]) for task in result["tasks"].values())
+    methods = (method for task in result["tasks"].values() for method in task["methods"].values())
+    n = sum(len(next(iter(figures.values()))) for figures in methods)  # each figure is by seed
     return [{"runs": n, "environment": None}]
 
 
