@@ -24,8 +24,7 @@ from proxquant_np.nn import recalibrate_batch_norm as recalibrate_batch_norm
 from proxquant_np.optim import quantize_and_freeze as quantize_and_freeze
 from proxquant_np.packing import load_packed as load_packed
 from proxquant_np.packing import pack as pack
-
-__version__ = "0.1.0"
+from proxquant_np.provenance import __version__ as __version__
 
 
 def __getattr__(name: str) -> _ModuleType:

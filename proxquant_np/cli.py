@@ -5,9 +5,12 @@ parser and, below, the function that runs it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,12 +18,15 @@ from typing import Any, NoReturn
 import proxquant_np
 from proxquant_np.experiments import EXPERIMENTS
 from proxquant_np.files import shown
+from proxquant_np.training.progress import say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code.
 
-    0 on success, 1 if a check failed or the time was up, 2 on a user's mistake, 130 after Ctrl-C.
+    0 on success, 1 if a check failed or the time was up, 2 on a user's mistake; 130 after Ctrl-C,
+    and as the system counts 128 + the signal's number, after SIGTERM (143) and SIGHUP (129), which
+    are treated as Ctrl-C.
     """
     parser = _Parser(
         prog="proxquant-np", description="Quantized training from first principles, in NumPy."
@@ -31,17 +37,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add(commands)
     parser.set_defaults(stopped="")
     options = parser.parse_args(arguments)
+    with _as_ctrl_c() as received:
+        try:
+            return options.run(options) or 0
+        except _Unfinished as unfinished:
+            say(f"proxquant-np: {shown(unfinished)}")
+            return 1
+        except KeyboardInterrupt:
+            say(f"\nstopped{options.stopped}")
+            return 128 + (received or [signal.SIGINT])[0]
+        except (OSError, _Mistake, *getattr(options, "mistakes", ())) as error:  # of the user
+            say(f"proxquant-np: {shown(' '.join(str(error).split()))}")
+            return 2
+
+
+@contextlib.contextmanager
+def _as_ctrl_c() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP, unless they are ignored (nohup), do what Ctrl-C does where it comes: in
+    training, the step is finished and saved. The list holds the first of them.
+    """
+    received: list[int] = []
+
+    def handle(signum: int, frame: Any) -> None:
+        received.append(signum)
+        if callable(signal.getsignal(signal.SIGINT)):
+            signal.raise_signal(signal.SIGINT)
+        else:  # ignored, as in the background of a script
+            raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, handle)
     try:
-        return options.run(options) or 0
-    except _Unfinished as unfinished:
-        print(f"proxquant-np: {shown(unfinished)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nstopped{options.stopped}", file=sys.stderr)
-        return 130
-    except (OSError, _Mistake, *getattr(options, "mistakes", ())) as error:  # those of the user
-        print(f"proxquant-np: {shown(' '.join(str(error).split()))}", file=sys.stderr)
-        return 2
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,7 +131,17 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 
 def _add_jobs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    command.add_argument(
+        "--jobs", type=_positive, default=2, help="processes, at most one a run (default 2)"
+    )
+
+
+def _add_rerun(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--rerun",
+        choices=["stale"],
+        help="stale: run again what was finished by other code, NumPy or Python than this",
+    )
 
 
 def _add_reproduce(commands: Any) -> None:
@@ -111,10 +155,11 @@ def _add_reproduce(commands: Any) -> None:
     _add_model(command)
     command.add_argument("--seeds", type=_positive, default=3, help="paired seeds (default 3)")
     command.add_argument(
-        "--out", type=_path, help="folder to write to (default results, or results-MODEL)"
+        "--out", type=_path, help="folder to write to (default results[-MODEL][-quick])"
     )
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
     _add_jobs(command)
+    _add_rerun(command)
     command.set_defaults(run=_reproduce, stopped="; finished runs are kept, run again to go on")
 
 
@@ -123,13 +168,23 @@ def _reproduce(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import binary_digits
 
     model = options.model
-    out = options.out or Path("results" if model == "mlp" else f"results-{model}")
+    out = options.out or _default_out(options, *([] if model == "mlp" else [model]))
     result = binary_digits.reproduce(
-        options.seeds, out, model=model, quick=options.quick, jobs=options.jobs
+        options.seeds,
+        out,
+        model=model,
+        quick=options.quick,
+        jobs=options.jobs,
+        rerun=options.rerun,
     )
     print(binary_digits.table(result))
     for path in binary_digits.draw(result, out):
         print(f"wrote {shown(path)}")
+
+
+def _default_out(options: argparse.Namespace, *names: str) -> Path:
+    """A run of another setting is in another folder."""
+    return Path("-".join(["results", *names, *(["quick"] if options.quick else [])]))
 
 
 def _add_search(commands: Any) -> None:
@@ -166,7 +221,10 @@ def _add_experiment(commands: Any) -> None:
     command.add_argument("name", type=_experiment_name, metavar="NAME")
     command.add_argument("--seeds", type=_positive, help="paired seeds (default: its own)")
     _add_jobs(command)
-    command.add_argument("--out", type=_path, help="folder to write to (default results-NAME)")
+    _add_rerun(command)
+    command.add_argument(
+        "--out", type=_path, help="folder to write to (default results-NAME[-quick])"
+    )
     command.add_argument(
         "--budget", type=_positive, metavar="MINUTES", help="stop in good order after so long"
     )
@@ -213,12 +271,13 @@ def _experiment(options: argparse.Namespace) -> None:
         options.data = experiments.downloaded(chosen, options.data)
     data = experiments.checked_data(chosen, options.data)
     tasks = experiments.checked_tasks(chosen, options.only)
-    out = options.out or Path(f"results-{options.name}")
+    out = options.out or _default_out(options, options.name)
     running = dict(
         quick=options.quick,
         data=data,
         jobs=options.jobs,
         dask=options.dask,
+        rerun=options.rerun,
         deadline=experiments.deadline(options.budget),
     )
     try:
@@ -234,6 +293,7 @@ def _experiment(options: argparse.Namespace) -> None:
                 print(f"wrote {shown(path)}")
             return
         seeds = options.seeds or (2 if options.quick else chosen.seeds)
+        experiments.check_out(chosen, out, seeds, tasks, options.quick)
         results = experiments.run(chosen, seeds, out, tasks=tasks, **running)
     except OutOfTime as unfinished:
         raise _Unfinished(unfinished) from None
@@ -263,8 +323,14 @@ def _add_theorems(commands: Any) -> None:
 
 def _theorems(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import theorems
-    from proxquant_np.experiments.experiment import write_summary
+    from proxquant_np.experiments.experiment import keep_summary, write_summary
 
+    keep_summary(
+        options.out / "theorems-record.json",
+        lambda held: (max(tried["instances"] for tried in held["theorems"].values()), {}),
+        options.instances,
+        {},
+    )
     record = theorems.measure(options.instances, jobs=options.jobs)
     print(theorems.table(record))
     print(f"wrote {shown(write_summary(record, options.out))}")
@@ -275,7 +341,7 @@ def _add_claims(commands: Any) -> None:
         "claims",
         help="write CLAIMS.md from the committed records, and draw their figures",
         description="Write the ledger of claims: each with its verdict, computed from the records. "
-        "The records' figures are drawn into the folder above them.",
+        "The records' figures are drawn into the folder `figures` beside it.",
     )
     command.add_argument("--records", type=_path, default=Path("figures/records"))
     command.add_argument("--out", type=_path, default=Path("CLAIMS.md"), help="file to write")
@@ -285,13 +351,15 @@ def _add_claims(commands: Any) -> None:
 def _claims(options: argparse.Namespace) -> None:
     _check_matplotlib()
     from proxquant_np.experiments import claims
-    from proxquant_np.experiments.runner import write_text
+    from proxquant_np.training import written_whole
 
     if not options.records.is_dir():
         raise NotADirectoryError(f"there is no folder {options.records} with records")
-    for path in claims.draw(options.records):
-        print(f"wrote {shown(path)}")
-    write_text(options.out, claims.ledger(options.records))
+    figures = options.out.parent / "figures"
+    with written_whole(options.out) as file:  # now: nothing is drawn for a file that cannot be
+        for path in claims.draw(options.records, figures):
+            print(f"wrote {shown(path)}")
+        file.write(claims.ledger(options.records, figures).encode())
     print(f"wrote {shown(options.out)}")
 
 

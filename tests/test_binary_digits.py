@@ -93,6 +93,46 @@ def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert len(list((out / "records").glob("*.json"))) == 2 * (1 + len(METHODS))
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_folder_is_kept(tmp_path, monkeypatch, capsys):
+    """What would take the place of a summary that holds more is refused before it begins."""
+    shorten(monkeypatch, "mlp", **TINY)
+    out = ["--out", str(tmp_path), "--jobs", "1"]
+    assert cli.main(["reproduce", "--seeds", "2", *out]) == 0
+    before = contents(tmp_path)
+    capsys.readouterr()
+    for more in (["--quick"], ["--model", "cnn"], []):
+        assert cli.main(["reproduce", "--seeds", "1", *more, *out]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{tmp_path}/summary.json holds " in line and "choose another --out" in line
+        assert contents(tmp_path) == before
+    assert cli.main(["reproduce", "--seeds", "2", *out]) == 0  # again, from its records
+    records = [path for path in before if path.parent.name == "records"]
+    assert all(path.read_bytes() == before[path] for path in records)
+
+
+def test_what_other_code_made_is_said_and_run_again_if_asked(tmp_path, monkeypatch, capsys):
+    shorten(monkeypatch, "mlp", **TINY)
+    command = ["reproduce", "--quick", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path)]
+    assert cli.main(command) == 0
+    assert "5 of 5 runs are from proxquant_np" in capsys.readouterr().out
+    for path in (tmp_path / "records").glob("*prox*.json"):
+        path.write_text(path.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "1"'))
+    assert cli.main(command) == 0
+    printed = capsys.readouterr().out
+    assert "3 of 5 runs are from" in printed and "2 of 5 runs are from" in printed
+    assert "NumPy 1 on" in printed and "--rerun stale runs them again" in printed
+    for name in ("summary", "sign_flips"):
+        runs = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))["runs"]
+        assert [group["runs"] for group in runs] == [3, 2]
+    assert cli.main([*command, "--rerun", "stale"]) == 0
+    printed = capsys.readouterr().out
+    assert "5 of 5 runs are from" in printed and "stale" not in printed
+
+
 @pytest.mark.parametrize("model", ["cnn", "resnet", "lstm"])
 def test_the_other_networks(model, tmp_path, monkeypatch, capsys):
     """In this process; what they are quantized to, measured by and recorded with."""
@@ -106,7 +146,7 @@ def test_the_other_networks(model, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"{TASKS[model].title}, 1 paired seeds")
     assert ("test perplexity" in printed) == text
-    out = tmp_path / f"results-{model}"
+    out = tmp_path / f"results-{model}-quick"
     assert (out / "error_curves.png").exists() and (out / "weights.png").exists() == (not text)
     summary = json.loads((out / "summary.json").read_text("utf-8"))
     assert summary["model"] == model

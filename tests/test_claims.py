@@ -115,8 +115,22 @@ def test_verdicts_follow_the_record(better, verdict, records, tmp_path, capsys):
     assert f"| mlp | **{verdict}** |" in errs and "| 10 | paper |" in errs
     assert f"**{UNDECIDED}** | 0 in each pair" in signs
     assert "![Binary weights on handwritten digits](figures/binary_digits.png)" in text
-    assert (tmp_path / "binary_digits.png").stat().st_size > 0
+    assert (tmp_path / "figures" / "binary_digits.png").stat().st_size > 0
     assert f"wrote {out}" in capsys.readouterr().out
+
+
+def test_claims_are_written_under_out_alone(records, tmp_path, capsys):
+    records(binary_digits=record())
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / "elsewhere"
+    out.mkdir()
+    command = ["claims", "--records", str(records.folder), "--out", str(out / "CLAIMS.md")]
+    assert cli.main(command) == 0
+    assert (
+        sorted(path for path in tmp_path.rglob("*") if out not in (path, *path.parents)) == before
+    )
+    assert "](figures/binary_digits.png)" in (out / "CLAIMS.md").read_text("utf-8")
+    assert (out / "figures" / "binary_digits.png").stat().st_size > 0
 
 
 def test_numbers_of_a_row(records):

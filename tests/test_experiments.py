@@ -138,7 +138,7 @@ def test_finished_and_interrupted_runs_go_on(small, tmp_path, capsys, monkeypatc
         now[0] += 1
         return now[0]
 
-    monkeypatch.setattr(protocol.time, "time", clock)
+    monkeypatch.setattr(protocol.time, "monotonic", clock)
     calls = 0
     while True:
         monkeypatch.setattr(experiment, "deadline", lambda minutes: now[0] + 2)

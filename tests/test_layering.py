@@ -13,6 +13,7 @@ NAME = PACKAGE.name
 LAYERS = [
     "files",
     "autograd",
+    "provenance",
     "functional",
     "prox",
     "nn",

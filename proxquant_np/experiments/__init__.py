@@ -1,6 +1,7 @@
 """Experiments (above everything but the command line): one file a claim, and what all share.
 
-runner.py         runs cells in parallel, here or on a cluster, one JSON record each
+runner.py         runs cells, one JSON record each
+workers.py        where they run: here, in processes, on a cluster
 statistics.py     paired comparisons and verdicts
 tasks.py          what a network is trained on
 protocol.py       the methods, and the paper's protocol by which each trains

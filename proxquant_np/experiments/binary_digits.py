@@ -22,10 +22,11 @@ from proxquant_np.experiments import experiment as experiments
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import FULL_PRECISION
 from proxquant_np.experiments.protocol import METHODS as ALL_METHODS
-from proxquant_np.experiments.runner import environment, write_text
+from proxquant_np.experiments.runner import write_text
 from proxquant_np.experiments.statistics import compare
 from proxquant_np.experiments.tasks import TASKS
 from proxquant_np.files import json_text
+from proxquant_np.provenance import environment
 
 METHODS = {
     name: ALL_METHODS[name]
@@ -61,23 +62,46 @@ def reproduce(
     model: str = "mlp",
     quick: bool = False,
     jobs: int = 2,
+    rerun: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Run (or read) every cell for seeds 0..seeds-1 and write the summary to out/summary.json."""
+    """Run (or read) every cell for seeds 0..seeds-1 and write the summary to out/summary.json.
+
+    rerun: as of `run_cells`.
+
+    Raises:
+        FileExistsError: there is a summary of another model or setting, or of more seeds; nothing
+            is run.
+    """
     task = TASKS[model]
+    setting = {"quick": quick, **experiments.settings(EXPERIMENT, quick)[model]}
+    experiments.keep_summary(
+        out / "summary.json",
+        lambda held: (
+            held["setting"]["seeds"],
+            {held["model"]: {k: v for k, v in held["setting"].items() if k != "seeds"}},
+        ),
+        seeds,
+        {model: setting},
+    )
     results = experiments.run(
-        EXPERIMENT, seeds, out, tasks=[model], quick=quick, jobs=jobs, progress=progress
-    )[model]
+        EXPERIMENT,
+        seeds,
+        out,
+        tasks=[model],
+        quick=quick,
+        jobs=jobs,
+        rerun=rerun,
+        progress=progress,
+    )
+    made, results = experiments.made_with(results), results[model]
     summary = {
         "model": model,
         **task.source(),
-        "setting": {
-            "seeds": seeds,
-            "quick": quick,
-            **experiments.settings(EXPERIMENT, quick)[model],
-        },
+        "setting": {"seeds": seeds, **setting},
         "hyperparameters": {m: EXPERIMENT.hyperparameters(model, m) for m in results},
         "environment": environment(),
+        "runs": made,
         "methods": {m: _summarise(m, results, f"test_{task.measure}") for m in results},
     }
     write_text(out / "summary.json", json_text(summary, out / "summary.json"))
@@ -148,6 +172,7 @@ def table(result: Mapping[str, Any]) -> str:
         f'The claim "ProxQuant errs less than BinaryConnect" is {verdict} '
         f"({setting['seeds']} seeds, {setting['quantizing_steps']} quantizing steps).",
     ]
+    lines += experiments.said_of_runs(result.get("runs", []))
     if setting["quick"]:
         lines.append("This was --quick, which is too short to conclude anything.")
     return "\n".join(line.rstrip() for line in lines)
@@ -174,5 +199,6 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
         figures["regularizers"] = plotting.regularizers, plotting.regularizers_data()
         figures["weights"] = plotting.weight_filmstrip, frames
     for name, (function, data) in figures.items():
-        plotting.save_figure(function(data), data, out / name)
+        made = {} if name == "regularizers" else {"runs": result["runs"]}
+        plotting.save_figure(function(data), data | made, out / name)
     return [out / f"{name}.png" for name in figures]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np import provenance
 from proxquant_np.experiments import EXPERIMENTS, experiment, resnet_cifar10
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import FULL_PRECISION, experiment_named
@@ -71,16 +72,17 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def draw(records: Path) -> Iterator[Path]:
-    """Draw every record in a folder into the folder above; the paths of the pictures."""
+def draw(records: Path, figures: Path | None = None) -> Iterator[Path]:
+    """Draw every record in a folder into `figures`, by default the folder above; the pictures."""
     for stem, record in read_records(records).items():
         if record["experiment"] in EXPERIMENTS:
             chosen = experiment_named(record["experiment"])
-            yield from experiment.draw(chosen, record, records.parent / stem)
+            yield from experiment.draw(chosen, record, (figures or records.parent) / stem)
 
 
-def ledger(records: Path) -> str:
-    """CLAIMS.md, from the records in a folder; the figures it shows lie in the folder above.
+def ledger(records: Path, figures: Path | None = None) -> str:
+    """CLAIMS.md, from the records in a folder; the figures it shows lie in `figures`, by default
+    the folder above, which is called figures where CLAIMS.md is.
 
     Raises:
         ValueError: a file that is not a whole record, or not named after its experiment.
@@ -109,7 +111,7 @@ def ledger(records: Path) -> str:
                         counts[claim.source][verdict] += 1
                         counted.add((claim.measure, pairs))
             lines += [*_tables(chosen, record), ""]
-            for path in sorted(records.parent.glob(f"{stem}[._]*png")):
+            for path in sorted((figures or records.parent).glob(f"{stem}[._]*png")):
                 lines += [f"![{chosen.title}](figures/{path.name})", ""]
         parts += lines
     return "\n".join([HEAD, *_total(counts), "", *parts, *_theorems(found.get("theorems"))]) + "\n"
@@ -138,14 +140,10 @@ def _scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
         lines = [f"- {name}: {task['title']}. {described[name]}" for name, task in settings.items()]
     else:
         lines = [f"- {len(settings)} settings, ROW-COLUMN below. {next(iter(described.values()))}"]
-    made = record["environment"]
-    commit, _, dirty = (made["revision"] or "").partition("-")
-    revision = f" at revision {commit[:12]}{dirty and ', changed'}" if commit else ""
-    lines.append(
-        f"- Made with proxquant_np {made['proxquant_np']}{revision}, Python {made['python']}, "
-        f"NumPy {made['numpy']} on {made['machine']}."
-    )
-    return lines
+    made = provenance.described(experiment.runs_of(record))
+    if "runs" not in record:
+        made.append(f"They were summed up with {provenance.in_words(record['environment'])}")
+    return [*lines, *(f"- {line}." for line in made)]
 
 
 def _described(chosen: Experiment, name: str, task: Mapping[str, Any]) -> str:
@@ -301,6 +299,9 @@ def _theorems(record: Mapping[str, Any] | None) -> Iterable[str]:
     yield "is the largest one met: of exact statements the number of contradictions in a problem,"
     yield "of an inequality left - right over 1 + |left| + |right|. **Supported** if it does not"
     yield "exceed the tolerance, which allows for rounding, else **contradicted**."
+    if record is not None and "environment" in record:
+        yield ""
+        yield f"- Tried with {provenance.in_words(record['environment'])}."
     yield ""
     yield "| theorem | verdict | problems | violation | tolerance | by | proof |"
     yield "|---|---|---|---|---|---|---|"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np import provenance
 from proxquant_np.data.download import Download, fetch
 from proxquant_np.experiments import protocol
 from proxquant_np.experiments.protocol import (
@@ -23,10 +24,10 @@ from proxquant_np.experiments.protocol import (
     FULL_PRECISION_SPACE,
     Method,
 )
-from proxquant_np.experiments.runner import environment, run_cells, write_text
+from proxquant_np.experiments.runner import run_cells, write_text
 from proxquant_np.experiments.statistics import Comparison, compare
 from proxquant_np.experiments.tasks import Task
-from proxquant_np.files import json_text, written_whole
+from proxquant_np.files import json_text, read_json, read_whole, written_whole
 
 SEARCH_SEEDS = (1000, 1001)  # not those of a measurement
 POINTS = 24  # of a curve over epochs that a summary keeps
@@ -192,7 +193,8 @@ def run(
     data: str | None = None,
     **running: Any,
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Run (or read) every cell for seeds 0..seeds-1: task -> method -> the results by seed.
+    """Run (or read) every cell for seeds 0..seeds-1: task -> method -> the results by seed, each
+    with the "environment" it was made with.
 
     running: of `run_cells`, jobs and so on.
     """
@@ -217,7 +219,10 @@ def run(
     )
     return {
         task: {
-            method: [results[f"{task}-{method}-seed{seed}"] for seed in range(seeds)]
+            method: [
+                {**results[name], "environment": results.made[name]}
+                for name in (f"{task}-{method}-seed{seed}" for seed in range(seeds))
+            ]
             for method in methods
         }
         for task in names
@@ -231,7 +236,7 @@ def summary(
 ) -> dict[str, Any]:
     """What is kept of a finished run: figures by seed, curves as means over the seeds, thinned.
 
-    `environment` is that of the summing up. Each cell's own record names its own.
+    `environment` is that of the summing up; "runs" says how many are from which.
     """
     setting, tasks = settings(experiment, quick), {}
     for name, methods in results.items():
@@ -249,9 +254,72 @@ def summary(
         "experiment": experiment.name,
         "quick": quick,
         "seeds": seeds,
-        "environment": environment(),
+        "environment": provenance.environment(),
+        "runs": made_with(results),
         "tasks": tasks,
     }
+
+
+def made_with(results: Mapping[str, Mapping[str, list[Mapping[str, Any]]]]) -> list[dict[str, Any]]:
+    """How many of the runs were made with what, as `provenance.grouped` says it."""
+    return provenance.grouped(
+        run.get("environment")
+        for methods in results.values()
+        for runs in methods.values()
+        for run in runs
+    )
+
+
+def runs_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How many runs of a summary were made with what; an old one tells only how many there are."""
+    if "runs" in result:
+        return list(result["runs"])
+    methods = (method for task in result["tasks"].values() for method in task["methods"].values())
+    n = sum(len(next(iter(figures.values()))) for figures in methods)  # each figure is by seed
+    return [{"runs": n, "environment": None}]
+
+
+def said_of_runs(groups: list[dict[str, Any]]) -> list[str]:
+    """Lines for a table: what the runs were made with, and what to do if it was other code."""
+    lines = provenance.described(groups)
+    if any(not provenance.is_same_code(group["environment"] or {}) for group in groups):
+        lines.append("Some were made by other code than this: --rerun stale runs them again.")
+    return lines
+
+
+def keep_summary(
+    path: Path,
+    held: Callable[[Any], tuple[int, Mapping[str, Any]]],
+    seeds: int,
+    settings: Mapping[str, Any],
+) -> None:
+    """FileExistsError if a summary of so many seeds with these settings would not hold all that
+    the one at `path` does: (its seeds, its settings) = held(summary).
+    """
+    try:
+        found, others = held(read_json(read_whole(path)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # there is none, or none that is whole
+    lost = [name for name, setting in others.items() if settings.get(name) != setting]
+    if lost or found > seeds:
+        what = f"another setting of {lost[0]}" if lost else f"{found} of what {seeds} are asked for"
+        raise FileExistsError(
+            f"{path} holds {what}, and is kept: choose another --out, or ask for as much"
+        )
+
+
+def check_out(experiment: Experiment, out: Path, seeds: int, tasks: list[str], quick: bool) -> None:
+    """FileExistsError if out/EXPERIMENT-record.json holds what this run would not."""
+    setting = settings(experiment, quick)
+    keep_summary(
+        out / f"{experiment.name}-record.json",
+        lambda held: (
+            held["seeds"],
+            {name: [held["quick"], task["setting"]] for name, task in held["tasks"].items()},
+        ),
+        seeds,
+        {name: [quick, setting[name]] for name in tasks},
+    )
 
 
 def _summed_up(runs: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -328,6 +396,7 @@ def table(experiment: Experiment, result: Mapping[str, Any]) -> str:
                 interval = f"{found.mean:+.4g} [{found.low:+.4g}, {found.high:+.4g}]"
                 lines.append(f'  "{claim.text}": {interval}, {found.verdict}')
         lines.append("")
+    lines += said_of_runs(result.get("runs", []))
     if result["quick"]:
         lines.append("This was --quick, which is too short to conclude anything.")
     return "\n".join(line.rstrip() for line in lines).rstrip()
@@ -368,7 +437,8 @@ def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[
             }
         )
     texts = [task["text"]["name"] for task in result["tasks"].values() if "text" in task]
-    data = {"title": ", ".join([title, *texts[:1], f"{result['seeds']} seeds"]), "rows": rows}
+    title = ", ".join([title, *texts[:1], f"{result['seeds']} seeds"])
+    data = {"title": title, "rows": rows, "runs": runs_of(result)}
     plotting.save_figure(plotting.differences(data), data, path)
     own = [] if experiment.draw is None else experiment.draw(result, path)
     return [path.with_suffix(".png"), *own]
@@ -413,6 +483,7 @@ def search(
     }
     log: dict[str, Any] = {}
     chosen: dict[str, Any] = {}
+    made: list[Any] = []
     best: dict[str, dict[int, Any]] = {}  # method -> seed -> the result of its best trial
     for method, hyperparameters in draws.items():
         cells = {
@@ -427,6 +498,7 @@ def search(
             for cell in cells.values():
                 cell["start"] = start[cell["seed"]]["weights"]
         results = run_cells(trial, cells, out=out, resumable=True, description=method, **running)
+        made += results.made.values()
         runs = [
             {seed: results[f"{task}-{method}-{i}-seed{seed}"] for seed in SEARCH_SEEDS}
             for i in range(trials)
@@ -445,7 +517,8 @@ def search(
         "seeds": SEARCH_SEEDS,
         "setting": setting,
         **experiment.tasks[task].source(*filter(None, [data])),
-        "environment": environment(),
+        "environment": provenance.environment(),
+        "runs": provenance.grouped(made),
         "trials": log,
     }
 
@@ -485,4 +558,4 @@ def _or_worst(score: float | None) -> float:
 
 def deadline(minutes: float | None) -> float | None:
     """The time, as `run_cells` takes it, in so many minutes."""
-    return None if minutes is None else time.time() + 60 * minutes
+    return None if minutes is None else time.monotonic() + 60 * minutes

@@ -169,7 +169,7 @@ class Phases:
     """The phases of one run on a task: `fit` with what they have in common.
 
     With `checkpoint` each phase resumes from a file of its own. `seconds` and `steps` grow with
-    what was trained in this process.
+    what was trained in this process. `deadline` is in seconds as `time.monotonic` counts them.
     """
 
     task: Task
@@ -208,7 +208,7 @@ class Phases:
             done = until
             if done == steps:
                 return history
-            if self.deadline is not None and time.time() > self.deadline:
+            if self.deadline is not None and time.monotonic() > self.deadline:
                 raise OutOfTime(f"{phase}: {done} of {steps} steps are in {path}")
 
     def measure(self, model: nn.Module) -> dict[str, Any]:

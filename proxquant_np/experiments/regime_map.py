@@ -13,7 +13,7 @@ from typing import Any
 
 from proxquant_np import models, nn
 from proxquant_np.data import Splits
-from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.experiment import Claim, Experiment, runs_of
 from proxquant_np.experiments.protocol import METHODS
 from proxquant_np.experiments.tasks import TASKS, Setting, Task
 
@@ -51,6 +51,7 @@ def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
         "budgets": list(BUDGETS),
         "difference": [[c.mean for c in row] for row in cells],
         "verdict": [[c.verdict for c in row] for row in cells],
+        "runs": runs_of(result),
     }
     path = path.with_name(f"{path.name}_grid")
     plotting.save_figure(plotting.regime_map(data), data, path)

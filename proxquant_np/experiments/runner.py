@@ -1,33 +1,31 @@
 """Experiments: runs the cells of an experiment in parallel and keeps one JSON record of each.
 
-A cell is a function call with JSON-able arguments. Its record is written whole or not at all, with
-the arguments, the versions and the machine beside the result; a cell whose record is there with
-the same arguments is not run again. Cells run through joblib: in processes of this machine or, by
-the address of its scheduler, on a Dask cluster, which runs the cells of a lost worker elsewhere.
+A cell is a function call with JSON-able arguments. It is done when its record is written, whole or
+not at all, with the arguments and what it was made with (`provenance`) beside the result; a cell
+that is done is not run again. Cells run in processes of this machine or, by the address of its
+scheduler, on a Dask cluster, which runs the cells of a lost worker elsewhere (`workers`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
-import platform
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-import proxquant_np
+from proxquant_np import provenance
 from proxquant_np.autograd import threads
-from proxquant_np.files import json_text
+from proxquant_np.experiments import workers
+from proxquant_np.files import json_text, read_json, read_whole
+from proxquant_np.provenance import environment as environment
 from proxquant_np.training.checkpoint import CheckpointError, written_whole
+from proxquant_np.training.progress import progress_bar
 
 _LONG = 200  # characters of an argument, from which on its record holds a digest
 
@@ -36,30 +34,12 @@ class OutOfTime(Exception):
     """The time was up before all was done; what is finished, or in a checkpoint, is kept."""
 
 
-def environment() -> dict[str, Any]:
-    """The versions and the machine that a record was made with."""
-    return {
-        "proxquant_np": proxquant_np.__version__,
-        "revision": _revision(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-    }
+class Results(dict[str, Any]):
+    """{cell: its result}; `made` has with what, {cell: its environment, None if not recorded}."""
 
-
-@functools.cache
-def _revision() -> str | None:
-    """The commit of the checkout this package is run from, marked if that was changed; or None."""
-    root = Path(proxquant_np.__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
-    with contextlib.suppress(OSError):  # no git
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-        return done.stdout.strip() or None
-    return None
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[str, Mapping[str, Any] | None] = {}
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -80,18 +60,36 @@ def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_record(path: Path, arguments: Mapping[str, Any]) -> Any:
     """The result in a record made with these arguments and this version, else None."""
+    record = _current(path, arguments)
+    return None if record is None else record["result"]
+
+
+def _current(path: Path, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    record = _whole(path)
+    if record is None or record["arguments"] != recorded(arguments):
+        return None
+    return record if record["environment"]["proxquant_np"] == provenance.__version__ else None
+
+
+def _whole(path: Path) -> dict[str, Any] | None:
+    """What a record holds; None if there is none, or it is damaged."""
     try:
-        record = json.loads(path.read_text("utf-8"))
-        current = record["arguments"] == recorded(arguments)
-        same_code = record["environment"]["proxquant_np"] == proxquant_np.__version__
-        return record["result"] if current and same_code else None
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_json(read_whole(path))
+        whole = {"arguments", "environment", "result"} <= record.keys()
+        return record if whole and record["environment"]["proxquant_np"] else None
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
 
 
-def write_record(path: Path, arguments: Mapping[str, Any], result: Any) -> None:
-    """Write a record; JSON has no infinity, so results must be finite or None."""
-    record = {"arguments": recorded(arguments), "environment": environment(), "result": result}
+def write_record(
+    path: Path, arguments: Mapping[str, Any], result: Any, made: Mapping[str, Any] | None = None
+) -> None:
+    """Write a record; JSON has no infinity, so results must be finite or None.
+
+    made: the environment of the process that computed, by default of this one.
+    """
+    made = environment() if made is None else made
+    record = {"arguments": recorded(arguments), "environment": made, "result": result}
     write_text(path, json_text(record, path))
 
 
@@ -105,9 +103,10 @@ def run_cells(
     resumable: bool = False,
     deadline: float | None = None,
     dask: str | None = None,
+    rerun: str | None = None,
     description: str = "cells",
     progress: bool = True,
-) -> dict[str, Any]:
+) -> Results:
     """{name: function(**arguments)} for all cells, `jobs` at a time in processes of their own.
 
     Each cell computes with one thread, so results do not depend on `jobs`.
@@ -115,150 +114,247 @@ def run_cells(
     Args:
         function: importable by its name; its results are what JSON holds, None excepted.
         cells: name to arguments, which JSON must hold, too.
-        jobs: at a time; 1 runs them in this process.
-        out: a folder. Records go to out/NAME.json, and finished cells are read instead of run.
+        jobs: at a time, and no more than there are cells; 1 runs them in this process.
+        out: a folder. Records go to out/NAME.json (where that is of other arguments, beside it:
+            nothing is overwritten), and finished cells are read instead of run, also those that
+            other code of the same version has made, as `made` of the results says.
         starts: of some cells, the cell that must be finished before, whose result["weights"] is
             its argument `start`.
         resumable: the function also takes `checkpoint`, the path (without suffix) of files that
-            are its to keep until it has returned, None without `out`; and `deadline`.
-        deadline: in seconds as `time.time` counts them. No cell is started after it, and a
-            resumable one is to raise OutOfTime soon.
+            are its to keep until it has returned, None without `out`; and `deadline`, as
+            `time.monotonic` counts where it runs.
+        deadline: in seconds as `time.monotonic` counts them here. No cell is started after it, and
+            a resumable one is to raise OutOfTime soon.
         dask: the address of a Dask scheduler, "tcp://...", whose workers run the cells, as many at
             a time as they have threads; `jobs` is not used. Records are written here. To resume a
-            lost worker's cells where they were, `out` must be a folder that all workers see.
+            lost worker's cells where they were, `out` must be a folder that all workers see by the
+            same path; a worker that does not see it keeps no checkpoints.
+        rerun: "stale" runs again what other code, NumPy or Python has made, or may have made
+            (`provenance.is_same_code`).
 
     Raises:
         RuntimeError: a cell failed; it names the cell and has the cell's error as its cause. No
             cell is started after that, and those that run are finished and kept.
         OSError: the same, if the cell's error was one (a full disk, say) or a CheckpointError; or
-            one of the processes was killed.
+            one of the processes was killed; or the scheduler is gone, or has given up a cell whose
+            workers were lost.
         BlockingIOError: another process is running cells with the same `out`; none is started.
         OutOfTime: the deadline came first.
-        ValueError: jobs below 1, a start that is not a cell, or starts in a circle.
+        ValueError: jobs below 1, a start that is not a cell, or starts in a circle; unknown rerun.
     """
-    from joblib import Parallel, delayed  # here, as tqdm: the command line starts sooner
-    from tqdm import tqdm
-
     starts = starts or {}
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
+    if rerun not in (None, "stale"):
+        raise ValueError(f"rerun must be 'stale' or None, got {rerun!r}")
     if unknown := set(starts.values()) - set(cells):
         raise ValueError(f"starts must name cells, got {sorted(unknown)}")
-    results: dict[str, Any] = {}
-    failed: list[tuple[str, Exception]] = []
-    left = dict.fromkeys(cells)  # an ordered set
+    _check_circles(starts)
     if out is not None:
+        out = out.absolute()  # workers may be in other folders
         out.mkdir(parents=True, exist_ok=True)
         if resumable:
             (out / "checkpoints").mkdir(exist_ok=True)
+    grid = _Grid(function, cells, starts, out, resumable, deadline, rerun)
+    with _alone(out):
+        grid.read()
+        with progress_bar(
+            progress,
+            total=len(cells),
+            initial=len(grid.results),
+            desc=description,
+            smoothing=0,  # the time left is estimated from all cells run
+        ) as bar:
+            if grid.left:
+                with _pool(min(jobs, len(grid.left)), jobs, dask) as pool:
+                    grid.run(pool, bar)
+    return grid.whole()
 
-    def arguments_of(name: str) -> dict[str, Any]:
-        start = {"start": results[starts[name]]["weights"]} if name in starts else {}
-        return {**cells[name], **start}
 
-    def calls(names: list[str]) -> Iterator[Any]:
-        for name in names:  # asked for the next one only when it can run
-            if failed or (deadline is not None and time.time() > deadline):
-                return
-            arguments = arguments_of(name)
-            if resumable:
-                stem = None if out is None else _checkpoint(out, name, arguments)
-                arguments |= {"checkpoint": stem, "deadline": deadline}
-            yield delayed(_attempt)(function, name, arguments)
+def _check_circles(starts: Mapping[str, str]) -> None:
+    for name in starts:
+        seen = {name}
+        while (name := starts.get(name)) is not None:
+            if name in seen:
+                raise ValueError(f"starts must not lead in a circle, got {dict(starts)}")
+            seen.add(name)
 
-    def ready() -> list[str]:
-        return [name for name in left if starts.get(name) not in left]
 
-    def read() -> None:
+def _pool(n: int, jobs: int, dask: str | None) -> workers.Workers:
+    if dask is not None:
+        return workers.Dask(dask)
+    return workers.Here() if jobs == 1 else workers.Processes(n)
+
+
+@dataclass
+class _Grid:
+    """The cells of one call of `run_cells`, and how far they are."""
+
+    function: Callable[..., Any]
+    cells: Mapping[str, Mapping[str, Any]]
+    starts: Mapping[str, str]
+    out: Path | None
+    resumable: bool
+    deadline: float | None
+    rerun: str | None
+    results: Results = field(default_factory=Results)
+    running: set[str] = field(default_factory=set)
+    failed: list[tuple[str, Exception]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.left = dict.fromkeys(self.cells)  # an ordered set: neither done nor given up
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        start = {}
+        if name in self.starts:
+            start["start"] = self.results[self.starts[name]]["weights"]
+        return {**self.cells[name], **start}
+
+    def ready(self) -> list[str]:
+        done = self.results
+        return [
+            name
+            for name in self.left
+            if name not in self.running and self.starts.get(name, name) in {name, *done}
+        ]
+
+    def record(self, name: str, arguments: Mapping[str, Any]) -> Path:
+        """out/NAME.json or, where a run with other arguments has its record, one beside it."""
+        path = self.out / f"{name}.json"
+        other = _whole(path)
+        if other is None or other["arguments"] == recorded(arguments):
+            return path
+        return self.out / f"{name}-{_digest(recorded(arguments))}.json"
+
+    def read(self) -> None:
         """Take over the records of all cells that could be run now, and what could then be run."""
-        found = {}
-        for name in ready() if out is not None else ():
-            result = read_record(out / f"{name}.json", arguments_of(name))
-            if result is not None:
-                found[name] = result
+        found = [name for name in self.ready() if self.out is not None and self.take(name)]
         if found:
-            results.update(found)
-            for name in found:
-                del left[name]
-            read()
+            self.read()
 
-    read()
-    bar = tqdm(
-        total=len(cells),
-        initial=len(results),
-        desc=description,
-        disable=not progress,
-        smoothing=0,  # the time left is estimated from all cells run
-    )
-    with bar, _alone(out), _backend(dask):
-        while left and not failed:
-            names = ready()
-            if not names:
-                raise ValueError(f"starts must not lead in a circle, got {starts}")
-            parallel = Parallel(
-                jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
+    def take(self, name: str) -> bool:
+        """Take over the record of a cell, if there is one that counts."""
+        arguments = self.arguments(name)
+        record = _current(self.record(name, arguments), arguments)
+        if record is None or record["result"] is None:
+            return False
+        if self.rerun == "stale" and not provenance.is_same_code(record["environment"]):
+            return False
+        self.done(name, arguments, record["result"], record["environment"])
+        return True
+
+    def done(self, name: str, arguments: Mapping[str, Any], result: Any, made: Any) -> None:
+        """A cell is done as its record is written; its checkpoints are of no use any more."""
+        self.results[name], self.results.made[name] = result, made
+        del self.left[name]
+        if self.resumable and self.out is not None:
+            stem = _checkpoint(self.out, name, arguments)
+            for path in stem.parent.glob(f"*{stem.name}*"):
+                path.unlink(missing_ok=True)
+
+    def run(self, pool: Any, bar: Any) -> None:
+        """All that is left, as far as time and errors allow; those that run are awaited."""
+        try:
+            while True:
+                names = [] if self.failed or self.is_late() else self.ready()
+                for name in names:
+                    if pool.room() < 1 or self.failed or self.is_late():
+                        break
+                    self.start(pool, name)
+                if not self.running:
+                    if not names:
+                        return
+                    time.sleep(0.5)  # for a cluster without workers
+                for reply in pool.finished():
+                    self.keep(*reply)
+                bar.update(len(self.results) - bar.n)
+        except BaseException:
+            for reply in pool.stop():
+                self.keep(*reply)
+            raise
+
+    def start(self, pool: Any, name: str) -> None:
+        arguments = self.arguments(name)
+        stem, seconds = None, None
+        if self.resumable and self.out is not None:
+            stem = str(_checkpoint(self.out, name, arguments))
+        if self.deadline is not None:
+            seconds = self.deadline - time.monotonic()
+        files = (stem, seconds) if self.resumable else None
+        self.running.add(name)
+        pool.start(_attempt, self.function, name, arguments, files)
+
+    def is_late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def keep(self, name: str, result: Any, error: Exception | None, made: Any) -> None:
+        self.running.discard(name)
+        if isinstance(error, OutOfTime):
+            self.left.pop(name)
+            return
+        try:
+            if error is not None:
+                raise error
+            arguments = self.arguments(name)
+            if self.out is not None:
+                write_record(self.record(name, arguments), arguments, result, made)
+            self.done(name, arguments, result, made)
+            if self.out is not None:
+                self.read()  # of what starts from it
+        except Exception as problem:
+            self.left.pop(name, None)
+            self.failed.append((name, problem))
+
+    def whole(self) -> Results:
+        """The results, in the order of the cells, if there are all; else the error that says so."""
+        if self.failed:
+            name, error = self.failed[0]
+            if isinstance(error, OSError | CheckpointError):  # of the user's files, not of the code
+                raise OSError(f"cell {name!r} failed: {error}") from error
+            raise RuntimeError(f"cell {name!r} failed: {error!r}") from error
+        if len(self.results) < len(self.cells):
+            raise OutOfTime(
+                f"the time is up: {len(self.results)} of {len(self.cells)} runs are finished and "
+                "kept; run again to go on"
             )
-            for name, result, error in _until_killed(parallel(calls(names))):
-                if isinstance(error, OutOfTime):
-                    continue
-                try:
-                    if error is not None:
-                        raise error
-                    if out is not None:
-                        arguments = arguments_of(name)
-                        write_record(out / f"{name}.json", arguments, result)
-                        stem = Path(_checkpoint(out, name, arguments))
-                        for path in stem.parent.glob(f"*{stem.name}*"):
-                            path.unlink()
-                    results[name] = result
-                    del left[name]
-                    bar.update()
-                except Exception as problem:
-                    failed.append((name, problem))
-            if not failed and left.keys() & set(names):  # some were not run, or not to their end
-                raise OutOfTime(
-                    f"the time is up: {len(results)} of {len(cells)} runs are finished and kept; "
-                    "run again to go on"
-                )
-            read()
-            bar.update(len(results) - bar.n)
-    if failed:
-        name, error = failed[0]
-        if isinstance(error, OSError | CheckpointError):  # of the user's files, not of the code
-            raise OSError(f"cell {name!r} failed: {error}") from error
-        raise RuntimeError(f"cell {name!r} failed: {error!r}") from error
-    return {name: results[name] for name in cells}
+        ordered = Results()
+        for name in self.cells:
+            ordered[name], ordered.made[name] = self.results[name], self.results.made[name]
+        return ordered
 
 
-def _checkpoint(out: Path, name: str, arguments: Mapping[str, Any]) -> str:
-    """Where a cell with these arguments, and no others, keeps its checkpoints."""
-    text = json.dumps(recorded(arguments), sort_keys=True)
-    return str(out / "checkpoints" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+def _checkpoint(out: Path, name: str, arguments: Mapping[str, Any]) -> Path:
+    """Where a cell with these arguments, and no others, and this code keeps its checkpoints."""
+    made = environment()
+    code = [made[key] for key in ("proxquant_np", "digest", "python", "numpy")]
+    return out / "checkpoints" / f"{name}-{_digest([recorded(arguments), code])}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _attempt(
-    function: Callable[..., Any], name: str, arguments: Mapping[str, Any]
-) -> tuple[str, Any, Exception | None]:
-    """(name, result, None) or (name, None, error), computed with one thread."""
-    before = threads.get_num_threads()
-    threads.set_num_threads(1)
+    function: Callable[..., Any],
+    name: str,
+    arguments: Mapping[str, Any],
+    files: tuple[str | None, float | None] | None,
+) -> tuple[str, Any, Exception | None, dict[str, Any] | None]:
+    """(name, result, error, environment), the result or the error None; computed with one thread.
+
+    files: of a resumable cell, its checkpoint and for how many seconds it may run.
+    """
+    if files is not None:
+        stem, seconds = files
+        if stem is not None and not Path(stem).parent.is_dir():
+            stem = None  # a folder that this machine does not see
+        until = None if seconds is None else time.monotonic() + seconds
+        arguments = {**arguments, "checkpoint": stem, "deadline": until}
     try:
-        return name, function(**arguments), None
+        with threads.one_thread():
+            return name, function(**arguments), None, environment()
     except Exception as error:
-        return name, None, error
-    finally:
-        threads.set_num_threads(before)
-
-
-def _until_killed(results: Iterator[Any]) -> Iterator[Any]:
-    """The results; instead of joblib's error when one of its processes is lost, one that helps."""
-    try:
-        yield from results
-    except BrokenProcessPool:
-        raise OSError(
-            "a process that ran cells was killed (the system does so when memory runs out: use "
-            "fewer jobs); what is finished is kept, run again to go on"
-        ) from None
+        return name, None, error, None
 
 
 @contextlib.contextmanager
@@ -281,21 +377,4 @@ def _alone(out: Path | None) -> Iterator[None]:
             if "locked" in str(error):
                 raise BlockingIOError(f"{out} is in use by another process") from None
             raise OSError(f"{out / '.lock'}: {error}") from error
-        yield
-
-
-@contextlib.contextmanager
-def _backend(dask: str | None) -> Iterator[None]:
-    """Where joblib runs what it is given: here, or by a Dask scheduler."""
-    if dask is None:
-        yield
-        return
-    import joblib
-    from distributed import Client
-
-    try:
-        client = Client(dask)
-    except (OSError, ValueError) as error:
-        raise OSError(f"no Dask scheduler at {dask}: {error}") from error
-    with client, joblib.parallel_config("dask", client=client):
         yield

@@ -20,7 +20,8 @@ import numpy as np
 
 from proxquant_np import models, nn, optim, prox
 from proxquant_np.data import load_digits
-from proxquant_np.experiments.runner import environment, run_cells
+from proxquant_np.experiments.runner import run_cells
+from proxquant_np.provenance import environment
 from proxquant_np.theory import flips, steps_to_quantize
 from proxquant_np.training import fit, metrics
 

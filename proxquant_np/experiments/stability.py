@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.experiment import Claim, Experiment, runs_of
 from proxquant_np.experiments.protocol import METHODS
 from proxquant_np.experiments.tasks import TASKS
 
@@ -35,7 +35,8 @@ def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
             for method in ("binary_connect", "prox_quant")
         }
         of_task = path.with_name(f"{path.name}_{name}")
-        plotting.save_figure(plotting.layer_changes(data), data, of_task)
+        made = {"runs": runs_of(result)}
+        plotting.save_figure(plotting.layer_changes(data), data | made, of_task)
         paths.append(of_task.with_suffix(".png"))
     return paths
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from proxquant_np import prox
 from proxquant_np.autograd import Tensor
-from proxquant_np.experiments.runner import environment, run_cells
+from proxquant_np.experiments.runner import run_cells
 from proxquant_np.optim import Adam, ProxGradient
+from proxquant_np.provenance import environment
 from proxquant_np.prox import brute_force as brute
 from proxquant_np.prox import sign_pm
 from proxquant_np.theory import (

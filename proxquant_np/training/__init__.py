@@ -3,6 +3,7 @@
 metrics.py     sign changes, quantization gap, errors
 checkpoint.py  the file format: written whole or not at all, never unpickled
 resume.py      is the run that goes on the one that was saved?
+progress.py    bars that cost no run
 fit.py         the loop
 """
 

@@ -33,6 +33,7 @@ from proxquant_np.optim.optimizer import check_number
 from proxquant_np.prox import Regularizer
 from proxquant_np.training import metrics, resume
 from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from proxquant_np.training.progress import progress_bar
 
 HISTOGRAM_EDGES = np.linspace(-2.025, 2.025, 82)  # with -1, 0 and +1 in the middle of their bins
 
@@ -242,7 +243,7 @@ def fit(
     order = None
     model.train()
     with (
-        _progress_bar(progress, description, done, steps) as bar,
+        progress_bar(progress, desc=description, initial=done, total=steps, leave=False) as bar,
         _finish_step_first() as interrupted,
     ):
         for step in range(done, steps):
@@ -588,9 +589,3 @@ def _finish_step_first() -> Iterator[list[int]]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _progress_bar(shown: bool, description: str, done: int, steps: int) -> Any:
-    from tqdm import tqdm  # here, so that importing the package stays quick
-
-    return tqdm(desc=description, initial=done, total=steps, disable=not shown, leave=False)

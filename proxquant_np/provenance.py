@@ -1,0 +1,173 @@
+"""What a result was made with: the code, the versions and the machine, and who else has the same.
+
+The same code, NumPy and Python give the same numbers up to rounding; to the bit they do so with the
+same BLAS kernel (which BLAS chooses for the processor), device and thread count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.autograd import threads
+from proxquant_np.files import shown
+
+__version__ = "0.1.0"
+
+_ROOT = Path(__file__).parent
+_BINARY = {".npz"}
+
+
+def environment() -> dict[str, Any]:
+    """The code, the versions and the machine that this process computes with; None: not known.
+
+    Examples:
+        >>> from proxquant_np.provenance import environment
+        >>> environment()["numpy"] == np.__version__
+        True
+    """
+    return {
+        "proxquant_np": __version__,
+        "revision": _revision(),
+        "digest": package_digest(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "blas": threads.blas_kernel(),
+        "device": "cpu",  # experiments compute with NumPy's arrays
+        "cores": os.cpu_count(),
+    }
+
+
+@functools.cache
+def _revision() -> str | None:
+    """The commit of the checkout this package is run from, marked if that was changed; or None."""
+    if not (_ROOT.parent / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    with contextlib.suppress(OSError):  # no git
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+        return done.stdout.strip() or None
+    return None
+
+
+@functools.cache
+def package_digest() -> str:
+    """SHA-256 of this package's files, the same wherever they were installed.
+
+    Of their names and contents, line ends aside; without caches, hidden files, and what searches
+    have chosen, which is among each record's arguments.
+
+    Examples:
+        >>> from proxquant_np.provenance import package_digest
+        >>> len(package_digest())
+        64
+    """
+    found = hashlib.sha256()
+    files = (path for path in _ROOT.rglob("*") if path.is_file())
+    names = {path.relative_to(_ROOT).as_posix(): path for path in files}
+    for name in sorted(names):
+        *folders, file = name.split("/")
+        cached = "__pycache__" in folders or file.endswith((".pyc", ".pyo"))
+        chosen = folders[:1] == ["experiments"] and file.endswith(".json")
+        if cached or chosen or any(part.startswith(".") for part in (*folders, file)):
+            continue
+        content = names[name].read_bytes()
+        if names[name].suffix not in _BINARY:
+            content = content.replace(b"\r\n", b"\n")
+        found.update(f"{name}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()
+
+
+@functools.cache
+def _processor() -> str | None:
+    """The processor's name: of Linux, Python knows only the architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
+def is_same_code(made: Mapping[str, Any]) -> bool:
+    """Whether something was made by the code, the NumPy and the Python of this process.
+
+    By the package's digest or, where none was recorded, by a revision without changes; what
+    recorded neither is not known to be the same. The machine does not matter here.
+
+    Examples:
+        >>> from proxquant_np.provenance import environment, is_same_code
+        >>> is_same_code(environment()), is_same_code({**environment(), "numpy": "1.0"})
+        (True, False)
+    """
+    now = environment()
+    if any(made.get(name) != now[name] for name in ("proxquant_np", "numpy", "python")):
+        return False
+    if made.get("digest") is not None:
+        return made["digest"] == now["digest"]
+    revision = made.get("revision")
+    return revision is not None and "-" not in revision and revision == now["revision"]
+
+
+def grouped(made: Iterable[Mapping[str, Any] | None]) -> list[dict[str, Any]]:
+    """[{"runs": how many, "environment": with what}, ...], the most first; None: not recorded.
+
+    Examples:
+        >>> from proxquant_np.provenance import grouped
+        >>> grouped([{"numpy": "2.4"}, None, {"numpy": "2.4"}])
+        [{'runs': 2, 'environment': {'numpy': '2.4'}}, {'runs': 1, 'environment': None}]
+    """
+    groups: list[dict[str, Any]] = []
+    for one in made:
+        for group in groups:
+            if group["environment"] == one:
+                group["runs"] += 1
+                break
+        else:
+            groups.append({"runs": 1, "environment": None if one is None else dict(one)})
+    return sorted(groups, key=lambda group: -group["runs"])
+
+
+def described(groups: list[Mapping[str, Any]]) -> list[str]:
+    """Groups of runs in words, "n of m runs are from ...", one of them a line.
+
+    Examples:
+        >>> from proxquant_np.provenance import described
+        >>> described([{"runs": 3, "environment": None}])
+        ['3 of 3 runs are from code and machines that were not recorded']
+    """
+    total = sum(group["runs"] for group in groups)
+    return [f"{g['runs']} of {total} runs are from {in_words(g['environment'])}" for g in groups]
+
+
+def in_words(made: Mapping[str, Any] | None) -> str:
+    """An environment in words; of an old one, what is not in it is called unknown.
+
+    Examples:
+        >>> from proxquant_np.provenance import in_words
+        >>> made = {"proxquant_np": "1.0", "python": "3.12", "numpy": "2.4", "machine": "arm64"}
+        >>> in_words(made)  # doctest: +NORMALIZE_WHITESPACE
+        'proxquant_np 1.0 at revision unknown, digest unknown, Python 3.12, NumPy 2.4 on arm64
+        (BLAS kernel unknown, device unknown)'
+    """
+    if made is None:
+        return "code and machines that were not recorded"
+    commit, _, dirty = (made.get("revision") or "unknown").partition("-")
+    names = ("digest", "python", "numpy", "machine", "blas", "device")
+    digest, python, numpy, machine, blas, device = (made.get(name) or "unknown" for name in names)
+    return shown(  # a record may be from anywhere
+        f"proxquant_np {made['proxquant_np']} at revision {commit[:12]}{dirty and ', changed'}, "
+        f"digest {digest[:12]}, Python {python}, NumPy {numpy} on {machine} (BLAS kernel {blas}, "
+        f"device {device})"
+    )
