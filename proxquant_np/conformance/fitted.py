@@ -188,7 +188,7 @@ class FittedJudge:
         if self.family.exact is not None:
             q = self.family.exact.project(w)
             return 0.5 * np.square(q - w).sum(), q
-        if len(self.r.levels(w)) ** len(w) > CODES:
+        if not self.optimum_known or len(self.r.levels(w)) ** len(w) > CODES:
             return None, None
         error, q = _exhaustive(self.r, w)
         if not (self.family.zero or self.family.offset):

@@ -133,43 +133,46 @@ class FixedJudge:
         return "not optimal", f"{x} went to {u}, but {expected} has a smaller objective"
 
     def named(self, found: Found, cases: list[search.Case]) -> Found:
-        """What is found wrong with values, as the mistake or the two that explain every result."""
-        results = [(u, x, *rest) for x, *rest in cases for u in [self.subject.run(x, *rest)[0]]]
-        results = [result for result in results if result[0] is not None]
-        single = "precision" in found
+        """What is found wrong with values, as the mistake or the two that explain every result.
 
-        def like(u, x, s, choose, move):
-            eps = SINGLE if single else EPS[x.dtype]
-            close = 256 * eps * np.maximum(1, np.abs(x))
-            with np.errstate(all="ignore"):
-                wide = x.astype(np.float64)
-                return bool((np.abs(u - move(wide, s, choose(wide))) <= close).all())
-
+        In the precision of the weights; or, which is a fault too, in that of float32.
+        """
+        cases = [case for case in cases if self.subject.run(*case)[0] is not None]
         choices, moves = self._choices(), self._moves()
         pairs = [(choice, moves[0]) for choice in choices[1:]]
         pairs += [(choices[0], move) for move in moves[1:]]
         pairs += product(choices[1:], moves[1:])
-        for choice, move in pairs:
-            both = choice.function, move.function
-            if not all(like(u, x, *(s or [np.inf]), *both) for u, x, *s in results):
+        for least, (choice, move) in product((0.0, SINGLE), pairs):
+            if not all(self._like(case, choice, move, least) for case in cases):
                 continue
             named = {}
-            for mistake, others in (
-                (choice, (choices[0].function, both[1])),
-                (move, (both[0], moves[0].function)),
-            ):
-                if mistake.convention is None:
-                    continue
-                for x, *s in cases:  # the first at which it matters
-                    u = self.subject.run(x, *s)[0]
-                    if u is not None and not like(u, x, *(s or [np.inf]), *others):
-                        expected = self.r.prox(x, s[0] if s else np.inf)
-                        inputs = self.subject.named(x, *s)
-                        fault = Fault(mistake.convention, mistake.detail, inputs, u, expected)
-                        named.setdefault(mistake.convention, (fault, (x, *s)))
-                        break
+            for mistake, others in ((choice, (choices[0], move)), (move, (choice, moves[0]))):
+                if mistake.convention is not None:
+                    named |= self._first(mistake, cases, *others, least)
+            if least:
+                rounded = Mistake("precision", ROUNDED, choice.function)
+                named |= self._first(rounded, cases, choice, move, 0.0)
             return named
         return found
+
+    def _like(self, case, choice, move, least):
+        """Whether the result is that of a choice and a move, to rounding, at least so large."""
+        x, s = case[0], case[1] if len(case) > 1 else np.inf
+        close = 256 * max(least, EPS[x.dtype]) * np.maximum(1, np.abs(x))
+        wide = x.astype(np.float64)
+        with np.errstate(all="ignore"):
+            u = move.function(wide, s, choice.function(wide))
+            return bool((np.abs(self.subject.run(*case)[0] - u) <= close).all())
+
+    def _first(self, mistake, cases, choice, move, least):
+        """The mistake at the first case that is not explained without it; none if all are."""
+        for case in cases:
+            if not self._like(case, choice, move, least):
+                inputs, u = self.subject.named(*case), self.subject.run(*case)[0]
+                expected = self.r.prox(case[0], case[1] if len(case) > 1 else np.inf)
+                fault = Fault(mistake.convention, mistake.detail, inputs, u, expected)
+                return {mistake.convention: (fault, case)}
+        return {}
 
     def _choices(self):
         """Which level a weight is drawn to: the nearest; and the mistakes."""

@@ -107,7 +107,8 @@ class _Gradient:
             return [Fault("raised", f"fn raised {faults[0].detail}", self.shown)]
         self.y = np.asarray(y)
         kept = self.y.dtype if self.y.dtype.kind == "f" else np.float64
-        self.g = np.random.default_rng(0).normal(size=self.y.shape).astype(kept)
+        g = np.random.default_rng(0).normal(size=self.y.shape) if self.y.ndim else np.ones(())
+        self.g = g.astype(kept)
         given = self.shown | ({"g": self.g} if self.y.ndim else {})
         first = first_call(self.grad_fn, given)
         out, mutated = called(self.grad_fn, given, self.shown)
@@ -190,7 +191,8 @@ class _Gradient:
         return [Fault(kind, detail, self.shown, gradient, numerical)]
 
     def _at(self, i, x):
-        return [x if j == i else other for j, other in enumerate(self.inputs)]
+        at = [x if j == i else other for j, other in enumerate(self.inputs)]
+        return [np.copy(part) if isinstance(part, np.ndarray) else part for part in at]
 
     def _traced(self, i):
         """fn of input i alone, with grad_fn as its gradient, for `gradcheck`."""

@@ -20,7 +20,8 @@ Case = Any
 MISSING = (
     "no further search: hypothesis is not installed, it comes with the extra proxquant-np[test]"
 )
-SECONDS = 8.0  # after so many a search, of a slow function, ends
+SECONDS = 12.0  # after so many a search, of a slow function, ends
+FEW = 3  # so many weights are easily read: no need to look for fewer
 
 
 class Judge(Protocol):
@@ -71,7 +72,7 @@ def collect(judge: Judge, cases: Iterable[Case]) -> tuple[str, dict[str, tuple[F
             break
         for convention, fault in broken(case).items():
             keep(convention, fault, case)
-    for convention in [kind for kind, (_, case) in found.items() if judge.size(case) > 1]:
+    for convention in [kind for kind, (_, case) in found.items() if judge.size(case) > FEW]:
         _, case = smallest(lambda c: convention in broken(c), judge.strategy)  # noqa: B023
         if case is not None:
             keep(convention, broken(case)[convention], case)
