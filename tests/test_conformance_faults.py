@@ -327,7 +327,9 @@ def test_a_stub_is_a_stub():
     def fn(w):
         raise NotImplementedError
 
-    misused(kit.check_quantizer(fn, "binary"), "fn is a stub: NotImplementedError")
+    report = kit.check_quantizer(fn, "binary")
+    assert report.verdict == "wrong" and conventions(report) == ["raised"]
+    assert "\n  raised: not written yet: NotImplementedError\n" in str(report)
 
 
 def test_what_raises_is_said_once():

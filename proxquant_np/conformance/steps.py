@@ -42,10 +42,12 @@ def check_step(
 
     gradient is a function from weights to the gradient of the loss there. m and v are Adam's
     moments before the step, t = 1, 2, ... its number; beta1 = 0.9, beta2 = 0.999, eps = 1e-8.
-    Arguments must be left alone; dtypes are kept.
+    Arguments must be left alone; dtypes are kept. A function that cannot be called like this is
+    reported as misuse, with the remedy.
 
     Raises:
-        ValueError: an unknown name, with the nearest known one.
+        ValueError: an unknown name, with the nearest known one; dtypes other than float32 and
+            float64.
         TypeError: fn is not callable.
 
     Examples:
@@ -54,8 +56,8 @@ def check_step(
         ...
         >>> bool(pq.conformance.check_step(step, "eager_sgd"))
         True
-        >>> pq.conformance.check_step(step, "lazy_sgd").verdict
-        'wrong'
+        >>> pq.conformance.check_step(step, "lazy_sgd").verdict  # it takes no strength
+        'misuse'
     """
     check_name(definition, STEPS, "definition")
     _, r = look_up(regularizer, PROXES, "regularizer")
