@@ -21,7 +21,7 @@ MISSING = (
     "no further search: hypothesis is not installed, it comes with the extra proxquant-np[test]"
 )
 SECONDS = 12.0  # after so many a search, of a slow function, ends
-FEW = 3  # so many weights are easily read: no need to look for fewer
+FEW = 1  # so many weights are as easily read as can be: no need to look for fewer
 
 
 class Judge(Protocol):
