@@ -54,7 +54,7 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     "autograd/recurrent.py": ["recurrent"],
     "autograd/tensor.py": ["autograd", "nn"],
     "cli.py": ["cli", "bad_commands", "binary_digits"],
-    "conformance/": ["conformance", "checkers_conformance"],
+    "conformance/": ["conformance_faults", "checkers_conformance", "conformance"],
     "data/": ["data_*", "bad_files"],
     "experiments/": ["experiments", "claims", "binary_digits"],
     "experiments/quantizer_gaps.py": ["quantizer_gaps"],

@@ -427,7 +427,7 @@ def _check(options: argparse.Namespace) -> int:
         **dtypes,
     )
     print(report)
-    return 0 if report else 1
+    return 2 if report.verdict == "misuse" else 0 if report else 1
 
 
 def _add_vectors(commands: Any) -> None:

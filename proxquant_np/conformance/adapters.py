@@ -32,6 +32,7 @@ def from_jax(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The same for JAX arrays, which are immutable copies.
 
     Unless jax_enable_x64 is set JAX makes float32 of float64: then check with dtypes=["float32"].
+    (`check_gradient` notices, and takes a wider step.)
     ImportError if jax is not installed.
 
     Examples:
@@ -67,8 +68,13 @@ def _adapted(fn, kind, theirs, ours):
     def out_of(value):
         return convert(value, kind, ours, into)
 
-    @functools.wraps(fn)
     def adapted(*args: Any) -> Any:
         return out_of(fn(*map(into, args)))
 
+    functools.update_wrapper(adapted, fn)
+    adapted.adapted_from = fn
     return adapted
+
+
+ADAPTERS: dict[str, Callable[[Any], Any]] = {"torch": from_torch, "jax": from_jax}
+"""By the name of the library."""

@@ -5,17 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from proxquant_np.conformance.adapters import from_jax, from_torch
-from proxquant_np.conformance.checks import DTYPES, check_prox, check_quantizer
+from proxquant_np.conformance.adapters import ADAPTERS
+from proxquant_np.conformance.checks import check_prox, check_quantizer
 from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, STEPS, check_name
+from proxquant_np.conformance.form import DTYPES
 from proxquant_np.conformance.report import Report
 from proxquant_np.conformance.steps import check_step
-
-ADAPTERS: dict[str, Callable[[Any], Any]] = {"torch": from_torch, "jax": from_jax}
 
 
 def check_by_name(
@@ -66,9 +64,11 @@ def _load(function):
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"importing {module_name} failed: {what}") from error
-    if not hasattr(module, name):
-        raise ValueError(f"{module_name} has no {name!r}{_near(name, dir(module))}")
-    fn = getattr(module, name)
+    fn, path = module, module_name
+    for part in name.split("."):  # also of a submodule, as torch:nn.functional.hardtanh
+        if not hasattr(fn, part):
+            raise ValueError(f"{path} has no {part!r}{_near(part, dir(fn))}")
+        fn, path = getattr(fn, part), f"{path}.{part}"
     if not callable(fn):
         raise ValueError(f"{function} is a {type(fn).__name__}; a function is accepted")
     return fn

@@ -10,12 +10,21 @@ import numpy as np
 
 from proxquant_np.autograd import GradcheckError, gradcheck
 from proxquant_np.autograd.tensor import differentiable
-from proxquant_np.conformance.report import Fault, Report
+from proxquant_np.conformance.calls import Misuse, called, first_call
+from proxquant_np.conformance.checks import check_dtypes
+from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.prox.regularizer import Floats
+
+WIDE = 2.0 ** -np.arange(3, 8)  # steps in float32, times max(1, |x|)
+SINGLE = float(np.finfo(np.float32).eps)
 
 
 def check_gradient(
-    fn: Callable[..., Any], grad_fn: Callable[..., Any], inputs: Floats | Sequence[Any]
+    fn: Callable[..., Any],
+    grad_fn: Callable[..., Any],
+    inputs: Floats | Sequence[Any],
+    *,
+    dtypes: Sequence[str] | None = None,
 ) -> Report:
     """Is grad_fn the gradient of fn at these inputs, one array or a sequence of arrays?
 
@@ -24,12 +33,17 @@ def check_gradient(
     of the shape of y. For several inputs it returns a tuple, with None for those that are not
     floats. Shapes and dtypes are those of the inputs, which must be left alone.
 
-    Held against central differences in float64, entry by entry, as `gradcheck`; so fn must take
-    float64, and the inputs keep away from its kinks.
+    dtypes: what float inputs are converted to, one after the other; None, the default: they stay.
+
+    Held against central differences in float64, entry by entry, as `gradcheck`; so fn should take
+    float64, and the inputs keep away from its kinks. A function that computes in float32 whatever
+    it is given (as JAX does unless jax_enable_x64 is set) is noticed: then the steps are wide, 1/8
+    to 1/128 of max(1, |x|), extrapolated to 0, and about three digits are checked; the report says
+    so. Its gradient may be float32 where its result is.
 
     Raises:
         TypeError: fn or grad_fn is not callable.
-        ValueError: no input is a float32 or float64 array.
+        ValueError: no input is a float32 or float64 array; other dtypes.
 
     Examples:
         >>> x = np.array([0.5, -1.0, 2.0])
@@ -46,69 +60,187 @@ def check_gradient(
     floats = [isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in inputs]
     if not any(floats):
         raise ValueError("inputs must hold a float32 or float64 array, got none")
-    shown = {f"input {i}": x for i, x in enumerate(inputs)}
+    name = getattr(grad_fn, "__name__", repr(grad_fn))
+    title = f"gradient of {getattr(fn, '__name__', repr(fn))!r}"
+    found: list[Fault] = []
+    size = sum(x.size for x, is_float in zip(inputs, floats, strict=True) if is_float)
+    checked = f"{size} entries"
+    for dtype in [None] if dtypes is None else check_dtypes(dtypes):
+        at = [
+            x.astype(dtype) if dtype and is_float else x
+            for x, is_float in zip(inputs, floats, strict=True)
+        ]
+        try:
+            subject = _Gradient(fn, grad_fn, at, floats)
+            found += subject.faults()
+        except Misuse as misuse:
+            fault = Fault("misuse", str(misuse), {})
+            return Report(name, title, "misuse", False, "nothing", (fault,))
+        if subject.single:
+            checked = f"{size} entries, to three digits: {COMPUTED_IN_FLOAT32}"
+    faults = in_order({fault.convention: fault for fault in reversed(found)}.values())
+    return Report(name, title, "wrong" if faults else "right", not faults, checked, faults)
 
-    def report(fault=None):
-        name = getattr(grad_fn, "__name__", repr(grad_fn))
-        title = f"gradient of {getattr(fn, '__name__', repr(fn))!r}"
-        size = sum(x.size for x, is_float in zip(inputs, floats, strict=True) if is_float)
-        verdict = "wrong" if fault else "right"
-        return Report(name, title, verdict, fault is None, f"{size} entries", fault)
 
-    y = np.asarray(fn(*[np.copy(x) if isinstance(x, np.ndarray) else x for x in inputs]))
-    g = np.random.default_rng(0).normal(size=y.shape)
+COMPUTED_IN_FLOAT32 = (
+    "fn computes in float32, so the steps were wide; for all digits let it compute in float64 "
+    "(JAX: jax_enable_x64)"
+)
 
-    def gradients(*arrays, g):
-        out = grad_fn(*arrays, *([g] if y.ndim else []))
-        return out if isinstance(out, tuple | list) else (out,)
 
-    copies = [np.copy(x) if isinstance(x, np.ndarray) else x for x in inputs]
-    given = g.astype(y.dtype if y.dtype.kind == "f" else np.float64)
-    try:
-        got = gradients(*copies, g=given.copy())
-    except Exception as error:
-        return report(Fault("raised", f"raised {type(error).__name__}: {error}", shown))
-    if len(got) != len(inputs):
-        detail = f"returned {len(got)} gradients for {len(inputs)} inputs"
-        return report(Fault("result", detail, shown))
-    for i, (x, copy, d, is_float) in enumerate(zip(inputs, copies, got, floats, strict=True)):
-        if isinstance(x, np.ndarray) and copy.tobytes() != x.tobytes():
-            return report(Fault("input mutated", f"input {i} was modified", shown, copy, x))
-        if not is_float:
-            continue
-        d = np.asarray(d)
+class _Gradient:
+    """A function and its gradient at some inputs.
+
+    single: fn computes in float32.
+    """
+
+    def __init__(self, fn, grad_fn, inputs, floats):
+        self.fn, self.grad_fn, self.inputs, self.floats = fn, grad_fn, inputs, floats
+        self.shown = {f"input {i}": x for i, x in enumerate(inputs)}
+        self.single = False
+
+    def faults(self) -> list[Fault]:
+        """All that is wrong, the form of the gradient first."""
+        first_call(self.fn, self.shown)
+        y, faults = called(self.fn, self.shown)
+        if y is None and faults:
+            return [Fault("raised", f"fn raised {faults[0].detail}", self.shown)]
+        self.y = np.asarray(y)
+        kept = self.y.dtype if self.y.dtype.kind == "f" else np.float64
+        g = np.random.default_rng(0).normal(size=self.y.shape) if self.y.ndim else np.ones(())
+        self.g = g.astype(kept)
+        given = self.shown | ({"g": self.g} if self.y.ndim else {})
+        first = first_call(self.grad_fn, given)
+        out, mutated = called(self.grad_fn, given, self.shown)
+        if out is None and mutated:
+            return mutated
+        got = out if isinstance(out, tuple | list) else (out,)
+        if len(got) != len(self.inputs):
+            detail = f"returned {len(got)} gradients for {len(self.inputs)} inputs"
+            return [*mutated, Fault("result", detail, self.shown)]
+        self.single = self._computes_in_float32()
+        found = first + mutated
+        for i, d in enumerate(got):
+            if self.floats[i]:
+                fault = self._form(i, np.asarray(d))
+                found += [fault] if fault else []
+                if fault is None or fault.convention == "dtype changed":
+                    found += self._value(i, np.asarray(d, self.inputs[i].dtype))
+        return found
+
+    def _computes_in_float32(self):
+        """Whether inputs or result are rounded to float32, at a point that is no float32 number."""
+        if self.y.dtype in (np.float32, np.float16) and any(
+            x.dtype == np.float64 for x, f in zip(self.inputs, self.floats, strict=True) if f
+        ):
+            return True
+        rng = np.random.default_rng(0)
+        near = [
+            x * (1 + rng.uniform(-1e-3, 1e-3, x.shape)) if is_float else x
+            for x, is_float in zip(self.inputs, self.floats, strict=True)
+        ]
+        rounded = [
+            x.astype(np.float32).astype(np.float64) if is_float else x
+            for x, is_float in zip(near, self.floats, strict=True)
+        ]
+        try:
+            with np.errstate(all="ignore"):
+                y, at_rounded = (np.asarray(self.fn(*point)) for point in (near, rounded))
+        except Exception:  # it takes float32 only
+            return True
+        if y.dtype == np.float32:
+            return True
+        moved = not np.array_equal(y, self.y)
+        return moved and (np.array_equal(y, at_rounded) or np.array_equal(y, np.float32(y)))
+
+    def _form(self, i, d):
+        x = self.inputs[i]
         if d.shape != x.shape:
             kind = "not summed" if d.ndim >= x.ndim and d.size > x.size else "shape changed"
             detail = f"the gradient of input {i} has shape {d.shape}, the input has {x.shape}"
-            return report(Fault(kind, detail, shown, d))
-        if d.dtype != x.dtype:
+            return Fault(kind, detail, self.shown, d)
+        if d.dtype != x.dtype and not (self.single and d.dtype == self.y.dtype):
             detail = f"the gradient of input {i} has dtype {d.dtype}, the input has {x.dtype}"
-            return report(Fault("dtype changed", detail, shown, d))
+            return Fault("dtype changed", detail, self.shown, d)
+        return None
 
-    @differentiable
-    def traced(*arrays):
-        def vjp(g):
-            found = gradients(*arrays, g=np.asarray(g, given.dtype))
-            scale = 1 if y.ndim else g
-            return tuple(d * scale if f else None for d, f in zip(found, floats, strict=True))
+    def _value(self, i, gradient):
+        """The fault of the gradient of input i, in a list, by its values."""
+        if self.single:
+            numerical, error = self._wide_differences(i)
+            size = np.abs(numerical)
+            allowed = 2e-3 * (size + 0.01 * size.max(initial=0)) + 3 * error
+            excess = np.nan_to_num(np.abs(gradient - numerical) - allowed, nan=np.inf)
+            if not (excess > 0).any():
+                return []
+            worst = np.unravel_index(np.argmax(excess), gradient.shape)
+            said = (
+                f"input {i}, entry {tuple(map(int, worst))} of shape {gradient.shape}: gradient "
+                f"{gradient[worst]:.5g}, numerically (in float32) {numerical[worst]:.5g}; "
+                f"{np.sum(excess > 0)} of {gradient.size} entries differ"
+            )
+        else:
+            try:
+                gradcheck(self._traced(i), self.inputs[i])
+                return []
+            except GradcheckError as error:
+                gradient, numerical = error.gradient, error.numerical
+                said = str(error).replace("input 0", f"input {i}", 1)
+        kind, detail = _diagnose(gradient, numerical, self.y.shape, 1e-2 if self.single else 1e-3)
+        detail = f"{detail}; {said}" if detail else said
+        return [Fault(kind, detail, self.shown, gradient, numerical)]
 
-        return fn(*arrays), vjp
+    def _at(self, i, x):
+        at = [x if j == i else other for j, other in enumerate(self.inputs)]
+        return [np.copy(part) if isinstance(part, np.ndarray) else part for part in at]
 
-    try:
-        gradcheck(traced, inputs)
-    except GradcheckError as error:
-        kind, detail = _diagnose(error.gradient, error.numerical, y.shape)
-        detail = f"{detail}; {error}" if detail else str(error)
-        return report(Fault(kind, detail, shown, error.gradient, error.numerical))
-    return report()
+    def _traced(self, i):
+        """fn of input i alone, with grad_fn as its gradient, for `gradcheck`."""
+
+        @differentiable
+        def traced(x):
+            def vjp(g):
+                at = self._at(i, x)
+                out = self.grad_fn(*at, *([np.asarray(g, self.g.dtype)] if self.y.ndim else []))
+                out = out if isinstance(out, tuple | list) else (out,)
+                return out[i] * (1 if self.y.ndim else g)
+
+            return self.fn(*self._at(i, x)), vjp
+
+        return traced
+
+    def _wide_differences(self, i):
+        """(numerical gradient, its error) for input i: Richardson's extrapolation, in float32.
+
+        Of D(h) = (s(x + h) - s(x - h)) / 2h, s = sum(g * fn), take R(h) = (4 D(h) - D(2h)) / 3,
+        at the h where R(h) - R(2h) and the rounding of s together are least: both are the error.
+        """
+        x = self.inputs[i]
+        numerical, error = np.zeros(x.shape), np.zeros(x.shape)
+        for entry in np.ndindex(x.shape):
+            slopes, noise = [], []
+            for h in WIDE * max(1, abs(float(x[entry]))):
+                up, down = x.copy(), x.copy()
+                up[entry], down[entry] = np.float32(x[entry] + h), np.float32(x[entry] - h)
+                ends = [
+                    self.g * np.asarray(self.fn(*self._at(i, end)), float) for end in (up, down)
+                ]
+                width = float(up[entry]) - float(down[entry])
+                slopes.append(np.sum(ends[0] - ends[1]) / width)
+                noise.append(SINGLE * np.sum(np.abs(ends)) / width)
+            better = (4 * np.array(slopes[1:]) - slopes[:-1]) / 3
+            errors = np.abs(np.diff(better)) + noise[2:]
+            best = int(np.argmin(errors))
+            numerical[entry], error[entry] = better[1 + best], errors[best]
+        return numerical, error
 
 
-def _diagnose(gradient, numerical, shape):
+def _diagnose(gradient, numerical, shape, close):
     """The convention that is broken, and how: by comparison with the true gradient."""
 
     def like(other):
         size = np.abs(numerical).max()
-        return np.allclose(gradient, other, 1e-3, 1e-4 * (size or 1))
+        return np.allclose(gradient, other, close, 0.1 * close * (size or 1))
 
     sizes = {math.prod(shape), numerical.size, *shape, *numerical.shape} - {0, 1, 2}
     for factor, kind, detail in (

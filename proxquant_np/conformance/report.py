@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 CONVENTIONS = {
+    "misuse": "what is checked is a function of NumPy arrays, called as the check says",
     "raised": "every finite float32 or float64 input has a result",
-    "NaN": "the result of finite input is finite",
     "result": "the result is the array, or the tuple of arrays, that the check asks for",
     "shape changed": "the result has the shape of the weights",
-    "dtype changed": "float32 in, float32 out; float64 in, float64 out",
-    "input mutated": "the input is never modified",
+    "not summed": "the gradient has the shape of its input: broadcast axes are summed over",
     "rank": "weights have any rank: vectors, matrices, kernels of convolutions",
     "memory layout": "weights may be a view, such as a transpose",
     "not repeatable": "the same input gives the same result",
-    "sign(0)": "sign_pm(0) = +1, also of -0.0: no third level among binary weights",
-    "wrong tie": "a weight halfway between two levels goes to the upper one",
-    "not nearest": "a weight goes towards the nearest of its levels",
+    "input mutated": "the input is never modified",
+    "NaN": "the result of finite input is finite",
+    "not quantized": "the result lies in the quantized set",
+    "not a prox": "the prox is a minimiser of 1/2 ||u - x||^2 + s R(u), not a step towards one",
+    "wrong strength": "strength is the weight of R, once: 0 changes nothing, infinity projects",
+    "wrong scale": "weights that are quantized already, all of one magnitude, are left alone",
     "factor of two": "the 1/2 in prox(x, s) = argmin_u 1/2 ||u - x||^2 + s R(u) and in "
     "1/2 ||.||^2; fitted levels are as large as the weights",
-    "wrong scale": "weights that are quantized already, all of one magnitude, are left alone",
-    "wrong strength": "strength is the weight of R, once: 0 changes nothing, infinity projects",
-    "not a prox": "the prox is a minimiser of 1/2 ||u - x||^2 + s R(u), not a step towards one",
-    "not quantized": "the result lies in the quantized set",
-    "not optimal": "prox and projection are minimisers: no other point has a smaller objective",
-    "not optimal although claimed": "an exact projection has the least squared error of all",
     "gradient point": "lazy: the gradient is taken at P(z); eager: at the weights",
     "latent overwritten": "lazy: the latent moves on from where it was, not from its image",
     "stale weights": "lazy: the deployed weights are the image of the latent after the step",
+    "clipped": "nothing is clipped: not what moves, nor the gradient on its way to it",
     "order": "eager: the base step first, then the map",
     "direction": "steps go against the gradient",
     "moments": "Adam: m and v start at 0, decay by beta1 = 0.9 and beta2 = 0.999, and are returned",
     "bias correction": "Adam divides m and v by 1 - beta^t, t counted from 1",
     "epsilon": "Adam adds eps to the root of the corrected v, not under the root",
     "wrong step": "the step is the formula's",
-    "not summed": "the gradient has the shape of its input: broadcast axes are summed over",
     "not averaged": "the gradient of a mean has its 1/n, that of a sum has not",
     "transposed": "entry (i, j) of the gradient belongs to entry (i, j) of the input",
     "wrong gradient": "the gradient is that of the function",
+    "not nearest": "a weight goes towards the nearest of its levels",
+    "not optimal": "prox and projection are minimisers: no other point has a smaller objective",
+    "not optimal although claimed": "an exact projection has the least squared error of all",
+    "wrong tie": "a weight halfway between two levels goes to the upper one",
+    "sign(0)": "sign_pm(0) = +1, also of -0.0: no further level between the two signs",
+    "dtype changed": "float32 in, float32 out; float64 in, float64 out",
+    "precision": "float64 in: computed in float64",
 }
-"""Name of each convention: what it says."""
+"""Name of each convention: what it says. The most important ones come first."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,14 @@ class Fault:
 class Report:
     """The result of a check; true if it passed. `str` says it in words.
 
-    verdict: "right"; "heuristic", valid but not optimal; or "wrong", against the definition.
-    passed: right, or a heuristic that does not claim to be exact.
-    fault: the smallest counterexample found, with the convention it breaks; None if right.
+    verdict: "right"; "heuristic", a valid result that is not optimal; "valid, optimum unknown",
+    where the set is one whose least squared error is not known here; "wrong", against the
+    definition; or "misuse", where fn could not be checked, with the remedy.
+    passed: right, valid, or a heuristic that does not claim to be exact.
+    faults: each convention that is broken, with the smallest counterexample found, the most
+    important one first.
     gaps: of a heuristic, ||w - fn(w)||^2 / least - 1, by what it was compared with and where.
+    beyond: what comes of weights that no convention speaks of: none, a scalar, NaN, infinity.
 
     Examples:
         >>> report = pq.conformance.check_prox(pq.prox.BinaryL2().prox, "binary_l2")
@@ -77,39 +84,57 @@ class Report:
     verdict: str
     passed: bool
     checked: str
-    fault: Fault | None = None
+    faults: tuple[Fault, ...] = ()
     gaps: Mapping[str, float] = field(default_factory=dict)
+    beyond: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.passed
 
     @property
+    def fault(self) -> Fault | None:
+        """The most important fault; None if right."""
+        return self.faults[0] if self.faults else None
+
+    @property
     def convention(self) -> str | None:
-        """The convention that is broken, a key of CONVENTIONS; None if right."""
+        """The convention that it breaks, a key of CONVENTIONS; None if right."""
         return None if self.fault is None else self.fault.convention
 
     def __str__(self) -> str:
-        head = {"right": "PASSED", "heuristic": "HEURISTIC", "wrong": "WRONG"}[self.verdict]
+        head = {"right": "PASSED", "valid, optimum unknown": "PASSED, valid, optimum unknown"}
+        head = head.get(self.verdict, self.verdict.upper())
         if self.verdict == "heuristic":
             head += ", passed" if self.passed else ", but claimed to be exact: failed"
         lines = [f"{head}: {self.name} as {self.definition}"]
-        if self.fault is not None:
-            lines += [
-                f"  {self.fault.convention}: {self.fault.detail}",
-                f"  convention  {CONVENTIONS[self.fault.convention]}",
-            ]
-            shown = {**self.fault.inputs, "got": self.fault.got, "expected": self.fault.expected}
-            lines += [f"  {key:10}  {_show(v)}" for key, v in shown.items() if v is not None]
+        if len(self.faults) > 1:
+            broken = ", ".join(fault.convention for fault in self.faults)
+            lines.append(f"  {len(self.faults)} conventions are broken: {broken}")
+        for fault in self.faults:
+            lines.append(f"  {fault.convention}: {fault.detail}")
+            lines.append(f"  convention  {CONVENTIONS[fault.convention]}")
+            shown = {**fault.inputs, "got": fault.got, "expected": fault.expected}
+            lines += [f"  {key:10}  {show(v)}" for key, v in shown.items() if v is not None]
         for name, gap in self.gaps.items():
             lines.append(f"  gap         {gap:+.2%} in squared error over {name}")
+        lines += [f"  {kind:10}  {what}" for kind, what in self.beyond.items()]
         lines.append(f"  checked     {self.checked}")
         return "\n".join(lines)
 
 
-def _show(value):
+def in_order(faults: Iterable[Fault], valid: Container[str] = frozenset()) -> tuple[Fault, ...]:
+    """The most important first: what is wrong before what is valid, then as in CONVENTIONS."""
+    order = list(CONVENTIONS)
+    key = lambda fault: (fault.convention in valid, order.index(fault.convention))  # noqa: E731
+    return tuple(sorted(faults, key=key))
+
+
+def show(value: Any) -> str:
+    """A value in one line, with the dtype of an array, and its shape unless it is a vector."""
     if isinstance(value, tuple):
-        return "; ".join(map(_show, value))
-    if isinstance(value, np.ndarray):
+        return "; ".join(map(show, value))
+    if isinstance(value, np.ndarray | np.generic):
+        value = np.asarray(value)
         text = np.array2string(value, separator=", ", threshold=16).replace("\n", "")
         return f"{text} {value.dtype}" + (f" {value.shape}" if value.ndim != 1 else "")
     return str(value)

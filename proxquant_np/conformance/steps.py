@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from proxquant_np.conformance import vectors
-from proxquant_np.conformance.checks import DTYPES
+from proxquant_np.conformance.adapters import ADAPTERS
+from proxquant_np.conformance.calls import Misuse, called, first_call, no_array
+from proxquant_np.conformance.checks import check_dtypes
 from proxquant_np.conformance.definitions import PROXES, STEPS, check_name, look_up
-from proxquant_np.conformance.report import Fault, Report
-from proxquant_np.conformance.search import SIXTEENTHS, smallest
+from proxquant_np.conformance.form import DTYPES
+from proxquant_np.conformance.report import Fault, Report, in_order
+from proxquant_np.conformance.search import SIXTEENTHS, collect
 from proxquant_np.prox import Regularizer
 from proxquant_np.prox.regularizer import Floats
 
@@ -37,10 +42,12 @@ def check_step(
 
     gradient is a function from weights to the gradient of the loss there. m and v are Adam's
     moments before the step, t = 1, 2, ... its number; beta1 = 0.9, beta2 = 0.999, eps = 1e-8.
-    Arguments must be left alone; dtypes are kept.
+    Arguments must be left alone; dtypes are kept. A function that cannot be called like this is
+    reported as misuse, with the remedy.
 
     Raises:
-        ValueError: an unknown name, with the nearest known one.
+        ValueError: an unknown name, with the nearest known one; dtypes other than float32 and
+            float64.
         TypeError: fn is not callable.
 
     Examples:
@@ -49,41 +56,41 @@ def check_step(
         ...
         >>> bool(pq.conformance.check_step(step, "eager_sgd"))
         True
-        >>> pq.conformance.check_step(step, "lazy_sgd").verdict
-        'wrong'
+        >>> pq.conformance.check_step(step, "lazy_sgd").verdict  # it takes no strength
+        'misuse'
     """
     check_name(definition, STEPS, "definition")
     _, r = look_up(regularizer, PROXES, "regularizer")
     if not callable(fn):
         raise TypeError(f"fn is {fn!r}; a callable is accepted")
-    judge = _Step(fn, definition, r)
+    dtypes = check_dtypes(dtypes)
+    judge = _Step(fn, definition, r, dtypes)
+    name, title = getattr(fn, "__name__", repr(fn)), f"step {definition!r} with {r!r}"
     golden = vectors.table("steps.json")[definition]["cases"]
     cases = [case | {"dtype": dtype} for dtype in dtypes for case in golden]
-    found = [fault for case in cases if (fault := judge.fault(case))]
-    worst = found[0].convention if found else None
-
-    def fails(case):
-        fault = judge.fault(case)
-        return fault is not None and worst in (None, fault.convention)
-
-    words, case = smallest(fails, lambda st: judge.smaller_cases(st, dtypes))
+    try:
+        first = first_call(fn, judge.arguments(cases[0], cases[0]["dtype"]))
+        words, found = collect(judge, cases)
+    except Misuse as misuse:
+        fault = Fault("misuse", str(misuse), {})
+        return Report(name, title, "misuse", False, "nothing", (fault,))
+    if "wrong step" in found:
+        smallest_first = sorted((case for _, case in found.values()), key=judge.size)
+        found |= judge.named(found.pop("wrong step"), [*smallest_first, *cases])
+    faults = in_order([*first, *(fault for fault, _ in found.values())])
     checked = f"{len(cases)} golden cases, {words}"
-    if case is not None:
-        cases, found = [case, *cases], [judge.fault(case), *found]
-    fault = found[0] if found else None
-    if fault is not None and fault.convention == "wrong step":
-        named = judge.named(cases) or (fault.convention, fault.detail)
-        fault = Fault(*named, fault.inputs, fault.got, fault.expected)
-    verdict = "wrong" if fault else "right"
-    name, title = getattr(fn, "__name__", repr(fn)), f"step {definition!r} with {r!r}"
-    return Report(name, title, verdict, fault is None, checked, fault)
+    return Report(name, title, "wrong" if faults else "right", not faults, checked, faults)
+
+
+Found = tuple[Fault, dict[str, Any]]
 
 
 class _Step:
     """Judges training steps, by the formula in float64. A case is one of golden/steps.json."""
 
-    def __init__(self, fn, definition, r):
-        self.fn, self.r = fn, r
+    def __init__(self, fn, definition, r, dtypes):
+        self.fn, self.r, self.dtypes = fn, r, dtypes
+        self._seen = {}
         self.lazy, self.adam = definition.startswith("lazy"), definition.endswith("adam")
         self.names = ["latent"] * self.lazy + ["weights"] + ["m", "v"] * self.adam
 
@@ -98,8 +105,16 @@ class _Step:
             named |= {**moments, "t": case["t"]}
         return named
 
-    def smaller_cases(self, st: Any, dtypes: Sequence[str]) -> Any:
-        """A strategy: steps of one weight.
+    def size(self, case: dict[str, Any]) -> int:
+        """The number of weights."""
+        return len(case["point"])
+
+    def key(self, case: dict[str, Any]) -> str:
+        """The case, hashable."""
+        return json.dumps(case, sort_keys=True)
+
+    def strategy(self, st: Any) -> Any:
+        """Steps of one weight, for `search`.
 
         Dyadic numbers, so that a step of SGD that ends on a tie does so exactly; Adam's, the first
         of which is nearly lr, may not come near one.
@@ -112,92 +127,131 @@ class _Step:
         if self.adam:
             squares = st.integers(0, 16).map(lambda i: [i / 4])
             parts |= {"m": one, "v": squares, "t": st.integers(1, 9)}
-        return st.fixed_dictionaries({**parts, "dtype": st.sampled_from(dtypes)})
+        return st.fixed_dictionaries({**parts, "dtype": st.sampled_from(self.dtypes)})
 
-    def run(self, case: dict[str, Any]) -> tuple[Floats, ...] | Fault:
-        """What fn returns, or what is wrong with its form."""
-        given, copies = (self.arguments(case, case["dtype"]) for _ in range(2))
-        shown = {**given, "gradient": f"A w - b, A = {case['A']}, b = {case['b']}"}
-        try:
-            with np.errstate(all="ignore"):
-                out = self.fn(*copies.values())
-        except Exception as error:
-            return Fault("raised", f"raised {type(error).__name__}: {error}", shown)
-        for key, before in given.items():
-            if isinstance(before, np.ndarray) and copies[key].tobytes() != before.tobytes():
-                return Fault("input mutated", f"{key} was modified", shown, copies[key], before)
+    def run(self, case: dict[str, Any]) -> tuple[tuple[Floats, ...] | None, list[Fault]]:
+        """(what fn returns, or None; what is wrong with its form), once for the same case."""
+        key = self.key(case)
+        if key not in self._seen:
+            self._seen[key] = self._run(case)
+        return self._seen[key]
+
+    def _run(self, case):
+        given = self.arguments(case, case["dtype"])
+        shown = self.shown(case)
+        out, faults = called(self.fn, given, shown)
+        if out is None and faults:
+            return None, faults
         out = out if isinstance(out, tuple | list) else (out,)
+        for u in out:
+            if type(u).__module__.partition(".")[0] in ADAPTERS:
+                raise Misuse(no_array(self.fn, given, u, np.zeros(0)))
         if len(out) != len(self.names) or not all(isinstance(u, np.ndarray) for u in out):
             came = ", ".join(type(u).__name__ for u in out)
             detail = f"returned ({came}), not arrays ({', '.join(self.names)})"
-            return Fault("result", detail, shown)
+            return None, [*faults, Fault("result", detail, shown)]
         for name, u in zip(self.names, out, strict=True):
             if u.shape != (shape := np.shape(case["point"])):
                 detail = f"the new {name} has shape {u.shape}, the old one {shape}"
-                return Fault("shape changed", detail, shown, u)
-            if u.dtype != case["dtype"]:
-                return Fault("dtype changed", f"the new {name} has dtype {u.dtype}", shown, u)
-        return tuple(out)
+                return None, [*faults, Fault("shape changed", detail, shown, u)]
+            if not np.isfinite(u).all():
+                detail = f"the new {name} holds NaN or infinity"
+                return None, [*faults, Fault("NaN", detail, shown, u)]
+        other = [n for n, u in zip(self.names, out, strict=True) if u.dtype != case["dtype"]]
+        if other:
+            u = out[self.names.index(other[0])]
+            detail = f"the new {' and '.join(other)} has dtype {u.dtype}"
+            faults.append(Fault("dtype changed", detail, shown, u))
+        return tuple(u.astype(case["dtype"]) for u in out), faults
 
-    def fault(self, case: dict[str, Any]) -> Fault | None:
-        """What is wrong at this case, or None."""
-        out = self.run(case)
-        if isinstance(out, Fault):
-            return out
+    def shown(self, case: dict[str, Any]) -> dict[str, Any]:
+        """The arguments, as a report shows them."""
+        gradient = f"A w - b, A = {case['A']}, b = {case['b']}"
+        return self.arguments(case, case["dtype"]) | {"gradient": gradient}
+
+    def faults(self, case: dict[str, Any]) -> list[Fault]:
+        """All that is wrong at this case."""
+        out, faults = self.run(case)
+        if out is None:
+            return faults
         right = self.formula(case)
         wrong = [n for n, u, e in zip(self.names, out, right, strict=True) if not _close(u, e)]
-        if not wrong:
-            return None
-        shown = self.arguments(case, case["dtype"])
-        shown["gradient"] = f"A w - b, A = {case['A']}, b = {case['b']}"
-        expected = tuple(e.astype(case["dtype"]) for e in right)
-        detail = f"{' and '.join(wrong)}: the formula gives another result"
-        return Fault("wrong step", detail, shown, out, expected)
+        if wrong:
+            detail = f"{' and '.join(wrong)}: the formula gives another result"
+            faults = [*faults, self.fault(case, "wrong step", detail)]
+        return faults
 
-    def named(self, cases: list[dict[str, Any]]) -> tuple[str, str] | None:
-        """The convention and the words of the mistake that explains every result, if one does."""
-        results = [(case, self.run(case)) for case in cases]
-        if any(isinstance(out, Fault) for _, out in results):
-            return None
-        lazies = {"at latent", "from image", "no latent", "image kept", "stale", "low"}
-        eagers = {"at mapped", "map first", "lr twice", "over lr", "projects", "doubled", "halved"}
-        adams = {"bias correction", "epsilon", "moments"}
-        for twist, (convention, detail) in TWISTS.items():
-            if twist in (eagers if self.lazy else lazies) or (
-                convention in adams and not self.adam
-            ):
+    def fault(self, case: dict[str, Any], convention: str, detail: str) -> Fault:
+        """That with what came at this case and what is right."""
+        expected = tuple(e.astype(case["dtype"]) for e in self.formula(case))
+        return Fault(convention, detail, self.shown(case), self.run(case)[0], expected)
+
+    def named(self, generic: Found, cases: list[dict[str, Any]]) -> dict[str, Found]:
+        """What is wrong with values, as the mistake or the two that explain every result.
+
+        Each with the first case at which it matters; `generic` if none explain them.
+        """
+        cases = [case for case in cases if self.run(case)[0] is not None]
+
+        def explains(twists, case):
+            return all(map(_close, self.run(case)[0], self.formula(case, twists)))
+
+        known = [twist for twist in TWISTS if self._applies(twist)]
+        for twists in [*((twist,) for twist in known), *combinations(known, 2)]:
+            if not all(explains(twists, case) for case in cases):
                 continue
-            if all(all(map(_close, out, self.formula(case, twist))) for case, out in results):
-                return convention, detail
-        return None
+            named: dict[str, Found] = {}
+            for twist in twists:
+                convention, detail = TWISTS[twist]
+                others = tuple(other for other in twists if other != twist)
+                case = next((case for case in cases if not explains(others, case)), cases[0])
+                if convention in named:
+                    detail = f"{named[convention][0].detail}; {detail}"
+                named[convention] = self.fault(case, convention, detail), case
+            return named
+        return {"wrong step": generic}
 
-    def formula(self, case: dict[str, Any], twist: str = "") -> tuple[Floats, ...]:
-        """What fn should return, in float64; with a twist, what that mistake returns."""
+    def _applies(self, twist):
+        others = EAGER if self.lazy else LAZY
+        adam = TWISTS[twist][0] in ("bias correction", "epsilon", "moments")
+        return twist not in others and (self.adam or not adam)
+
+    def formula(self, case: dict[str, Any], twists: tuple[str, ...] = ()) -> tuple[Floats, ...]:
+        """What fn should return, in float64; with twists, what these mistakes return."""
         point, gradient, lr, *rest = self.arguments(case, "float64").values()
         strength = 0.0 if self.lazy else rest.pop(0)
+        low, *_, high = self.r.levels(np.zeros(1))
 
-        def project(w):
-            stays = {"sign(0)": 0, "low": -1}
-            q = self.r.project(w)
-            return np.where(w == 0, stays[twist], q) if twist in stays else q
+        def at_zero(w, u):
+            u = np.where((w == 0) & ("sign(0)" in twists), 0, u)
+            return np.where((w == 0) & ("low" in twists), -1, u)
 
         def prox(w):
-            s = {"lr twice": strength * lr, "over lr": strength / lr, "projects": np.inf}
-            s |= {"doubled": 2 * strength, "halved": strength / 2}
-            u = self.r.prox(w, s.get(twist, strength))
-            return np.where(w == 0, 0, u) if twist == "sign(0)" else u
+            factors = {"lr twice": lr, "over lr": 1 / lr, "doubled": 2, "halved": 0.5}
+            s = strength * math.prod(f for twist, f in factors.items() if twist in twists)
+            return at_zero(w, self.r.prox(w, np.inf if "projects" in twists else s))
 
+        def project(w):
+            return at_zero(w, self.r.project(w))
+
+        if "clipped first" in twists:
+            point = point.clip(low, high)
         image = project(point) if self.lazy else point
-        at = prox(point) if twist == "at mapped" else point if twist == "at latent" else image
-        g = -gradient(at) if twist == "ascent" else gradient(at)
-        d, *moments = _adam(g, *rest, twist) if self.adam else [g]
-        if twist == "map first":
+        at = prox(point) if "at mapped" in twists else point if "at latent" in twists else image
+        g = -gradient(at) if "ascent" in twists else gradient(at)
+        if "saturated" in twists:
+            g = np.where((point < low) | (point > high), 0, g)
+        d, *moments = _adam(g, *rest, twists) if self.adam else [g]
+        if "map first" in twists:
             return prox(point) - lr * d, *moments
-        moved = (image if twist in ("from image", "no latent") else point) - lr * d
+        moved = (image if {"from image", "no latent"} & {*twists} else point) - lr * d
+        if "clipped" in twists and self.lazy:
+            moved = moved.clip(low, high)
         if not self.lazy:
-            return moved if twist == "unmapped" else prox(moved), *moments
-        mapped = {"unmapped": moved, "stale": image}.get(twist, project(moved))
-        latent = project(moved) if twist in ("image kept", "no latent") else moved
+            mapped = moved if "unmapped" in twists else prox(moved)
+            return mapped.clip(low, high) if "clipped" in twists else mapped, *moments
+        mapped = moved if "unmapped" in twists else image if "stale" in twists else project(moved)
+        latent = project(moved) if {"image kept", "no latent"} & {*twists} else moved
         return latent, mapped, *moments
 
 
@@ -206,18 +260,18 @@ def _close(u, e):
     return np.allclose(u, e, eps, eps)
 
 
-def _adam(g, m, v, t, twist):
+def _adam(g, m, v, t, twists):
     """Adam's direction and its moments."""
-    b1, b2 = (0.999, 0.9) if twist == "swapped" else (0.9, 0.999)
-    new_m = b1 * m + (1 if twist == "plain sum" else 1 - b1) * g
-    new_v = b2 * v + (1 - b2) * (np.abs(g) if twist == "unsquared" else g * g)
-    k = {"late": max(1, t - 1), "early": t + 1}.get(twist, t)
-    c1, c2 = (1.0, 1.0) if twist == "uncorrected" else (1 - b1**k, 1 - b2**k)
-    root = np.sqrt(new_v / c2) + 1e-8 / (math.sqrt(c2) if twist == "eps hat" else 1)
-    if twist == "eps inside":
+    b1, b2 = (0.999, 0.9) if "swapped" in twists else (0.9, 0.999)
+    new_m = b1 * m + (1 if "plain sum" in twists else 1 - b1) * g
+    new_v = b2 * v + (1 - b2) * (np.abs(g) if "unsquared" in twists else g * g)
+    k = max(1, t - 1) if "late" in twists else t + 1 if "early" in twists else t
+    c1, c2 = (1.0, 1.0) if "uncorrected" in twists else (1 - b1**k, 1 - b2**k)
+    root = np.sqrt(new_v / c2) + 1e-8 / (math.sqrt(c2) if "eps hat" in twists else 1)
+    if "eps inside" in twists:
         root = np.sqrt(new_v / c2 + 1e-8)
-    d = (g if twist == "no momentum" else new_m / c1) / root
-    return (d, m, v) if twist == "old moments" else (d, new_m, new_v)
+    d = (g if "no momentum" in twists else new_m / c1) / root
+    return (d, m, v) if "old moments" in twists else (d, new_m, new_v)
 
 
 TWISTS = {
@@ -227,6 +281,9 @@ TWISTS = {
     "no latent": ("latent overwritten", "there is no latent: the image P(z) is moved and mapped"),
     "image kept": ("latent overwritten", "the image takes the place of the new latent"),
     "stale": ("stale weights", "the weights returned are the image of the latent before the step"),
+    "clipped": ("clipped", "what is moved is clipped to the levels' range after the step"),
+    "clipped first": ("clipped", "the latent is clipped to the levels' range before the step"),
+    "saturated": ("clipped", "the gradient is 0 where the latent lies beyond the levels"),
     "unmapped": ("not quantized", "the weights returned are not mapped"),
     "sign(0)": ("sign(0)", "0 stays 0, as with numpy.sign"),
     "low": ("sign(0)", "0 goes to the lower level"),
@@ -249,3 +306,7 @@ TWISTS = {
     "no momentum": ("moments", "the gradient is used in the place of m"),
 }
 """Mistakes that `_Step.formula` can make: what they break, and how."""
+
+LAZY = {"at latent", "from image", "no latent", "image kept", "stale", "low", "clipped first"}
+LAZY |= {"saturated"}
+EAGER = {"at mapped", "map first", "lr twice", "over lr", "projects", "doubled", "halved"}

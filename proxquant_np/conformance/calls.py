@@ -1,0 +1,149 @@
+"""Conformance (layer 7): one call of somebody's function, and what is wrong with what comes back.
+
+A function that cannot be checked at all (one for tensors, a class, one that returns a tuple) has
+been handed over wrongly, which says nothing about its mathematics: `Misuse`, with the remedy.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.conformance.adapters import ADAPTERS
+from proxquant_np.conformance.report import Fault
+from proxquant_np.prox.regularizer import DTYPES, Floats
+
+
+class Misuse(Exception):
+    """fn cannot be checked in the way that it was handed over; says why, and the remedy."""
+
+
+def called(
+    fn: Callable[..., Any], inputs: Mapping[str, Any], shown: Mapping[str, Any] | None = None
+) -> tuple[Any, list[Fault]]:
+    """(fn of copies of the inputs, faults): None if it raised; whether it left them alone.
+
+    shown: the inputs as a report shows them, if not as they are.
+    """
+    copies = {k: v.copy("K") if isinstance(v, np.ndarray) else v for k, v in inputs.items()}
+    shown = inputs if shown is None else shown
+    try:
+        with np.errstate(all="ignore"):
+            out = fn(*copies.values())
+    except Misuse:
+        raise
+    except Exception as error:
+        return None, [Fault("raised", said(error), shown)]
+    return out, [
+        Fault("input mutated", f"{key} was modified", shown, copies[key], before)
+        for key, before in inputs.items()
+        if isinstance(before, np.ndarray) and copies[key].tobytes() != before.tobytes()
+    ]
+
+
+def run(
+    fn: Callable[..., Any], inputs: Mapping[str, Any], like: Floats
+) -> tuple[Floats | None, list[Fault]]:
+    """(the result as an array like `like`, faults of its form); None if there is no such array.
+
+    So that one fault does not hide the others, a result of another dtype is converted. Misuse if
+    it is no array at all.
+    """
+    u, faults = called(fn, inputs)
+    if u is None and faults:
+        return None, faults
+    if not isinstance(u, np.ndarray | np.floating):
+        raise Misuse(no_array(fn, inputs, u, like))
+    if u.dtype == np.float16:
+        raise Misuse(
+            "fn returned float16; it is checked in float32 and float64: return them, as with "
+            "result.astype(w.dtype)"
+        )
+    if u.shape != like.shape:
+        detail = f"the result has shape {u.shape}, the weights have {like.shape}"
+        return None, [*faults, Fault("shape changed", detail, inputs, u)]
+    if u.dtype != like.dtype:
+        detail = f"the result has dtype {u.dtype}, the weights have {like.dtype}"
+        if (u.dtype, like.dtype) == DTYPES:
+            detail += '; a function made for float32 is checked with dtypes=["float32"]'
+        elif u.dtype.kind in "iub":
+            detail += ": are these codes? The quantized weights themselves are asked for"
+        faults.append(Fault("dtype changed", detail, inputs, u))
+    if not np.isfinite(u).all():
+        return None, [*faults, Fault("NaN", "the result holds NaN or infinity", inputs, u)]
+    return np.array(u, like.dtype), faults
+
+
+def first_call(fn: Callable[..., Any], inputs: Mapping[str, Any]) -> list[Fault]:
+    """Misuse if fn cannot be called like this; a fault if only the very first call fails."""
+    name = getattr(fn, "__name__", repr(fn))
+    if isinstance(fn, type):
+        what = f"its apply, {name}.apply" if hasattr(fn, "apply") else f"an instance, {name}(...)"
+        raise Misuse(f"{name} is a class; pass {what}")
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # some functions written in C have none
+        signature = None
+    if signature is not None:
+        try:
+            signature.bind(*inputs.values())
+        except TypeError as error:
+            asked = ", ".join(inputs)
+            raise Misuse(
+                f"the check calls fn({asked}), which {name}{signature} does not take: {error}; "
+                f"pass a function that does, lambda {asked}: {name}(...)"
+            ) from None
+    out, faults = called(fn, inputs)
+    if out is not None or not faults:
+        return []
+    again, faults_again = called(fn, inputs)
+    if again is not None:
+        detail = f"the first call raised {faults[0].detail}; the same call again did not"
+        return [Fault("not repeatable", f"{detail} (a lazy import?)", inputs)]
+    if faults_again and (remedy := _adapter(fn, inputs)):
+        raise Misuse(f"fn raised {faults[0].detail}; {remedy}")
+    return []
+
+
+def said(error: Exception) -> str:
+    """The kind of an error, and the first line of what it says, if it says anything."""
+    stub = ["not written yet"] if isinstance(error, NotImplementedError) else []
+    return ": ".join([*stub, type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def no_array(fn: Callable[..., Any], inputs: Mapping[str, Any], out: Any, like: Floats) -> str:
+    """What is to be done about a result of fn that is no array like `like`."""
+    if out is None:
+        return "fn returned None: is there a return?"
+    if isinstance(out, tuple | list):
+        at = [i for i, part in enumerate(out) if np.shape(part) == like.shape]
+        one = f", lambda *args: fn(*args)[{at[0]}]" if isinstance(out, tuple) and at else ""
+        parts = ", ".join(type(part).__name__ for part in out[:4]) + ", ..." * (len(out) > 4)
+        kind = type(out).__name__
+        return f"fn returned a {kind} ({parts}); the weights alone are asked for, one array{one}"
+    kind = f"{type(out).__module__.partition('.')[0]}.{type(out).__name__}"
+    kind = kind.removeprefix("builtins.")
+    remedy = _adapter(fn, inputs) or "return np.asarray(...) of it"
+    return f"fn returned a {kind}, not a NumPy array; {remedy}"
+
+
+def _adapter(fn, inputs):
+    """The remedy where fn works on the arrays of another library, of those that are loaded."""
+    for library, adapter in ADAPTERS.items():
+        if library in sys.modules:
+            out, _ = called(adapter(fn), inputs)
+            parts = out if isinstance(out, tuple) else (out,)
+            if all(isinstance(part, np.ndarray | np.floating) for part in parts):
+                return (
+                    f"it works on {library} arrays: pass conformance.from_{library}(fn), or on the "
+                    f"command line --adapter {library}"
+                )
+    if hasattr(fn, "adapted_from"):
+        out, _ = called(fn.adapted_from, inputs)
+        if isinstance(out, np.ndarray):
+            return "without the adapter it works: pass the function itself"
+    return None

@@ -1,0 +1,294 @@
+"""Conformance (layer 7): maps onto levels fitted to the weights, judged by their squared error.
+
+By that alone, since several answers may be best. The prox (x + s q) / (1 + s) tells its q, so a
+prox is checked as the quantizer that it contains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.conformance import search, vectors
+from proxquant_np.conformance.definitions import QUANTIZERS, family
+from proxquant_np.conformance.fixed import EPS, ROUNDED, SINGLE, Found
+from proxquant_np.conformance.form import Subject
+from proxquant_np.conformance.report import Fault
+from proxquant_np.prox import TernaryL2, UniformL2
+from proxquant_np.prox.fitted import FittedL2
+from proxquant_np.prox.regularizer import Floats
+
+TINY = float(np.finfo(np.float32).tiny)  # below it numbers lose digits: as good as 0
+CODES = 4096  # so many are tried, all of them, where no better way to the optimum is known
+
+# What rounding to float32 breaks in float64; squared errors are flat where they are least.
+ROUGH = {"not quantized", "not a prox", "wrong strength", "wrong scale"}
+
+STRENGTHS = {
+    1.0: ("", ""),
+    2.0: ("factor of two", "the strength is doubled"),
+    0.5: ("factor of two", "the strength is halved"),
+    math.inf: ("wrong strength", "projects at every strength > 0"),
+}
+SCALES = {
+    1.0: "",
+    2.0: "the levels are twice as large as they should be",
+    0.5: "the levels are half as large as they should be",
+}
+
+
+class FittedJudge:
+    """Judges maps onto the fitted levels of r. A case is (x,) or (x, strength)."""
+
+    def __init__(self, subject: Subject, r: FittedL2, dtypes: Sequence[str], exact: bool):
+        self.subject, self.r, self.dtypes = subject, r, dtypes
+        self.family, self.exact = family(r), exact
+        # What a heuristic may break; but what claims to be exact leaves points of Q alone.
+        self.valid = {"not nearest", "not optimal"} | (set() if exact else {"wrong scale"})
+
+    @property
+    def optimum_known(self) -> bool:
+        """Whether the least squared error is: of all weights, or of four by trying every code."""
+        return self.family.exact is not None or len(self.r.levels(np.zeros(1))) ** 4 <= CODES
+
+    def cases(self) -> Iterator[search.Case]:
+        """Tiny tensors with known optima, also far larger weights; and random ones of any size."""
+        large = [w for key, w in vectors.large().items() if key.startswith("weights.")]
+        large += [1000 * np.array(w) for w in vectors.TINY if len(w) > 2]
+        large += [10 * np.random.default_rng(0).normal(size=5003)]
+        rests = [(s,) for s in (0.0, 0.5, 2.0)] if self.subject.with_strength else [()]
+        for dtype, w, rest in product(self.dtypes, [*vectors.TINY, *large], rests):
+            yield np.array(w, dtype), *rest
+
+    def strategy(self, st: Any) -> Any:
+        """Of cases, for `search`."""
+        rest = [search.strengths(st)] if self.subject.with_strength else []
+        return st.tuples(search.weights(st, self.dtypes), *rest)
+
+    def size(self, case: search.Case) -> int:
+        """The number of weights."""
+        return case[0].size
+
+    def key(self, case: search.Case) -> Any:
+        """The case, hashable."""
+        return case[0].dtype.str, case[0].tobytes(), *case[1:]
+
+    def faults(self, case: search.Case, strength: float = 1.0, scale: float = 1.0) -> list[Fault]:
+        """All that is wrong at this case, but for a strength and levels that are so large."""
+        u, faults = self.subject.run(*case)
+        if u is None:
+            return faults
+        x, *rest = case
+        w = x.astype(np.float64)
+        least, best = self._least(w)
+        expected = best
+        if best is not None and rest:
+            expected = (w + rest[0] * best) / (1 + rest[0])
+        expected = None if best is None else expected.astype(x.dtype)
+        found = self._explain(w, u, rest, least, EPS[x.dtype], strength, scale)
+        if x.dtype == np.float64 and ROUGH & ({kind for kind, _ in found} - self.valid):
+            found = self._explain(w, u, rest, least, SINGLE, strength, scale)
+            found = found or [("precision", ROUNDED)]
+        inputs = self.subject.named(*case)
+        return faults + [Fault(*kind, inputs, u, expected) for kind in found]
+
+    def _explain(self, w, u, rest, least, eps, strength, scale):
+        """What is wrong, with the accuracy eps of a precision: (convention, detail) of each."""
+        eps, top, q = 64 * eps, np.abs(w).max(), u.astype(np.float64)
+        if rest:
+            s = rest[0] * strength
+            if rest[0] == 0:
+                same = np.abs(q - w).max() <= eps * top
+                return [] if same else [("wrong strength", "strength 0 changed the weights")]
+            if math.isfinite(s):
+                q, eps = ((1 + s) * q - w) / s, eps * (1 + s) / s
+        close = eps * top + TINY
+        q = np.where(np.abs(q) <= close, 0.0, q / scale)
+        if least is not None and least < (eps * top) ** 2:
+            least = 0.0  # not the rounding of a search
+        found = self._of_quantized(w, q, least, close)
+        if rest and found and found[-1][0] == "not quantized":
+            detail = f"not (x + s q) / (1 + s) with a quantized q: {found[-1][1]}"
+            found[-1] = "not a prox", detail
+        return found
+
+    def _of_quantized(self, w, q, least, close):
+        fam, found = self.family, []
+        outside = self.outside(q, close)
+        if outside:
+            zeros = (w == 0) & (q == 0)
+            if fam.zero or fam.offset or not zeros.any() or self.outside(q[~zeros], close):
+                return [("not quantized", outside)]
+            found = [("sign(0)", "a weight of 0 went to 0, which is not among the levels")]
+            q = np.where(zeros, np.abs(q[~zeros]).min(), q)
+        magnitudes = np.unique(np.abs(w))
+        alike = len(magnitudes) == 1 or (fam.zero and len(magnitudes) == 2 and magnitudes[0] == 0)
+        if alike and np.abs(np.abs(q) - np.abs(w)).max() > close:
+            if not magnitudes[-1]:
+                detail = f"weights of 0 went to {np.abs(q).max():.6g}: a floor under the scale?"
+                return [*found, ("wrong scale", detail)]
+            ratio = np.abs(q).max() / magnitudes[-1]
+            by = f"{ratio:.6g}"
+            if abs(ratio - 1) < 1e-5:
+                by = f"1 {ratio - 1:+.1g}: an epsilon, or computed in float32?"
+            return [*found, ("wrong scale", f"weights of one magnitude are scaled by {by}")]
+        error = 0.5 * np.square(q - w).sum()
+        if least is not None and error <= least + close * (np.abs(w - q).sum() + close * w.size):
+            return found
+        levels = np.concatenate([q, -q if fam.symmetric else [], [0.0] if fam.zero else []])
+        levels = np.unique(levels)
+        nearest = levels[np.abs(np.subtract.outer(w, levels)).argmin(axis=1)]
+        i = int(np.argmax(np.abs(w - q) - np.abs(w - nearest)))
+        if np.abs(w - q)[i] > np.abs(w - nearest)[i] + close:
+            detail = f"{w[i]:.6g} went to {q[i]:.6g}, although {nearest[i]:.6g}, a level of the "
+            return [*found, ("not nearest", f"{detail}same tensor, is nearer")]
+        if least is not None and not found:
+            detail = f"1/2 ||q - w||^2 is {error:.6g}, but {least:.6g} is possible"
+            return [("not optimal", detail)]
+        return found
+
+    def outside(self, q: Floats, close: float) -> str | None:
+        """Why the values of q cannot all be levels of one tensor; None if they can."""
+        fam, r = self.family, self.r
+        levels = _distinct(q, close)
+        if isinstance(r, TernaryL2) and not fam.symmetric:
+            for side, word in ((levels[levels > 0], "positive"), (levels[levels < 0], "negative")):
+                if len(side) > 1:
+                    return f"{len(side)} different {word} levels, one is possible"
+            return None
+        if fam.symmetric:
+            levels = _distinct(np.abs(levels), close)
+            levels = levels[levels > 0] if fam.zero else levels
+        if len(levels) > fam.magnitudes:
+            what = "magnitudes" if fam.symmetric else "levels"
+            return f"{len(levels)} different {what}, {fam.magnitudes} are possible"
+        if isinstance(r, UniformL2) and len(levels):
+            start = 0 if fam.symmetric else levels[0]
+            most = fam.magnitudes - (not fam.symmetric)
+            steps = [(levels[-1] - start) / c for c in range(1, most + 1)]
+            offsets = [(levels - start) / (a or 1) for a in steps]
+            if not any(
+                (np.abs(c - np.rint(c)) * (a or 1) <= close).all()
+                for a, c in zip(steps, offsets, strict=True)
+            ):
+                return "the levels are not evenly spaced, or there are more of them than possible"
+        if len(levels) == 4 and fam.magnitudes == 4 and not isinstance(r, UniformL2):
+            a, b, c, d = levels  # the sums of three bits: a + d = b + c, or d - a = b + c
+            if min(abs(a + d - b - c), abs(d - a - b - c)) > 4 * close:
+                return "the magnitudes are not |a_1 +- a_2 +- a_3|"
+        return None
+
+    def _least(self, w):
+        """(the least 1/2 ||q - w||^2, a q that has it), each None where it is not known."""
+        if self.family.exact is not None:
+            q = self.family.exact.project(w)
+            return 0.5 * np.square(q - w).sum(), q
+        if not self.optimum_known or len(self.r.levels(w)) ** len(w) > CODES:
+            return None, None
+        error, q = _exhaustive(self.r, w)
+        if not (self.family.zero or self.family.offset):
+            q = np.where(w == 0, np.abs(q), q)  # as good, and sign_pm(0) = +1
+        return error, q
+
+    def named(self, found: Found, cases: list[search.Case]) -> Found:
+        """What is found wrong with values, by the strength and scale that explain every result."""
+        if not found.keys() & {"not a prox", "wrong strength", "wrong scale"}:
+            return self._centred(found, cases)
+        strengths = STRENGTHS if self.subject.with_strength else [1.0]
+        for strength, scale in product(strengths, SCALES):
+            if (strength, scale) == (1, 1):
+                continue
+            left: Found = {}
+            for case in cases:
+                if not left.keys() & ROUGH and (len(case) == 1 or case[1]):
+                    for fault in self.faults(case, strength, scale):
+                        left.setdefault(fault.convention, (fault, case))
+            if left.keys() & ROUGH:
+                continue
+            named: Found = {}
+            rows = [STRENGTHS[strength]] if strength != 1 else []
+            rows += [("factor of two", SCALES[scale])] if scale != 1 else []
+            shown = min(found.items(), key=lambda item: item[0] in ("not nearest", "not optimal"))
+            fault, case = shown[1]
+            for convention, detail in rows:
+                if convention in named:
+                    detail = f"{named[convention][0].detail}; {detail}"
+                renamed = Fault(convention, detail, fault.inputs, fault.got, fault.expected)
+                named[convention] = renamed, case
+            return left | named
+        return found
+
+    def _centred(self, found, cases):
+        """Not the nearest, as the weights are centred first: by sign(w - mean(w)), of two signs."""
+        if "not nearest" not in found or not self.family.symmetric or self.family.zero:
+            return found
+        for x, *rest in cases:
+            u = self.subject.run(x, *rest)[0]
+            w = x.astype(np.float64)
+            clear = np.abs(w - w.mean()) > 1e-3 * np.abs(w).max()
+            if u is not None and not rest and ((u > 0) != (w > w.mean()))[clear].any():
+                return found
+        fault, case = found["not nearest"]
+        detail = f"{fault.detail}: the sign is that of w - mean(w), the weights are centred first"
+        renamed = Fault("not nearest", detail, fault.inputs, fault.got, fault.expected)
+        return {**found, "not nearest": (renamed, case)}
+
+    def gaps(self) -> dict[str, float]:
+        """The relative excess of the squared error on the golden tensors, by their names.
+
+        Over the least; or, where that is not known, over the error of this package's own heuristic.
+        """
+        kind = next((k for k, r in QUANTIZERS.items() if r == self.family.exact), None)
+        found = {}
+        for key, w in vectors.large().items():
+            group, _, name = key.partition(".")
+            if group != "weights":
+                continue
+            least = vectors.large().get(f"error.{kind}.{name}")
+            other = "the least" if least is not None else repr(self.r)
+            if least is None:
+                least = 0.5 * np.square(np.subtract(self.r.project(w), w, dtype=np.float64)).sum()
+            found[f"{other}, {len(w)} {name} weights"] = float(self._error(w) / least - 1)
+        return found
+
+    def _error(self, w):
+        u, _ = self.subject.run(w, *self.subject.rest)
+        if u is None:
+            return np.nan
+        q = 2 * u.astype(np.float64) - w if self.subject.with_strength else u
+        return 0.5 * np.square(np.subtract(q, w, dtype=np.float64)).sum()
+
+
+def _exhaustive(r, w):
+    """(the least 1/2 ||q - w||^2, its q) of all codes: least squares for each, at once.
+
+    As `brute_force.exhaustive_prox`: a coefficient < 0 may be left out.
+    """
+    codes, inverses = _codes(r, len(w))
+    a = inverses @ w
+    q = np.einsum("cnk,ck->cn", codes, a)
+    errors = 0.5 * np.square(q - w).sum(axis=1)
+    errors[(a[:, : a.shape[1] - family(r).offset] < -1e-9 * np.abs(w).max()).any(axis=1)] = np.inf
+    best = int(np.argmin(errors))
+    return errors[best], np.where(np.abs(q[best]) < 1e-12 * np.abs(w).max(), 0, q[best])
+
+
+@lru_cache
+def _codes(r, n):
+    """All codes of n weights, with a column of ones for an offset, and their pseudo-inverses."""
+    kind = family(r)
+    codes = np.stack(list(kind.codes(n)))
+    if kind.offset:
+        codes = np.concatenate([codes, np.ones((len(codes), n, 1))], axis=2)
+    return codes, np.linalg.pinv(codes)
+
+
+def _distinct(values, close):
+    """The distinct values, ascending, those within `close` of the one before taken as one."""
+    ordered = np.sort(values)
+    return ordered[np.append(True, np.diff(ordered) > close)] if len(ordered) else ordered

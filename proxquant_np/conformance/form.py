@@ -1,0 +1,144 @@
+"""Conformance (layer 7): the form of what fn(w) or fn(x, strength) returns, before its values.
+
+Any rank, any memory layout, the same result each time; and what comes of weights that no convention
+speaks of, which is told, not judged.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.conformance.calls import called, first_call, run
+from proxquant_np.conformance.report import Fault, show
+from proxquant_np.prox.regularizer import Floats
+
+DTYPES = ("float32", "float64")
+VALUES = [0.75, -1.5, 0.25, 1.0, -0.5, 2.0]
+SHAPES = [(6,), (2, 3), (2, 1, 3, 1)]
+BEYOND = {"empty": [], "0-d": 0.75, "NaN": [np.nan, 1.0, -0.5], "infinity": [np.inf, 1.0, -0.5]}
+
+
+class Subject:
+    """The function under test, of weights and perhaps a strength.
+
+    rank: that of the weights that it takes; vectors go to it as rows of a matrix if it wants one.
+    """
+
+    def __init__(self, fn: Callable[..., Any], with_strength: bool):
+        self.fn, self.with_strength, self.rank = fn, with_strength, 1
+        self._seen: dict[Any, tuple[Floats | None, list[Fault]]] = {}
+
+    @property
+    def rest(self) -> tuple[float, ...]:
+        """What comes after the weights where it does not matter."""
+        return (1.0,) if self.with_strength else ()
+
+    def named(self, x: Floats, *rest: float) -> dict[str, Any]:
+        """The arguments, by name."""
+        return {"x": x, "strength": rest[0]} if rest else {"w": x}
+
+    def run(self, x: Floats, *rest: float) -> tuple[Floats | None, list[Fault]]:
+        """As `calls.run`, of a vector x, once for the same arguments."""
+        key = x.dtype.str, x.tobytes(), *rest
+        if key not in self._seen:
+            w = x.reshape(1, *x.shape, *[1] * (self.rank - 2)) if self.rank > 1 else x
+            u, faults = run(self.fn, self.named(w, *rest), w)
+            self._seen[key] = None if u is None else u.reshape(x.shape), faults
+        return self._seen[key]
+
+
+def form_faults(subject: Subject, dtypes: Sequence[str]) -> tuple[list[Fault], bool]:
+    """(what is wrong with the form of the result on a few tensors, whether values can be checked).
+
+    Sets the rank of the subject. Misuse if fn cannot be checked as it was handed over.
+    """
+    w = np.array(VALUES, dtypes[0])
+    found = first_call(subject.fn, subject.named(w, *subject.rest))
+    goes_on = True
+    for dtype in dtypes:
+        faults, usable = _form(subject, np.array(VALUES, dtype))
+        found += faults
+        goes_on = goes_on and usable
+    return list({fault.convention: fault for fault in reversed(found)}.values()), goes_on
+
+
+def _form(subject, w):
+    """(the faults at these weights, whether there are results, the same each time)."""
+
+    def result(array):
+        return run(subject.fn, subject.named(array, *subject.rest), array)
+
+    results = {shape: result(w.reshape(shape)) for shape in SHAPES}
+    works = [shape for shape, (u, _) in results.items() if u is not None]
+    if not works:
+        return results[SHAPES[0]][1], False
+    found = [fault for shape in works for fault in results[shape][1]]
+    subject.rank = len(works[0])
+    first = w.reshape(works[0])
+    u = results[works[0]][0]
+    again = [result(first)[0] for _ in range(4)]
+    if any(v is None or v.tobytes() != u.tobytes() for v in again):
+        inputs = subject.named(first, *subject.rest)
+        fault = Fault("not repeatable", "a second call gave another result", inputs)
+        return [*found, fault], False
+    found += _rank(subject, w, results, works)
+    if (2, 3) in works:
+        found += _layout(subject, w.reshape(3, 2).T, result)
+    return found, True
+
+
+def _rank(subject, w, results, works):
+    """The ranks that it takes, and whether they give the same result."""
+    if len(works) < len(SHAPES):
+        ranks = "- and ".join(str(len(shape)) for shape in works)
+        failed = next(shape for shape in SHAPES if shape not in works)
+        fault = results[failed][1][-1]
+        detail = f"only {ranks}-D: weights of shape {failed}: {fault.convention}: {fault.detail}"
+        return [Fault("rank", detail, fault.inputs, fault.got, fault.expected)]
+    first = results[works[0]][0]
+    for shape in works[1:]:
+        other = results[shape][0]
+        if not _alike(other.reshape(-1), first):
+            detail = "the same weights in another shape give another result (levels per row?)"
+            inputs = subject.named(w.reshape(shape), *subject.rest)
+            return [Fault("rank", detail, inputs, other, first.reshape(shape))]
+    return []
+
+
+def _layout(subject, transpose, result):
+    """A view that is not contiguous, against its copy."""
+    inputs = subject.named(transpose, *subject.rest)
+    u, faults = result(transpose)
+    if u is None:
+        return [
+            Fault("memory layout", f"weights that are a transpose: {faults[-1].detail}", inputs)
+        ]
+    straight, _ = result(np.ascontiguousarray(transpose))
+    if straight is None or _alike(u, straight):
+        return []
+    detail = "a transpose and its contiguous copy give different results"
+    return [Fault("memory layout", detail, inputs, u, straight)]
+
+
+def _alike(u, v):
+    close = 64 * float(np.finfo(u.dtype).eps)
+    return np.allclose(u, v, close, close)
+
+
+def beyond(subject: Subject, dtype: str) -> dict[str, str]:
+    """What comes of no weights, of a scalar, of NaN and of infinity, in words."""
+    told = {}
+    for kind, values in BEYOND.items():
+        w = np.array(values, dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out, faults = called(subject.fn, subject.named(w, *subject.rest))
+        raised = [fault.detail for fault in faults if fault.convention == "raised"]
+        came = f"raises {raised[0]}" if raised else f"gives {show(out)}"
+        told[kind] = f"{show(w)}: {textwrap.shorten(came, 70, placeholder=' ...')}"
+    return told
