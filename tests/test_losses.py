@@ -51,9 +51,9 @@ def test_logsumexp_of_nothing_but_minus_infinity():
 def test_reductions_agree():
     rng = np.random.default_rng(0)
     x, target = rng.normal(size=(4, 3, 2)), rng.integers(0, 3, (4, 2))
-    each = F.cross_entropy(Tensor(x), target, "none")
+    each = F.cross_entropy(Tensor(x), target, reduction="none")
     assert each.shape == (4, 2)
-    assert np.isclose(F.cross_entropy(Tensor(x), target, "sum").item(), each.data.sum())
+    assert np.isclose(F.cross_entropy(Tensor(x), target, reduction="sum").item(), each.data.sum())
     assert np.isclose(F.cross_entropy(Tensor(x), Tensor(target)).item(), each.data.mean())
 
 
@@ -76,7 +76,7 @@ LOGITS = np.zeros((2, 3))
             r"\(2, 3\) and \(3,\)",
             lambda: F.cross_entropy(LOGITS, np.zeros(3, int)),
         ),
-        (ValueError, r"\(3,\) and \(\)", lambda: F.cross_entropy(LOGITS[0], np.array(0))),
+        (ValueError, r"\(\) and \(\)", lambda: F.cross_entropy(LOGITS[0, 0], np.array(0))),
         (
             ValueError,
             r"classes 0\.\.2, got 0\.\.3",
@@ -88,8 +88,8 @@ LOGITS = np.zeros((2, 3))
             lambda: F.cross_entropy(LOGITS, np.array([0, -1])),
         ),
         (ValueError, r"empty.*\(0, 3\)", lambda: F.cross_entropy(LOGITS[:0], np.zeros(0, int))),
-        (ValueError, "'avg'", lambda: F.cross_entropy(LOGITS, np.zeros(2, int), "avg")),
-        (ValueError, "'avg'", lambda: F.mse_loss(LOGITS, LOGITS, "avg")),
+        (ValueError, "'avg'", lambda: F.cross_entropy(LOGITS, np.zeros(2, int), reduction="avg")),
+        (ValueError, "'avg'", lambda: F.mse_loss(LOGITS, LOGITS, reduction="avg")),
         (ValueError, r"\(2, 3\) and \(3,\)", lambda: F.mse_loss(LOGITS, LOGITS[0])),
         (ValueError, r"empty.*\(0, 3\)", lambda: F.mse_loss(LOGITS[:0], LOGITS[:0])),
     ],

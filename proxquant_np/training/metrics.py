@@ -201,7 +201,7 @@ def evaluate(
         with no_grad():
             for inputs, targets in batches:
                 logits, target, state = predict(model, inputs, targets, state)
-                loss += F.cross_entropy(logits, target, "sum").item()
+                loss += F.cross_entropy(logits, target, reduction="sum").item()
                 wrong += int(np.count_nonzero(logits.data.argmax(1) != target))
                 count += target.size
     finally:
