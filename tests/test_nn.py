@@ -477,3 +477,11 @@ def test_no_grad_records_nothing():
     with no_grad():
         y = network()(inputs())
     assert isinstance(y, Tensor) and not y.requires_grad
+
+
+def test_slices_of_a_sequential_are_sequentials():
+    net = Sequential(Linear(2, 3), ReLU(), Linear(3, 2))
+    x = np.ones((1, 2), np.float32)
+    assert isinstance(net[:1], Sequential) and len(net[:1]) == 1 and net[-1] is net[2]
+    assert np.array_equal(net[1:](net[:1](x)).data, net(x).data)
+    assert net[1:][0] is net[1] and list(net[1:].state_dict()) == ["2.weight", "2.bias"]

@@ -186,7 +186,8 @@ def _classes(target: Array, n: int, ignore_index: int) -> tuple[Array, Array | N
         wanted = wanted * kept
     if wanted.view(np.uintp).max() >= n:  # unsigned, so that -1 is large
         raise ValueError(
-            f"cross_entropy: target must hold classes 0..{n - 1}, got {target.min()}..{target.max()}"
+            f"cross_entropy: target must hold classes 0..{n - 1}, "
+            f"got {target.min()}..{target.max()}"
         )
     return wanted, kept
 
@@ -203,7 +204,8 @@ def _hard(
     if kept is not None:
         share = kept.astype(x.dtype) if share is None else share * kept
     if share is not None:
-        losses = np.where(share == 0, 0, losses * share)
+        losses[share == 0] = 0  # infinite, maybe
+        losses *= share
 
     def to_rows(each: Array) -> tuple[Array, None]:
         p = e / total
@@ -241,14 +243,11 @@ def _soft(
     return q, np.add.reduce(share)
 
 
-def _against(
-    x: Array, q: Array, weight: Array | None, smoothing: float
-) -> tuple[Array, Rows]:
+def _against(x: Array, q: Array, weight: Array | None, smoothing: float) -> tuple[Array, Rows]:
     """-sum_c q_c log p_c, row by row, 0 log 0 being 0; and the VJP."""
     top, e, total = _stable_exp(x, 1)
     log_p = x - top - np.log(total)
-    with np.errstate(invalid="ignore"):
-        losses = -np.add.reduce(np.where(q == 0, 0, q * log_p), 1)
+    losses = -np.add.reduce(np.multiply(q, log_p, out=np.zeros_like(q), where=q != 0), 1)
 
     def to_rows(each: Array) -> tuple[Array, Array]:
         dx = (e / total * np.add.reduce(q, 1, keepdims=True) - q) * each

@@ -69,13 +69,13 @@ def check_floats(op: str, input: Array) -> None:
     dtype = getattr(input, "dtype", None)
     if dtype is None or dtype.kind not in "fc":
         got = type(input).__name__ if dtype is None else dtype
-        raise TypeError(f"{op}: input must hold floats, got {got}")
+        raise TypeError(f"{op}: input must be an array or a tensor of floats, got {got}")
 
 
 def axes_of(op: str, input: Array, dim: Dim) -> Dim:
     """`dim` as NumPy takes it, with PyTorch's meaning: () is all axes, as None is; lists will do;
     and a number is taken for a vector of one, so that 0 and -1 are axes of it, too."""
-    if dim is None or isinstance(dim, Sequence) and not dim:
+    if dim is None or (isinstance(dim, Sequence) and not dim):
         return None
     dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
     for d in dims:
@@ -159,7 +159,9 @@ def neg(input: Array) -> Traced:
 @differentiable
 @_at_edges
 def pow(input: Array, exponent: Array) -> Traced:
-    """a ** b of input a and exponent b. The gradient in b, y log(a), is defined for a > 0; at a = 0 it is taken as 0.
+    """a ** b of input a and exponent b.
+
+    The gradient in b, y log(a), is defined for a > 0; at a = 0 it is taken as 0.
 
     Examples:
         >>> F.pow(pq.Tensor([2.0, 3.0]), 2)
@@ -181,7 +183,7 @@ def matmul(input: Array, other: Array) -> Traced:
         >>> F.matmul(pq.Tensor([[1, 2], [3, 4]]), pq.Tensor([1, 1]))
         Tensor([3, 7], dtype=int64)
     """
-    a, b = (x if hasattr(x, "ndim") else np.asarray(x) for x in (input, other))
+    a, b = input, other
     if a.ndim > 1 and b.ndim > 1:
         return a @ b, (lambda g: g @ b.mT, lambda g: a.mT @ g)
     y = a @ b
@@ -318,6 +320,11 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
         >>> y.numpy(), x.grad
         (array([-1. ,  0.5,  1. ]), array([0., 1., 1.]))
     """
+    if input.dtype.kind == "f":  # as in PyTorch, integers do not widen floats
+        min, max = (
+            np.asarray(v, input.dtype) if getattr(v, "dtype", input.dtype).kind in "iu" else v
+            for v in (min, max)
+        )
     above = np.True_ if min is None else input >= min
     below = np.True_ if max is None else input <= max
     ordered = np.True_ if min is None or max is None else np.less_equal(min, max)
@@ -451,15 +458,19 @@ def mean(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
 
 
 @differentiable
-def var(input: Array, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Traced:
+def var(
+    input: Array, dim: Dim = None, correction: float | None = 1, keepdim: bool = False
+) -> Traced:
     """Variance over `dim`, sum (x - mean)^2 / (n - correction): unbiased by default, as PyTorch.
+
+    `correction=None` is the default 1. PyTorch's older `unbiased` is correction 1 or 0.
 
     Examples:
         >>> x = pq.Tensor([1.0, 2.0, 3.0])
         >>> F.var(x).item(), round(F.var(x, correction=0).item(), 4)
         (1.0, 0.6667)
     """
-    dim = axes_of("var", input, dim)
+    dim, correction = axes_of("var", input, dim), 1 if correction is None else correction
     mean, n = _mean("var", input, dim)
     if n <= correction:
         raise ValueError(
@@ -576,8 +587,12 @@ def getitem(input: Array, index: Any) -> Traced:
 
 @differentiable
 def _concatenate(*arrays: Array, dim: int = 0) -> Traced:
+    if len({a.ndim for a in arrays}) > 1:
+        shapes = [a.shape for a in arrays]
+        raise ValueError(f"concatenate: tensors must have the same number of axes, got {shapes}")
+    y = np.concatenate(arrays, axis=dim)
     ends = np.cumsum([a.shape[dim] for a in arrays])[:-1]
-    return np.concatenate(arrays, axis=dim), lambda g: tuple(np.split(g, ends, axis=dim))
+    return y, lambda g: tuple(np.split(g, ends, axis=dim))
 
 
 def concatenate(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:

@@ -208,8 +208,10 @@ class MaxPool2d(Module):
         stride: int | tuple[int, int] | None = None,
         padding: int | tuple[int, int] = 0,
         dilation: int | tuple[int, int] = 1,
+        *,
+        ceil_mode: bool = False,
     ) -> None:
-        self.options = (kernel_size, stride, padding, dilation)
+        self.options = (kernel_size, stride, padding, dilation, ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
@@ -229,8 +231,12 @@ class AvgPool2d(Module):
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
         padding: int | tuple[int, int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> None:
         self.options = (kernel_size, stride, padding)
+        self.options += (ceil_mode, count_include_pad, divisor_override)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
@@ -312,6 +318,8 @@ class Flatten(Module):
 class Sequential(Module):
     """Layers applied one after the other, named "0", "1", ...
 
+    A slice is a Sequential of the same layers under the names that they have here, as in PyTorch.
+
     Examples:
         >>> net = pq.nn.Sequential(pq.nn.Linear(4, 8), pq.nn.ReLU(), pq.nn.Linear(8, 2))
         >>> net(pq.Tensor(np.ones((5, 4), np.float32))).shape
@@ -331,8 +339,14 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, i: int) -> Module:
-        return getattr(self, self._names[i])
+    def __getitem__(self, i: int | slice) -> Module:
+        if not isinstance(i, slice):
+            return getattr(self, self._names[i])
+        part = Sequential()
+        part._names = self._names[i]
+        for name in part._names:
+            setattr(part, name, getattr(self, name))
+        return part
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers."""
