@@ -135,6 +135,35 @@ def test_tied_weights_of_the_packages_own_writer(tmp_path):
 class Mine(nn.Module):
     """A kind of layer that nobody knows."""
 
+    def forward(self, x):
+        return x
+
+
+class Named(nn.Sequential):
+    """A Sequential by another name."""
+
+
+class Mistaken(nn.ReLU):
+    """One that says it wrongly."""
+
+    def to_onnx(self, graph, x):
+        return graph.add("Flatten", x)
+
+
+class Residual(nn.Module):
+    """One that says how it is exported."""
+
+    def __init__(self, layers):
+        self.layers = layers
+        self.scale = nn.Parameter(np.array([2.0], np.float32))
+
+    def forward(self, x):
+        return self.scale * x + self.layers(x)
+
+    def to_onnx(self, graph, x):
+        scaled = graph.add("Mul", x, graph.constant(self.scale))
+        return graph.add("Add", scaled, graph.module(self.layers, x))
+
 
 EXPORTED = {
     "MLP": (lambda: MLP(), (64,)),
@@ -144,6 +173,47 @@ EXPORTED = {
     "ResNet": (lambda: ResNet(8, 4, 1), (1, 8, 8)),
     "ResNet-20": (lambda: ResNet(20), (3, 32, 32)),
     "ResNet of odd images": (lambda: ResNet(14, 2), (3, 9, 7)),
+    "strides as one-tuples": (lambda: nn.Sequential(nn.Conv2d(2, 4, 3, stride=(2,))), (2, 8, 9)),
+    "pairs of other kinds": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, [3, 2], stride=np.int64(1), padding=(1,), dilation=[1, 2]),
+            nn.Conv2d(3, 3, 1, padding="valid", groups=np.int64(3)),
+            nn.MaxPool2d([2, 2], stride=(), padding=(1,)),
+            nn.AvgPool2d(np.int64(2), stride=[1, 2]),
+        ),
+        (2, 8, 9),
+    ),
+    "rounding up": (
+        lambda: nn.Sequential(
+            nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+            nn.AvgPool2d(3, 2, 1, ceil_mode=True),
+            nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False),
+        ),
+        (1, 17, 18),
+    ),
+    "dilated pooling": (lambda: nn.Sequential(nn.MaxPool2d(3, 1, 1, 2)), (1, 8, 9)),
+    "mean without padding": (
+        lambda: nn.Sequential(nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
+        (2, 4, 5),
+    ),
+    "another divisor": (
+        lambda: nn.Sequential(nn.AvgPool2d((3, 2), 1, 1, divisor_override=5)),
+        (2, 4, 5),
+    ),
+    "sequences": (
+        lambda: nn.Sequential(nn.BatchNorm1d(3), nn.Linear(5, 2), nn.Flatten(), nn.Tanh()),
+        (3, 5),
+    ),
+    "no parameters": (lambda: nn.Sequential(nn.ReLU()), (3,)),
+    "nothing": (lambda: nn.Sequential(), (3,)),
+    "a number each": (lambda: nn.Sequential(nn.Flatten(), nn.Tanh()), ()),
+    "images averaged": (lambda: nn.Sequential(nn.GlobalAvgPool2d()), (2, 3, 4)),
+    "trained ternary": (lambda: nn.TrainedTernaryLinear(nn.Linear(6, 3)), (6,)),
+    "own Sequential": (lambda: Named(nn.Linear(4, 3), Named(nn.ReLU())), (4,)),
+    "own modules": (
+        lambda: nn.Sequential(nn.Linear(4, 3), Residual(Residual(nn.Linear(3, 3)))),
+        (4,),
+    ),
     "layers": (
         lambda: nn.Sequential(
             nn.Conv2d(4, 6, (3, 2), (1, 2), (1, 0), 2, 2),
@@ -162,19 +232,63 @@ EXPORTED = {
 }
 
 
+def runs_alike(model, file, shape, dtype=np.float32, rtol=1e-5, ours=None):
+    (ort,) = installed("onnxruntime")
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for n in (1, 5):
+        x = np.random.default_rng(n).normal(size=(n, *shape)).astype(dtype)
+        (found,) = session.run(["output"], {"input": x})
+        wanted = model(x.astype(ours or dtype)).data
+        assert np.abs(wanted).max() > 0.01 and found.dtype == dtype
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("name", EXPORTED)
 def test_onnx_runtime_agrees(name, tmp_path):
-    _, ort = installed("onnx", "onnxruntime")
+    installed("onnx")
     make, shape = EXPORTED[name]
     model = metrics.quantized_copy(settled(make()), prox.MultiBitL2(1))
     interop.onnx.export(model, tmp_path / "net.onnx", shape)
-    session = ort.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    for n in (1, 5):
-        x = np.random.default_rng(n).normal(size=(n, *shape)).astype(np.float32)
-        (found,) = session.run(["output"], {"input": x})
-        wanted = model(x).data
-        assert np.abs(wanted).max() > 0.01
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+    runs_alike(model, tmp_path / "net.onnx", shape)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_every_way_to_round_up(kernel, stride, padding, tmp_path):
+    """All sizes, so that the last window starts in the input, in the padding, or not at all."""
+    installed("onnx")
+    file, options = tmp_path / "net.onnx", {"ceil_mode": True}
+    layers = [nn.MaxPool2d(kernel, stride, padding, d, **options) for d in (1, 2)]
+    for count, divisor in ((True, None), (False, None), (True, 5), (False, 5)):
+        layers.append(nn.AvgPool2d(kernel, stride, padding, True, count, divisor))
+    for size in range(max(1, 2 * kernel - 1 - 2 * padding), 9):
+        for layer in layers:
+            interop.onnx.export(layer, file, (1, size, size + 1))
+            runs_alike(layer, file, (1, size, size + 1))
+
+
+def test_a_float64_network(tmp_path):
+    """It stays float64 where ONNX Runtime can run that; else float32 has to be said."""
+    onnx, reference = installed("onnx", "onnx.reference")
+    file, double = tmp_path / "net.onnx", {"dtype": np.float64}
+    model = settled(MLP((4, 3, 2), **double))
+    interop.onnx.export(model, file, (4,))
+    runs_alike(model, file, (4,), np.float64, 1e-12)
+    pooled = nn.Sequential(nn.AvgPool2d(1), nn.Flatten(), nn.Linear(16, 2, **double))
+    for model, op in ((SmallCNN(1, 2, **double), "Conv"), (pooled, "AveragePool")):
+        model = settled(model)
+        with pytest.raises(ValueError, match=f"no {op}: pass dtype=np.float32"):
+            interop.onnx.export(model, tmp_path / "none.onnx", (1, 4, 4))
+        assert not (tmp_path / "none.onnx").exists()
+        interop.onnx.export(model, file, (1, 4, 4), dtype=np.float32)
+        runs_alike(model, file, (1, 4, 4), rtol=1e-5, ours=np.float64)
+        interop.onnx.export(model, file, (1, 4, 4), dtype=np.float64)  # for other runtimes
+        onnx.checker.check_model(onnx.load(file), full_check=True)
+        x = np.arange(32.0).reshape(2, 1, 4, 4)
+        (found,) = reference.ReferenceEvaluator(str(file)).run(None, {"input": x})
+        np.testing.assert_allclose(found, model(x).data, rtol=1e-10)
 
 
 def test_what_cannot_be_exported(tmp_path):
@@ -182,8 +296,20 @@ def test_what_cannot_be_exported(tmp_path):
     for model in (LSTMLanguageModel(4, 3, 3), nn.Sequential(nn.Linear(2, 2), Mine())):
         with pytest.raises(TypeError, match="cannot be exported; there are MLP, SmallCNN, ResNet"):
             interop.onnx.export(model, tmp_path / "net.onnx", (2,))
-    with pytest.raises(ValueError, match=r"input_shape \(3,\) does not fit the network"):
-        interop.onnx.export(MLP((2, 2)), tmp_path / "net.onnx", (3,))
+    for model, shape, error, message in (
+        (MLP((2, 2)), (3,), ValueError, r"input_shape \(3,\) does not fit .* linear: input must"),
+        (MLP((2, 2)), 3, TypeError, r"input_shape must be a sequence of integers .* got 3"),
+        (MLP((2, 2)), (2.0,), TypeError, r"input_shape must be a sequence of integers"),
+        (MLP((2, 2)), "ab", TypeError, r"input_shape must be a sequence of integers"),
+        (MLP((2, 2)), (0,), ValueError, r"input_shape must hold positive lengths, got \(0,\)"),
+        (nn.Linear, (2,), TypeError, "model must be a Module, got type"),
+        (nn.Sequential(nn.Conv2d(1, 1, 1)), (4, 4), ValueError, "Sequential.Conv2d:0"),
+        (nn.Sequential(nn.AvgPool2d(2)), (4, 4), ValueError, "Sequential.AvgPool2d:0"),
+        (Mistaken(), (2, 2), ValueError, r"must give the shape \('n', 2, 2\)"),
+        (Mine(), (2,), TypeError, r"Mine cannot be exported.* method to_onnx\(graph, x\)"),
+    ):
+        with pytest.raises(error, match=message):
+            interop.onnx.export(model, tmp_path / "net.onnx", shape)
     assert not list(tmp_path.iterdir())
 
 
