@@ -235,7 +235,9 @@ def _max_pool(graph: Graph, layer: nn.MaxPool2d, x: str) -> str:
     *window, dilation, ceil_mode = layer.options
     window = _window(*window, ceil_mode, dilation)
     if ceil_mode:  # ONNX Runtime wants padding to be less than the kernel, however dilated
-        x = _padded(graph, x, window["pads"], -np.inf)
+        top, left, bottom, right = window["pads"]
+        ends = graph.constant(np.array([0, 0, top, left, 0, 0, bottom, right]))
+        x = graph.add("Pad", x, ends, graph.constant(-np.inf))
         window["pads"] = [0] * 4
     return graph.add("MaxPool", x, dilations=_pair(dilation), **window)
 
@@ -243,22 +245,20 @@ def _max_pool(graph: Graph, layer: nn.MaxPool2d, x: str) -> str:
 def _avg_pool(graph: Graph, layer: nn.AvgPool2d, x: str) -> str:
     *window, ceil_mode, count_include_pad, divisor = layer.options
     window = _window(*window, ceil_mode)
-    if divisor is not None or (ceil_mode and count_include_pad):
-        # Zeros that count are made part of the input; what lies beyond them never counts.
-        before = window["pads"][:2]
-        zeros = window["pads"] if divisor is not None else before * 2
-        x = _padded(graph, x, zeros, 0.0)
-        window["pads"] = np.subtract(window["pads"], zeros).tolist()
-        count_include_pad = False
-    y = graph.add("AveragePool", x, count_include_pad=int(count_include_pad), **window)
-    if divisor is None:
-        return y
-    return graph.add("Mul", y, graph.constant(math.prod(window["kernel_shape"]) / divisor))
-
-
-def _padded(graph: Graph, x: str, pads: list[int], value: float) -> str:
-    ends = np.array([0, 0, *pads[:2], 0, 0, *pads[2:]])
-    return graph.add("Pad", x, graph.constant(ends), graph.constant(value))
+    top, left, bottom, right = window["pads"]
+    if divisor is not None:
+        y = graph.add("AveragePool", x, count_include_pad=1, **window)  # the sum by all pixels
+        return graph.add("Mul", y, graph.constant(math.prod(window["kernel_shape"]) / divisor))
+    counted = count_include_pad and top + left > 0
+    y = graph.add("AveragePool", x, count_include_pad=int(counted), **window)
+    if ceil_mode and counted:  # what lies beyond the padding does not count
+        padded = np.array([0, 0, 2 * top, 2 * left])
+        padded = graph.add("Add", graph.add("Shape", x), graph.constant(padded))
+        one = graph.onnx.numpy_helper.from_array(np.ones(1, graph.dtype))
+        ones = graph.add("ConstantOfShape", padded, value=one)
+        window["pads"] = [0, 0, bottom - top, right - left]
+        y = graph.add("Div", y, graph.add("AveragePool", ones, count_include_pad=1, **window))
+    return y
 
 
 def _block(graph: Graph, block: BasicBlock, x: str) -> str:
