@@ -149,7 +149,7 @@ def outcome(op, ours):
                 check(op, ours, sample)
                 continue
             word = WORDS.get(why, why.replace(", ", "|").split()[0])
-            if name == "var" and "unbiased" not in sample.kwargs:
+            if why == "unbiased" and "unbiased" not in sample.kwargs:
                 word = "dim must be an axis"
             with pytest.raises((TypeError, ValueError), match=word):
                 here(ours, name, sample)
