@@ -2,6 +2,32 @@
 
 Where PyTorch has the operation, the name, the argument order and the layout are PyTorch's. Each
 operation's forward value and VJPs stand together in the module it is imported from.
+
+What PyTorch has there and this does not, and why:
+
+| operation              | refused                        | because                                |
+|------------------------|--------------------------------|----------------------------------------|
+| softmax, log_softmax   | dtype                          | give the input the dtype               |
+| cross_entropy, mse_loss| size_average, reduce           | deprecated there: reduction says it    |
+| div                    | rounding_mode                  | its gradient is 0                      |
+| max, min               | two tensors; indices           | maximum, minimum; ties have no index   |
+| max_pool2d             | return_indices                 | nothing here unpools                   |
+| pad                    | mode other than "constant"     | no network here needs one              |
+| var                    | unbiased                       | deprecated there: correction says it   |
+| mean, var              | nothing to average             | NaN would go on unnoticed              |
+| where                  | a condition alone              | np.nonzero has no gradient             |
+| concatenate            | empty vectors among matrices   | deprecated there                       |
+| embedding              | padding_idx, max_norm, sparse, | rows are rows: no row is special, none |
+|                        | scale_grad_by_freq             | changes while it is looked up          |
+| dropout                | training without `rng`         | randomness is given, never global      |
+| batch_norm             | momentum outside [0, 1],       | no average                             |
+|                        | input without a channel axis   | nothing to normalize                   |
+| lstm                   | packed sequences, directions   | no network here needs one              |
+| any                    | out, inplace                   | tensors do not change in the graph     |
+
+Beyond PyTorch: `batch_norm` takes `residual` and `relu`, `lstm` and `dropout` take `rng`, every
+`dim` and `keepdim` may be spelled `axis` and `keepdims`, as NumPy does, and `max` and `min` over a
+`dim` return values only, which share the gradient where they tie (there: amax, amin).
 """
 
 from proxquant_np.autograd.conv import avg_pool2d, conv2d, max_pool2d

@@ -171,7 +171,7 @@ def test_graph_without_backward_is_freed_with_its_last_tensor():
         lambda x, y: x.T + y.T,
         lambda x, y: F.where(True, x, y) + x + y,
         lambda x, y: F.dropout(x, 0.0) + F.straight_through(y, np.copy),
-        lambda x, y: F.mse_loss(x, y, "none"),
+        lambda x, y: F.mse_loss(x, y, reduction="none"),
         lambda x, y: F.sum(x) + F.sum(y),
     ],
 )

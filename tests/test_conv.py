@@ -48,12 +48,22 @@ def convolve(x, weight, bias, stride=1, padding=0, dilation=1, groups=1):
     return y
 
 
-def pool(reduce, x, kernel, stride, padding, dilation=1, fill=0.0):
-    """The definition: `reduce` over every window."""
+def pool(reduce, x, kernel, stride, padding, dilation=1, ceil_mode=False, fill=0.0):
+    """The definition: `reduce` over every window, over NaN beyond the padding."""
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = map(pair, (kernel, stride, padding, dilation))
+
+    def windows(size, k, s, p, d):
+        """How many fit; rounding up, the next as long as pixels are left, if it starts early."""
+        n = (size + 2 * p - d * (k - 1) - 1) // s + 1
+        if ceil_mode and s * (n - 1) + d * (k - 1) + 1 < size + 2 * p and s * n < size + p:
+            n += 1
+        return n
+
+    oh, ow = windows(x.shape[2], kh, sh, ph, dh), windows(x.shape[3], kw, sw, pw, dw)
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=fill)
-    oh = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
-    ow = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    x = np.pad(
+        x, ((0, 0), (0, 0), (0, sh * ceil_mode), (0, sw * ceil_mode)), constant_values=np.nan
+    )
     y = np.empty((*x.shape[:2], oh, ow), x.dtype)
     for r, q in np.ndindex(oh, ow):
         window = x[:, :, sh * r : sh * r + dh * kh : dh, sw * q : sw * q + dw * kw : dw]
@@ -141,25 +151,39 @@ def test_conv2d_gradients(arguments, seed):
     assert gradcheck(lambda x, w, b: F.conv2d(x, w, b, **options), inputs)
 
 
-@given(poolings(), seeds, layouts)
-def test_pooling_is_loops(arguments, seed, layout):
+@given(poolings(), seeds, layouts, st.booleans(), st.booleans())
+def test_pooling_is_loops(arguments, seed, layout, ceil_mode, count_include_pad):
     shape, options = arguments
     x = lay_out(entries_(shape, seed), layout)
+    options["ceil_mode"] = ceil_mode
     given_ = dict(options, stride=options["stride"] or options["kernel_size"])
-    largest = pool(np.max, x, *given_.values(), fill=-np.inf)
+    largest = pool(np.nanmax, x, **renamed(given_), fill=-np.inf)
     assert np.array_equal(F.max_pool2d(x, **options).data, largest)
     del options["dilation"], given_["dilation"]
+    options["count_include_pad"] = count_include_pad
     if options["kernel_size"] != 1 or x.size:
         y = F.avg_pool2d(x, **options).data if min(largest.shape[2:]) else None
-        np.testing.assert_allclose(y, pool(np.mean, x, *given_.values()), rtol=0, atol=1e-12)
+        fill = 0.0 if count_include_pad else np.nan
+        mean = pool(np.nanmean, x, **renamed(given_), fill=fill)
+        np.testing.assert_allclose(y, mean, rtol=0, atol=1e-12)
+        kernel = pair(options["kernel_size"])
+        total = F.avg_pool2d(x, **options, divisor_override=1).data
+        if not ceil_mode and count_include_pad:
+            np.testing.assert_allclose(total, mean * kernel[0] * kernel[1], rtol=0, atol=1e-12)
 
 
-@given(poolings(), seeds)
-def test_pooling_gradients(arguments, seed):
+def renamed(options):
+    return {"kernel" if k == "kernel_size" else k: v for k, v in options.items()}
+
+
+@given(poolings(), seeds, st.booleans(), st.booleans(), st.sampled_from([None, 3]))
+def test_pooling_gradients(arguments, seed, ceil_mode, count_include_pad, divisor):
     shape, options = arguments
+    options["ceil_mode"] = ceil_mode
     x = np.random.default_rng(seed).permutation(int(np.prod(shape))).reshape(shape) / 8.0
     assert gradcheck(lambda x: F.max_pool2d(x, **options), x)
     del options["dilation"]
+    options |= {"count_include_pad": count_include_pad, "divisor_override": divisor}
     assert gradcheck(lambda x: F.avg_pool2d(x, **options), x)
 
 
@@ -235,6 +259,7 @@ X, W = np.zeros((2, 4, 5, 5)), np.zeros((6, 4, 3, 3))
         ("at most half of kernel_size", lambda: F.max_pool2d(X, 3, padding=2)),
         ("at most half of kernel_size", lambda: F.avg_pool2d(X, (1, 2), padding=1)),
         ("kernel_size must be", lambda: F.avg_pool2d(X, 0)),
+        ("divisor_override must", lambda: F.avg_pool2d(X, 1, divisor_override=0)),
         ("stride must be", lambda: F.max_pool2d(X, 2, stride=0)),
     ],
 )

@@ -49,12 +49,14 @@ def test_conv2d(arguments, seed, dtype):
     agree(lambda *t: F.conv2d(*t, **options), lambda *t: TF.conv2d(*t, **options), arrays)
 
 
-@given(poolings(), seeds, DTYPES)
-def test_pooling(arguments, seed, dtype):
+@given(poolings(), seeds, DTYPES, st.booleans(), st.booleans())
+def test_pooling(arguments, seed, dtype, ceil_mode, count_include_pad):
     shape, options = arguments
+    options["ceil_mode"] = ceil_mode
     arrays = normal((shape,), seed, dtype)
     agree(lambda x: F.max_pool2d(x, **options), lambda x: TF.max_pool2d(x, **options), arrays)
     del options["dilation"]
+    options["count_include_pad"] = count_include_pad
     agree(lambda x: F.avg_pool2d(x, **options), lambda x: TF.avg_pool2d(x, **options), arrays)
 
 
@@ -85,10 +87,11 @@ def test_the_same_arguments_are_refused(size, kernel, stride, padding, dilation,
     st.none() | one_or_two(0, 3),
     one_or_two(-1, 2),
     one_or_two(0, 2),
+    st.booleans(),
 )
-def test_the_same_poolings_are_refused(size, kernel, stride, padding, dilation):
+def test_the_same_poolings_are_refused(size, kernel, stride, padding, dilation, ceil_mode):
     x = np.random.default_rng(0).normal(size=(1, 2, *size))
-    options = {"kernel_size": kernel, "stride": stride, "padding": padding}
+    options = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     for name, more in (("max_pool2d", {"dilation": dilation}), ("avg_pool2d", {})):
         try:
             wanted = getattr(TF, name)(torch.from_numpy(x), **options, **more)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import proxquant_np.functional as F
-from proxquant_np import Tensor
+from proxquant_np import Tensor, gradcheck
 
 
 def leaf(x, dtype=np.float64):
@@ -51,9 +51,9 @@ def test_logsumexp_of_nothing_but_minus_infinity():
 def test_reductions_agree():
     rng = np.random.default_rng(0)
     x, target = rng.normal(size=(4, 3, 2)), rng.integers(0, 3, (4, 2))
-    each = F.cross_entropy(Tensor(x), target, "none")
+    each = F.cross_entropy(Tensor(x), target, reduction="none")
     assert each.shape == (4, 2)
-    assert np.isclose(F.cross_entropy(Tensor(x), target, "sum").item(), each.data.sum())
+    assert np.isclose(F.cross_entropy(Tensor(x), target, reduction="sum").item(), each.data.sum())
     assert np.isclose(F.cross_entropy(Tensor(x), Tensor(target)).item(), each.data.mean())
 
 
@@ -62,6 +62,67 @@ def test_any_integer_dtype_for_classes(dtype):
     t = leaf([[1.0, 2.0], [3.0, 5.0]])
     F.cross_entropy(t, np.array([0, 1], dtype)).backward()
     np.testing.assert_allclose(t.grad.sum(axis=1), 0, atol=1e-15)
+
+
+def probabilities(target, classes):
+    return np.moveaxis(np.eye(classes)[target], -1, 1)
+
+
+def definition(x, q, weight, n):
+    """sum of -w_c q_c log p_c over everything, and over n."""
+    log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
+    w = weight.reshape(-1, *(1,) * (x.ndim - 2))
+    each = -(w * q * log_p).sum(1)
+    return {"none": each, "sum": each.sum(), "mean": each.sum() / n}
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2)])
+def test_cross_entropy_is_its_definition(shape, weighted, smoothing, reduction):
+    rng = np.random.default_rng(0)
+    x, target = rng.normal(size=shape), rng.integers(0, 3, shape[:1] + shape[2:])
+    target.flat[1] = -100
+    w = rng.uniform(0.5, 2, 3) if weighted else np.ones(3)
+    options = dict(reduction=reduction, label_smoothing=smoothing)
+    weight = w if weighted else None
+    kept = target >= 0
+    q = (1 - smoothing) * probabilities(target * kept, 3) + smoothing / 3
+    q *= np.expand_dims(kept, 1)
+    wanted = definition(x, q, w, (w[target * kept] * kept).sum())[reduction]
+    found = F.cross_entropy(x, target, weight, **options)
+    np.testing.assert_allclose(found.data, wanted, rtol=1e-13)
+    assert gradcheck(lambda x: F.cross_entropy(x, target, weight, **options), x)
+
+    q = rng.dirichlet(np.ones(3), target.shape)
+    q = np.moveaxis(q, -1, 1)
+    smooth = (1 - smoothing) * q + smoothing / 3
+    wanted = definition(x, smooth, w, target.size)[reduction]
+    found = F.cross_entropy(x, q, weight, **options)
+    np.testing.assert_allclose(found.data, wanted, rtol=1e-13)
+    assert gradcheck(lambda x, q: F.cross_entropy(x, q, weight, **options), [x, q])
+
+
+def test_one_example_without_a_batch():
+    x = np.array([1.0, 2.0, 0.5])
+    alone, batch = F.cross_entropy(x, np.array(2)), F.cross_entropy(x[None], np.array([2]))
+    assert alone.shape == () and alone.data == batch.data
+    assert F.cross_entropy(x, np.eye(3)[2]).item() == pytest.approx(batch.item(), rel=1e-15)
+    assert gradcheck(lambda x: F.cross_entropy(x, np.array(2)), x)
+
+
+def test_ignored_and_impossible_classes_leave_no_trace():
+    """Neither NaN logits that are ignored nor 0 * inf reach the loss or the gradient."""
+    t = leaf([[np.nan, 0.0], [1.0, -np.inf]])
+    loss = F.cross_entropy(t, np.array([7, 0]), ignore_index=7)
+    loss.backward()
+    assert loss.item() == 0 and t.grad.tolist() == [[0, 0], [0, 0]]
+    t = leaf([[1.0, -np.inf]])
+    F.cross_entropy(t, np.array([[1.0, 0.0]])).backward()
+    assert t.grad.tolist() == [[0, 0]]
+    weight = np.array([1.0, 0.0])
+    assert F.cross_entropy(leaf([[0.0, -np.inf]]), np.array([1]), weight, reduction="sum").data == 0
 
 
 LOGITS = np.zeros((2, 3))
@@ -76,7 +137,7 @@ LOGITS = np.zeros((2, 3))
             r"\(2, 3\) and \(3,\)",
             lambda: F.cross_entropy(LOGITS, np.zeros(3, int)),
         ),
-        (ValueError, r"\(3,\) and \(\)", lambda: F.cross_entropy(LOGITS[0], np.array(0))),
+        (ValueError, r"\(\) and \(\)", lambda: F.cross_entropy(LOGITS[0, 0], np.array(0))),
         (
             ValueError,
             r"classes 0\.\.2, got 0\.\.3",
@@ -87,9 +148,35 @@ LOGITS = np.zeros((2, 3))
             r"classes 0\.\.2, got -1\.\.0",
             lambda: F.cross_entropy(LOGITS, np.array([0, -1])),
         ),
+        (
+            TypeError,
+            r"weight must be an array .*\(3,\).* by name: reduction='sum'",
+            lambda: F.cross_entropy(LOGITS, np.zeros(2, int), "sum"),
+        ),
+        (
+            ValueError,
+            r"weight must have shape \(3,\), got \(2,\)",
+            lambda: F.cross_entropy(LOGITS, np.zeros(2, int), np.ones(2)),
+        ),
+        (
+            ValueError,
+            r"label_smoothing must be in \[0, 1\], got 2",
+            lambda: F.cross_entropy(LOGITS, np.zeros(2, int), label_smoothing=2),
+        ),
+        (
+            ValueError,
+            "nothing to average: every target is ignored",
+            lambda: F.cross_entropy(LOGITS, np.full(2, -100)),
+        ),
+        (
+            TypeError,
+            "floats, got int64",
+            lambda: F.cross_entropy(LOGITS.astype(int), np.eye(3)[:2]),
+        ),
+        (TypeError, "positional", lambda: F.mse_loss(LOGITS, LOGITS, "sum")),
         (ValueError, r"empty.*\(0, 3\)", lambda: F.cross_entropy(LOGITS[:0], np.zeros(0, int))),
-        (ValueError, "'avg'", lambda: F.cross_entropy(LOGITS, np.zeros(2, int), "avg")),
-        (ValueError, "'avg'", lambda: F.mse_loss(LOGITS, LOGITS, "avg")),
+        (ValueError, "'avg'", lambda: F.cross_entropy(LOGITS, np.zeros(2, int), reduction="avg")),
+        (ValueError, "'avg'", lambda: F.mse_loss(LOGITS, LOGITS, reduction="avg")),
         (ValueError, r"\(2, 3\) and \(3,\)", lambda: F.mse_loss(LOGITS, LOGITS[0])),
         (ValueError, r"empty.*\(0, 3\)", lambda: F.mse_loss(LOGITS[:0], LOGITS[:0])),
     ],

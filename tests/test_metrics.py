@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from proxquant_np import Tensor, nn, prox
+from proxquant_np import Tensor, nn, optim, prox, quantizable_parameters
+from proxquant_np.training import fit
 from proxquant_np.training.metrics import (
     evaluate,
     quantization_gap,
@@ -162,3 +163,34 @@ def test_quantized_copy_keeps_shared_weights_shared():
     copied = quantized_copy(nn.Sequential(shared, nn.ReLU(), shared), prox.BinaryL1())
     assert copied[0].weight is copied[2].weight
     assert quantization_gap(copied[0].weight, prox.BinaryL1()) == 0
+
+
+def test_what_cannot_be_learned_from_is_named():
+    """In `fit` and `evaluate`, before anything is done: not as a loss that diverged."""
+    x, y = np.zeros((4, 2)), np.zeros(4, int)
+    model = nn.Linear(2, 2, dtype=np.float64)
+    sgd = optim.SGD(model.parameters(), 0.1)
+    bad = x.copy()
+    bad[2, 1] = np.nan
+    for error, message, pair in (
+        (TypeError, "must hold arrays, got a list of inputs", (x.tolist(), y)),
+        (TypeError, "must hold arrays, got a list of targets", (x, y.tolist())),
+        (ValueError, r"NaN or infinite inputs: 1 of 8 entries, the first at \[2, 1\]", (bad, y)),
+    ):
+        with pytest.raises(error, match="train .*" + message):
+            fit(model, sgd, pair, steps=1, batch_size=2, progress=False)
+        with pytest.raises(error, match="validation .*" + message):
+            fit(model, sgd, (x, y), validation=pair, steps=1, batch_size=2, progress=False)
+        with pytest.raises(error, match=message):
+            evaluate(model, *pair)
+
+
+def test_no_parameters_says_where_they_are_looked_for():
+    class Mine(nn.Module):
+        def __init__(self):
+            self.weight = nn.Parameter(np.ones(2))
+
+    model = Mine()
+    sgd = optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(ValueError, match="their module names in `quantizable`"):
+        optim.ProxGradient(sgd, quantizable_parameters(model), prox.BinaryL1(), prox.Linear(1.0))

@@ -491,6 +491,38 @@ def test_no_grad_records_nothing():
     assert isinstance(y, Tensor) and not y.requires_grad
 
 
+def test_slices_of_a_sequential_are_sequentials():
+    net = Sequential(Linear(2, 3), ReLU(), Linear(3, 2))
+    x = np.ones((1, 2), np.float32)
+    assert isinstance(net[:1], Sequential) and len(net[:1]) == 1 and net[-1] is net[2]
+    assert np.array_equal(net[1:](net[:1](x)).data, net(x).data)
+    assert net[1:][0] is net[1] and list(net[1:].state_dict()) == ["1.weight", "1.bias"]
+
+
+def test_what_does_not_strictly_fit_is_returned():
+    net = network()
+    state = net.state_dict()
+    assert net.load_state_dict(state) == ([], [])
+    del state["3.bias"]
+    state["4.bias"] = np.zeros(2)
+    keys = net.load_state_dict(state, strict=False)
+    assert (keys.missing_keys, keys.unexpected_keys) == (["3.bias"], ["4.bias"])
+    with pytest.raises(TypeError, match="state must be a mapping by name, got NoneType"):
+        net.load_state_dict(None, strict=False)
+
+
+@pytest.mark.parametrize("gone", ["encoder.weight", "decoder.weight"])
+def test_one_name_of_a_shared_parameter_is_enough(gone):
+    net, state = Tied(), Tied().state_dict()
+    state["encoder.weight"] += 1
+    with pytest.raises(ValueError, match="are one parameter, but differ in state"):
+        net.load_state_dict(state)
+    state["decoder.weight"] = state["encoder.weight"]
+    wanted = state.pop(gone)
+    assert net.load_state_dict(state) == ([], [])
+    assert np.array_equal(net.encoder.weight.data, wanted)
+
+
 # Layers made without rng
 
 

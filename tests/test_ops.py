@@ -404,7 +404,7 @@ def test_straight_through_keeps_the_dtype_whatever_the_projection_s(projection, 
         (ValueError, r"var: .*correction=1.*\(2, 1\)", lambda x: F.var(x[:, :1], 1)),
         (ValueError, r"var: .*\(2, 0\)", lambda x: F.var(x[:, :0], 1)),
         (ValueError, r"pad: .*2 axes.*\(1,\)", lambda x: F.pad(x, (1,))),
-        (ValueError, r"pad: .*\(1, -1\)", lambda x: F.pad(x, (1, -1))),
+        (ValueError, r"pad: .*\(2, 3\) has, got \(-2, -2\)", lambda x: F.pad(x, (-2, -2))),
         (ValueError, "pad: mode .*'reflect'", lambda x: F.pad(x, (1, 1), "reflect")),
         (ValueError, r"dropout: p .*\[0, 1\], got 1.5", lambda x: F.dropout(x, 1.5)),
         (ValueError, "dropout: rng", lambda x: F.dropout(x, 0.5)),
@@ -415,12 +415,84 @@ def test_straight_through_keeps_the_dtype_whatever_the_projection_s(projection, 
         ),
         (ValueError, r"size 6 into shape \(7,\)", lambda x: F.reshape(x, 7)),
         (IndexError, "index 5", lambda x: x[5]),
-        (np.exceptions.AxisError, "axis 4", lambda x: F.sum(x, 4)),
+        (np.exceptions.AxisError, "sum: dim=4 .* axis", lambda x: F.sum(x, 4)),
+        (
+            TypeError,
+            "var: dim must be an axis, several or None, got True",
+            lambda x: F.var(x, True),
+        ),
+        (TypeError, "max: .* two tensors say F.maximum", lambda x: F.max(x, x)),
+        (TypeError, "softmax: dim must be one axis", lambda x: F.softmax(x, (0, 1))),
+        (TypeError, "softmax: input .* floats, got int64", lambda x: F.softmax(np.arange(3), 0)),
+        (TypeError, "log_softmax: input .* got float$", lambda x: F.log_softmax(1.0, 0)),
+        (ValueError, "softplus: beta .* got 0", lambda x: F.softplus(x, 0)),
         (TypeError, "unexpected|keyword", lambda x: F.relu(x, slope=1)),
-        (RuntimeError, "clip: argument 1", lambda x: F.clip(x, x, None).sum().backward()),
         (RuntimeError, "where: argument 0", lambda x: F.where(x, x, 0.0).sum().backward()),
     ],
 )
 def test_mistakes_are_explained(error, message, call):
     with pytest.raises(error, match=message):
         call(leaf(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda t: [[1, 2], [3, 4]] @ t, [[7, 10], [15, 22]]),
+        (lambda t: t @ [[1, 2], [3, 4]], [[7, 10], [15, 22]]),
+        (lambda t: [1, 2] - t, [[0, 0], [-2, -2]]),
+        (lambda t: F.linear([[1.0, 2.0]], t), [[5, 11]]),
+        (lambda t: F.where([True, False], t, 0.0), [[1, 0], [3, 0]]),
+        (lambda t: F.mse_loss([[1.0, 2.0], [3.0, 5.0]], t), 0.25),
+        (lambda t: F.concatenate([[[5.0, 6.0]], t]), [[5, 6], [1, 2], [3, 4]]),
+        (lambda t: F.sum([[1, 2], [3, 4]], [0, 1]), 10),
+        (lambda t: F.clip([1.0, 3.0], 0, 2), [1, 2]),
+        (lambda t: F.softmax([0.0, 0.0], 0), [0.5, 0.5]),
+        (lambda t: t.permute(1, 0), [[1, 3], [2, 4]]),
+    ],
+)
+def test_lists_stand_for_arrays(call, expected):
+    np.testing.assert_array_equal(call(Tensor([[1.0, 2.0], [3.0, 4.0]])).data, expected)
+
+
+def test_a_number_has_the_axes_0_and_minus_1_and_no_axes_are_all():
+    x, one = np.array([[1.0, 3.0], [2.0, 2.0]]), np.array(2.0)
+    for op in (F.sum, F.mean, F.max, F.min):
+        assert op(x, ()).data == op(x).data and op(x, [0, 1]).shape == ()
+        assert op(one, 0).data == op(one, -1).data == 2
+    for op, value in ((F.softmax, 1), (F.log_softmax, 0), (F.logsumexp, 2)):
+        t = Tensor(2.0, requires_grad=True)
+        y = op(t, -1)
+        y.backward()
+        assert y.data == value and t.grad == (op is F.logsumexp)
+    assert F.logsumexp(x, (0, 1)).data == pytest.approx(np.log(np.exp(x).sum()))
+    assert F.softmax(np.zeros((2, 0)), 1).shape == (2, 0)
+
+
+def test_limits_of_clip_get_the_gradient_of_what_they_replace():
+    x = np.array([-2.0, 0.5, 3.0])
+    low, high = np.array([-1.0, 0.0, 2.5]), np.array([1.0, 1.0, 2.0])  # the last pair is crossed
+    assert F.clip(x, low, high).data.tolist() == [-1, 0.5, 2]
+    assert gradcheck(F.clip, [x, low, high])
+    assert gradcheck(lambda x, low: F.clip(x, low), [x, low])
+    assert F.clip(Tensor(np.ones(2, np.float32)), np.array([0, 2]), None).dtype == np.float32
+
+
+def test_softplus_with_beta_and_threshold():
+    x = np.array([-3.0, 0.0, 0.5, 40.0])
+    np.testing.assert_allclose(F.softplus(x, 2).data, np.logaddexp(2 * x, 0) / 2, rtol=1e-15)
+    assert F.softplus(x, 2, threshold=0.5).data[2] == 0.5
+    assert F.softplus(np.array([21.0])).data == 21
+    assert F.softplus(np.array([21.0]), threshold=np.inf).data > 21
+    assert gradcheck(lambda x: F.softplus(x, 3, 1.2), x)
+
+
+def test_alpha_and_pads_that_crop():
+    x, y = np.array([[1.0, 2.0, 3.0]]), np.array([[4.0, 5.0, 6.0]])
+    assert F.add(x, y, alpha=10).data.tolist() == [[41, 52, 63]]
+    assert F.sub(x, y, alpha=10).data.tolist() == [[-39, -48, -57]]
+    assert gradcheck(lambda x, y: F.add(x, y, alpha=3) * F.sub(x, y, alpha=2), [x, y])
+    assert F.pad(x, (-1, 1), value=9).data.tolist() == [[2, 3, 9]]
+    assert F.pad(x, (-2, -1)).shape == (1, 0)
+    for lengths in ((-1, 2), (2, -1), (-1, -1, 1, 0)):
+        assert gradcheck(lambda x, n=lengths: F.pad(x, n), x)

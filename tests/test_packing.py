@@ -46,6 +46,8 @@ def perturbed(model, seed=0):
     state = model.state_dict()
     for value in state.values():
         value += (rng.integers(1, 9, value.shape) / 8).astype(value.dtype)
+    if getattr(model, "arguments", {}).get("tie_weights"):
+        del state["embedding.weight"]  # the decoder's
     model.load_state_dict(state)
     return model
 

@@ -254,11 +254,14 @@ def max_pool2d(
     stride: Pair | None = None,
     padding: Pair = 0,
     dilation: Pair = 1,
+    ceil_mode: bool = False,
 ) -> Traced:
     """The largest value in every window; of equal ones, the first gets the gradient.
 
     Input (n, c, h, w) or (c, h, w), windows and output size as in `conv2d`; the stride is
-    kernel_size if not given. Padding is at most half the kernel, and is never the largest.
+    kernel_size if not given. Padding is at most half the kernel, and is never the largest. With
+    `ceil_mode`, the division by the stride rounds up: one more window may reach over the end, if
+    it starts inside the input or the padding before it.
 
     Raises:
         TypeError: an input that is not float32 or float64.
@@ -270,7 +273,7 @@ def max_pool2d(
                 [13., 15.]]])
     """
     padded, inside, axes = _pooled(
-        "max_pool2d", input, kernel_size, stride, padding, dilation, -np.inf
+        "max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode, -np.inf
     )
     y, *others = (tap.copy() if i == 0 else tap for i, tap in enumerate(_taps(padded, axes)))
     for tap in others:
@@ -291,17 +294,28 @@ def max_pool2d(
 
 @differentiable
 def avg_pool2d(
-    input: Array, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Traced:
-    """The mean of every window, padded zeros included; otherwise as `max_pool2d`.
+    """The mean of every window, otherwise as `max_pool2d`: its sum divided by its pixels.
+
+    Padded zeros count as pixels if `count_include_pad`; what `ceil_mode` adds beyond them never
+    does. `divisor_override` is divided by instead.
 
     Examples:
         >>> F.avg_pool2d(pq.Tensor(np.arange(16.0).reshape(1, 4, 4)), 2).numpy()
         array([[[ 2.5,  4.5],
                 [10.5, 12.5]]])
     """
-    padded, inside, axes = _pooled("avg_pool2d", input, kernel_size, stride, padding, 1, fill=0)
-    share = 1 / (axes[0].kernel * axes[1].kernel)
+    padded, inside, axes = _pooled(
+        "avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode, fill=0
+    )
+    share = _share(input, axes, ceil_mode, count_include_pad, divisor_override)
     y = sum(_taps(padded, axes)) * share
 
     def vjp(g: Array) -> Array:
@@ -314,6 +328,25 @@ def avg_pool2d(
     return _like(input, y), vjp
 
 
+def _share(
+    input: Array, axes: Axes, ceil_mode: bool, count_include_pad: bool, divisor: int | None
+) -> Array | float:
+    """1 / what the sum of a window is divided by: one number, or (out, out, 1) where it varies."""
+    if divisor is not None:
+        if not isinstance(divisor, int | np.integer) or not divisor:
+            raise ValueError(f"avg_pool2d: divisor_override must not be 0, got {divisor!r}")
+        return 1 / divisor
+    if count_include_pad and not ceil_mode:
+        return 1 / (axes[0].kernel * axes[1].kernel)
+    counts = []
+    for axis, n in zip(axes, input.shape[-2:], strict=True):
+        first = np.arange(axis.out) * axis.stride - axis.before
+        margin = axis.before if count_include_pad else 0
+        last = np.minimum(first + axis.kernel, n + margin)
+        counts.append(last - np.maximum(first, -margin))
+    return (1 / np.multiply.outer(*counts)).astype(input.dtype)[..., None]
+
+
 def _pooled(
     op: str,
     input: Array,
@@ -321,21 +354,26 @@ def _pooled(
     stride: Pair | None,
     padding: Pair,
     dilation: Pair,
+    ceil_mode: bool,
     fill: float,
 ) -> tuple[Array, tuple[slice, ...], Axes]:
     """The input, channels last and padded; where in there it is; the axes."""
     _check(op, input)
     kernel = _pair(op, "kernel_size", kernel_size, 1)
     stride = kernel if stride is None or stride == () else stride
-    axes = _axes(op, input.shape[-2:], kernel, stride, padding, dilation)
+    axes = _axes(op, input.shape[-2:], kernel, stride, padding, dilation, ceil_mode)
     if any(a.before > a.kernel // 2 for a in axes):
         raise ValueError(
             f"{op}: padding must be at most half of kernel_size={kernel}, got {padding}"
         )
     x = _channels_last(input)
     (h, w), (rows, cols) = (a.before for a in axes), input.shape[-2:]
-    if h or w:
-        x = np.pad(x, ((0, 0), (h, h), (w, w), (0, 0)), constant_values=fill)
+    ends = [
+        max(a.before, (a.out - 1) * a.stride + a.dilation * (a.kernel - 1) + 1 - n - a.before)
+        for a, n in zip(axes, (rows, cols), strict=True)
+    ]
+    if any(ends):
+        x = np.pad(x, ((0, 0), (h, ends[0]), (w, ends[1]), (0, 0)), constant_values=fill)
     return x, (slice(None), slice(h, h + rows), slice(w, w + cols)), axes
 
 
@@ -388,6 +426,7 @@ def _axes(
     stride: Pair,
     padding: Pair | str,
     dilation: Pair,
+    ceil_mode: bool = False,
 ) -> Axes:
     stride, dilation = _pair(op, "stride", stride, 1), _pair(op, "dilation", dilation, 1)
     if padding == "same":
@@ -402,6 +441,13 @@ def _axes(
         (n + total - d * (k - 1) - 1) // s + 1
         for n, total, k, s, d in zip(size, totals, kernel, stride, dilation, strict=True)
     ]
+    if ceil_mode:  # one more where something is left over, if it starts before the end
+        out = [
+            o + ((n + total - d * (k - 1) - 1) % s > 0 and o * s < n + p)
+            for o, n, total, k, s, d, p in zip(
+                out, size, totals, kernel, stride, dilation, before, strict=True
+            )
+        ]
     if min(out) < 1:
         raise ValueError(
             f"{op}: kernel {tuple(kernel)} with dilation {dilation} is larger than the input of "

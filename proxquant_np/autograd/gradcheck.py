@@ -80,7 +80,7 @@ def gradcheck(
     """
     if method not in ("central", "complex"):
         raise ValueError(f"method must be 'central' or 'complex', got {method!r}")
-    if isinstance(inputs, Tensor | Array):
+    if not isinstance(inputs, list | tuple):
         inputs = (inputs,)
     arrays = {}
     for i, x in enumerate(inputs):
@@ -88,7 +88,8 @@ def gradcheck(
         if isinstance(x, Array) and x.dtype in (np.float32, np.float64):
             arrays[i] = x
     if not arrays:
-        raise ValueError("inputs must hold a float32 or float64 array, got none")
+        kinds = ", ".join(str(getattr(x, "dtype", type(x).__name__)) for x in inputs) or "none"
+        raise ValueError(f"inputs must hold a float32 or float64 array or tensor, got {kinds}")
 
     leaves = {i: Tensor(x.copy("K"), requires_grad=True) for i, x in arrays.items()}
     out = fn(*(leaves.get(i, x) for i, x in enumerate(inputs)))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from proxquant_np.autograd.ops import axes_of, check_floats
 from proxquant_np.autograd.summation import pairwise_sum
 from proxquant_np.autograd.tensor import Array, Traced, differentiable
 
@@ -11,26 +15,35 @@ from proxquant_np.autograd.tensor import Array, Traced, differentiable
 def _stable_exp(x: Array, dim: int) -> tuple[Array, Array, Array]:
     """top = max(x), exp(x - top) and its sum: neither can overflow."""
     largest = float(np.finfo(x.dtype).max)
-    top = np.maximum.reduce(x, dim, keepdims=True)
+    top = np.maximum.reduce(x, dim, keepdims=True, initial=-np.inf)
     top = np.clip(top, -largest, largest)  # so that a row of -inf has the sum 0, not NaN
-    e = x - top
+    e = np.asarray(x - top)
     np.exp(e, out=e)
     return top, e, pairwise_sum(e, dim, keepdims=True)
 
 
 @differentiable
-def logsumexp(input: Array, dim: int, keepdim: bool = False) -> Traced:
-    """log sum exp(x) over one axis; its gradient is the softmax (0 where all x are -inf).
+def logsumexp(input: Array, dim: int | tuple[int, ...], keepdim: bool = False) -> Traced:
+    """log sum exp(x) over an axis or several; its gradient is the softmax (0 where all x are -inf).
 
     Examples:
         >>> F.logsumexp(pq.Tensor([1000.0, -1000.0]), dim=0)
         Tensor(1000., dtype=float64)
     """
+    check_floats("logsumexp", input)
+    dim = axes_of("logsumexp", input, dim)
     top, e, total = _stable_exp(input, dim)
     with np.errstate(divide="ignore"):
         y = top + np.log(total)
     share = lambda g: g.reshape(y.shape) * (e / np.where(total == 0, 1, total))  # noqa: E731
     return y if keepdim else np.squeeze(y, dim), share
+
+
+def _one_axis(op: str, input: Array, dim: int) -> int | tuple[()]:
+    check_floats(op, input)
+    if not isinstance(dim, int | np.integer):
+        raise TypeError(f"{op}: dim must be one axis, got {dim!r}")
+    return axes_of(op, input, dim)
 
 
 @differentiable
@@ -41,6 +54,7 @@ def softmax(input: Array, dim: int) -> Traced:
         >>> F.softmax(pq.Tensor([1000.0, 1000.0]), dim=0)
         Tensor([0.5, 0.5], dtype=float64)
     """
+    dim = _one_axis("softmax", input, dim)
     _, e, total = _stable_exp(input, dim)
     y = e / total
     return y, lambda g: y * (g - pairwise_sum(g * y, dim, keepdims=True))
@@ -54,6 +68,7 @@ def log_softmax(input: Array, dim: int) -> Traced:
         >>> F.log_softmax(pq.Tensor([1000.0, -1000.0]), dim=0)
         Tensor([    0., -2000.], dtype=float64)
     """
+    dim = _one_axis("log_softmax", input, dim)
     top, e, total = _stable_exp(input, dim)
     y = input - top - np.log(total)
     return y, lambda g: g - (e / total) * pairwise_sum(g, dim, keepdims=True)
@@ -65,14 +80,31 @@ def _reduction(name: str, reduction: str) -> None:
 
 
 @differentiable
-def cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Traced:
-    """-log softmax(input)[target]: logits (n, c) or (n, c, ...), integer classes (n,) or (n, ...).
+def cross_entropy(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Traced:
+    """-sum_c q_c log softmax(input)_c: logits (n, c), (n, c, ...) or (c,) against targets q.
 
-    Reduced by 'mean' or 'sum', or by 'none' to one loss per target.
+    Targets are integer classes, (n,), (n, ...) or (), whose q is 1 at the class and 0 elsewhere; or
+    probabilities of the input's shape, whose q they are. With label_smoothing s in [0, 1], q
+    becomes (1 - s) q + s / c. `weight` (c,) then multiplies q_c; but where q is 1 at a class only.
+    A class equal to `ignore_index` has no loss. Reduced by 'sum', or by 'none' to one loss per
+    target; 'mean' divides the sum by the number of targets, or, for classes, by the sum of the
+    weights of those that count. The gradient passes to probabilities, but not to `weight`.
 
     Raises:
-        TypeError: classes that are not integers.
-        ValueError: shapes that do not fit, an empty batch, or a class outside 0..c-1.
+        TypeError: logits that are not floats, classes that are neither integers nor
+            probabilities, or a weight that is no array.
+        ValueError: shapes that do not fit, an empty batch, a class outside 0..c-1, a smoothing
+            outside [0, 1], or a mean over targets that are all ignored.
+
+    Source: PyTorch's definition; label smoothing, Szegedy et al. 2016.
 
     Examples:
         >>> logits = pq.Tensor([[0.0, 0.0], [0.0, 1000.0]])
@@ -80,45 +112,154 @@ def cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Trace
         array([0.6931, 0.    ])
     """
     _reduction("cross_entropy", reduction)
+    check_floats("cross_entropy", input)
     target = np.asarray(target)
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: target must hold integer classes, got {target.dtype}")
-    if input.ndim < 2 or target.shape != input.shape[:1] + input.shape[2:]:
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+    axis = min(1, input.ndim - 1)  # of the classes
+    weight = _class_weights(weight, input.shape[axis : axis + 1], input.dtype)
+    hard = target.dtype.kind in "iu"
+    one_each = input.shape[:axis] + input.shape[axis + 1 :]
+    if input.ndim == 0 or target.shape != (one_each if hard else input.shape):
+        if not hard and target.shape == one_each:
+            raise TypeError(f"cross_entropy: target must hold integer classes, got {target.dtype}")
         raise ValueError(
-            "cross_entropy: input must have shape (n, c, ...) and target (n, ...), "
-            f"got {input.shape} and {target.shape}"
+            "cross_entropy: input must have shape (c,), (n, c) or (n, c, ...) and target (), (n,) "
+            f"or (n, ...), or as probabilities the same, got {input.shape} and {target.shape}"
         )
     if target.size == 0:
         raise ValueError(f"cross_entropy: the batch is empty, input has shape {input.shape}")
-    classes = input.shape[1]
-    flat = input if input.ndim == 2 else np.moveaxis(input, 1, -1).reshape(-1, classes)
-    wanted = target.astype(np.intp).ravel()
-    if wanted.view(np.uintp).max() >= classes:  # unsigned, so that -1 is large
-        raise ValueError(
-            f"cross_entropy: target must hold classes 0..{classes - 1}, "
-            f"got {target.min()}..{target.max()}"
-        )
-    rows = np.arange(len(wanted))
-    top, e, total = _stable_exp(flat, 1)
-    losses = np.log(total[:, 0]) - (flat[rows, wanted] - top[:, 0])
-    n = len(losses)
 
-    def vjp(g: Array) -> tuple[Array, None]:
-        p = e / total
-        p[rows, wanted] -= 1
-        p *= g / n if reduction == "mean" else g.reshape(-1, 1) if reduction == "none" else g
-        if input.ndim > 2:
-            p = np.moveaxis(p.reshape(*target.shape, classes), -1, 1)
-        return p, None
+    flat = _by_class(input, axis)
+    if hard and not label_smoothing:
+        losses, divisor, to_rows = _hard(flat, target, weight, ignore_index)
+    else:
+        q, divisor = _soft(flat, target, weight, ignore_index, label_smoothing, axis)
+        losses, to_rows = _against(flat, q, weight, label_smoothing)
+    if reduction != "mean":
+        divisor = 1
+    elif divisor == 0:
+        raise ValueError(
+            "cross_entropy: nothing to average: every target is ignored or has the weight 0"
+        )
+
+    def vjp(g: Array) -> tuple[Array | None, Array | None, None]:
+        each = g.reshape(-1, 1) / divisor
+        dx, dq = to_rows(each)
+        shape = (*one_each, input.shape[axis])
+        back = lambda rows: np.moveaxis(rows.reshape(shape), -1, axis)  # noqa: E731
+        return back(dx), None if hard else back(dq), None
 
     if reduction == "none":
-        return losses.reshape(target.shape), vjp
-    total_loss = pairwise_sum(losses)
-    return (total_loss / n if reduction == "mean" else total_loss), vjp
+        return losses.reshape(one_each), vjp
+    return pairwise_sum(losses) / divisor, vjp
+
+
+Rows = Callable[[Array], tuple[Array, Array | None]]
+"""From the gradient in each loss, (n, 1), to those in logits and probabilities, (n, c)."""
+
+
+def _by_class(x: Array, axis: int) -> Array:
+    """(n, c, ...) as (n..., c)."""
+    return np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+
+
+def _class_weights(weight: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array | None:
+    if weight is None:
+        return None
+    if isinstance(weight, str):  # the third argument was once the reduction
+        raise TypeError(
+            f"cross_entropy: weight must be an array of shape {shape}, got {weight!r}; "
+            f"reduction is given by name: reduction={weight!r}"
+        )
+    weight = np.asarray(weight, dtype)
+    if weight.shape != shape:
+        raise ValueError(f"cross_entropy: weight must have shape {shape}, got {weight.shape}")
+    return weight
+
+
+def _classes(target: Array, n: int, ignore_index: int) -> tuple[Array, Array | None]:
+    """The classes in one row, 0 for those ignored, and which are not (None if none is)."""
+    wanted = target.astype(np.intp).ravel()
+    kept = None
+    if (wanted == ignore_index).any():
+        kept = wanted != ignore_index
+        wanted = wanted * kept
+    if wanted.view(np.uintp).max() >= n:  # unsigned, so that -1 is large
+        raise ValueError(
+            f"cross_entropy: target must hold classes 0..{n - 1}, "
+            f"got {target.min()}..{target.max()}"
+        )
+    return wanted, kept
+
+
+def _hard(
+    x: Array, target: Array, weight: Array | None, ignore_index: int
+) -> tuple[Array, Any, Rows]:
+    """Losses, what a mean divides by, and the VJP, for classes: rows are picked, not summed."""
+    wanted, kept = _classes(target, x.shape[1], ignore_index)
+    rows = np.arange(len(wanted))
+    top, e, total = _stable_exp(x, 1)
+    losses = np.log(total[:, 0]) - (x[rows, wanted] - top[:, 0])
+    share = None if weight is None else weight[wanted]  # of each row in the loss
+    if kept is not None:
+        share = kept.astype(x.dtype) if share is None else share * kept
+    if share is not None:
+        losses[share == 0] = 0  # infinite, maybe
+        losses *= share
+
+    def to_rows(each: Array) -> tuple[Array, None]:
+        p = e / total
+        p[rows, wanted] -= 1
+        if share is not None:
+            p[share == 0] = 0
+            each = each * share[:, None]
+        p *= each
+        return p, None
+
+    return losses, len(losses) if share is None else pairwise_sum(share), to_rows
+
+
+def _soft(
+    x: Array,
+    target: Array,
+    weight: Array | None,
+    ignore_index: int,
+    smoothing: float,
+    axis: int,
+) -> tuple[Array, Any]:
+    """q with smoothing and weights, (n, c), and what a mean divides by."""
+    n, classes = x.shape
+    w = np.ones(classes, x.dtype) if weight is None else weight
+    if target.dtype.kind not in "iu":
+        q = _by_class(target, axis).astype(x.dtype)
+        return ((1 - smoothing) * q + smoothing / classes) * w, n
+    wanted, kept = _classes(target, classes, ignore_index)
+    q = np.tile(smoothing / classes * w, (n, 1))
+    q[np.arange(n), wanted] += (1 - smoothing) * w[wanted]
+    share = w[wanted]
+    if kept is not None:
+        q[~kept] = 0
+        share = share * kept
+    return q, pairwise_sum(share)
+
+
+def _against(x: Array, q: Array, weight: Array | None, smoothing: float) -> tuple[Array, Rows]:
+    """-sum_c q_c log p_c, row by row, 0 log 0 being 0; and the VJP."""
+    top, e, total = _stable_exp(x, 1)
+    log_p = x - top - np.log(total)
+    losses = -pairwise_sum(np.multiply(q, log_p, out=np.zeros_like(q), where=q != 0), 1)
+
+    def to_rows(each: Array) -> tuple[Array, Array]:
+        dx = (e / total * pairwise_sum(q, 1, keepdims=True) - q) * each
+        slope = (smoothing - 1) * log_p
+        return dx, (slope if weight is None else slope * weight) * each
+
+    return losses, to_rows
 
 
 @differentiable
-def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Traced:
+def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Traced:
     """(input - target)^2, reduced by 'mean' or 'sum', or 'none'. Shapes must be equal.
 
     Examples:

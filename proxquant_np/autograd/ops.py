@@ -27,6 +27,7 @@ come without NumPy's warning, as in PyTorch.
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -75,37 +76,66 @@ def _promoted(a: Any, b: Any) -> tuple[Any, Any]:
     return a, b
 
 
+def check_floats(op: str, input: Array) -> None:
+    """Refuse what has no floats, by the operation's name."""
+    dtype = getattr(input, "dtype", None)
+    if dtype is None or dtype.kind not in "fc":
+        got = type(input).__name__ if dtype is None else dtype
+        raise TypeError(f"{op}: input must be an array or a tensor of floats, got {got}")
+
+
+def axes_of(op: str, input: Array, dim: Dim) -> Dim:
+    """`dim` as NumPy takes it, with PyTorch's meaning: () is all axes, as None is; lists will do;
+    and a number is taken for a vector of one, so that 0 and -1 are axes of it, too."""
+    if dim is None or (isinstance(dim, Sequence) and not dim):
+        return None
+    dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    for d in dims:
+        if isinstance(d, bool) or not isinstance(d, int | np.integer):
+            raise TypeError(f"{op}: dim must be an axis, several or None, got {dim!r}")
+        n = builtins.max(1, input.ndim)
+        if not -n <= d < n:
+            raise np.exceptions.AxisError(f"{op}: dim={dim} is not an axis of shape {input.shape}")
+    if input.ndim == 0:
+        return ()
+    return dims if isinstance(dim, Sequence) else dim
+
+
 # Arithmetic ------------------------------------------------------------------------------------
 
 
 @differentiable
-def add(a: Array, b: Array) -> Traced:
-    """a + b.
+def add(input: Array, other: Array, *, alpha: float = 1) -> Traced:
+    """input + alpha * other.
 
     Examples:
         >>> F.add(pq.Tensor([1, 2]), 10)
         Tensor([11, 12], dtype=int64)
     """
-    a, b = _promoted(a, b)
-    return a + b, (lambda g: g, lambda g: g)
+    input, other = _promoted(input, other)
+    if alpha == 1:
+        return input + other, (lambda g: g, lambda g: g)
+    return input + alpha * other, (lambda g: g, lambda g: alpha * g)
 
 
 @differentiable
-def sub(a: Array, b: Array) -> Traced:
-    """a - b.
+def sub(input: Array, other: Array, *, alpha: float = 1) -> Traced:
+    """input - alpha * other.
 
     Examples:
         >>> F.sub(pq.Tensor([1, 2]), 10)
         Tensor([-9, -8], dtype=int64)
     """
-    a, b = _promoted(a, b)
-    return a - b, (lambda g: g, lambda g: -g)
+    input, other = _promoted(input, other)
+    if alpha == 1:
+        return input - other, (lambda g: g, lambda g: -g)
+    return input - alpha * other, (lambda g: g, lambda g: -alpha * g)
 
 
 @differentiable
 @_at_edges
-def mul(a: Array, b: Array) -> Traced:
-    """a * b, entry by entry.
+def mul(input: Array, other: Array) -> Traced:
+    """input * other, entry by entry.
 
     Examples:
         >>> x = pq.Tensor([2.0, 3.0], requires_grad=True)
@@ -113,45 +143,47 @@ def mul(a: Array, b: Array) -> Traced:
         >>> x.grad
         array([4., 6.])
     """
-    a, b = _promoted(a, b)
-    return a * b, (lambda g: _times(g, b), lambda g: _times(g, a))
+    input, other = _promoted(input, other)
+    return input * other, (lambda g: _times(g, other), lambda g: _times(g, input))
 
 
 @differentiable
 @_at_edges
-def div(a: Array, b: Array) -> Traced:
-    """a / b.
+def div(input: Array, other: Array) -> Traced:
+    """input / other.
 
     Examples:
         >>> F.div(pq.Tensor([1.0, 3.0]), 2)
         Tensor([0.5, 1.5], dtype=float64)
     """
-    a, b = _promoted(a, b)
-    y = a / b
-    return y, (_idle_is_zero(lambda g: g / b), _idle_is_zero(lambda g: -g * (y / b)))
+    input, other = _promoted(input, other)
+    y = input / other
+    return y, (_idle_is_zero(lambda g: g / other), _idle_is_zero(lambda g: -g * (y / other)))
 
 
 @differentiable
-def neg(x: Array) -> Traced:
-    """-x.
+def neg(input: Array) -> Traced:
+    """-input.
 
     Examples:
         >>> F.neg(pq.Tensor([1, -2]))
         Tensor([-1,  2], dtype=int64)
     """
-    return -x, lambda g: -g
+    return -input, lambda g: -g
 
 
 @differentiable
 @_at_edges
-def pow(a: Array, b: Array) -> Traced:
-    """a ** b. The gradient in b, y log(a), is defined for a > 0; at a = 0 it is taken as 0.
+def pow(input: Array, exponent: Array) -> Traced:
+    """a ** b of input a and exponent b.
+
+    The gradient in b, y log(a), is defined for a > 0; at a = 0 it is taken as 0.
 
     Examples:
         >>> F.pow(pq.Tensor([2.0, 3.0]), 2)
         Tensor([4., 9.], dtype=float64)
     """
-    a, b = _promoted(a, b)
+    a, b = _promoted(input, exponent)
     y = a**b
     return y, (
         _idle_is_zero(lambda g: g * np.where(np.equal(b, 0), 0, b * a ** (b - 1))),
@@ -160,13 +192,14 @@ def pow(a: Array, b: Array) -> Traced:
 
 
 @differentiable
-def matmul(a: Array, b: Array) -> Traced:
-    """Matrix product a @ b; leading axes are batch axes and broadcast; vectors as in NumPy.
+def matmul(input: Array, other: Array) -> Traced:
+    """Matrix product input @ other; leading axes are batch axes and broadcast; vectors as in NumPy.
 
     Examples:
         >>> F.matmul(pq.Tensor([[1, 2], [3, 4]]), pq.Tensor([1, 1]))
         Tensor([3, 7], dtype=int64)
     """
+    a, b = input, other
     if a.ndim > 1 and b.ndim > 1:
         return a @ b, (lambda g: g @ b.mT, lambda g: a.mT @ g)
     y = a @ b
@@ -213,44 +246,44 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Traced:
 
 
 @differentiable
-def exp(x: Array) -> Traced:
+def exp(input: Array) -> Traced:
     """e ** x.
 
     Examples:
         >>> F.exp(pq.Tensor([0.0, -np.inf]))
         Tensor([1., 0.], dtype=float64)
     """
-    y = np.exp(x)
+    y = np.exp(input)
     return y, lambda g: _times(g, y)
 
 
 @differentiable
 @_at_edges
-def log(x: Array) -> Traced:
+def log(input: Array) -> Traced:
     """Natural logarithm.
 
     Examples:
         >>> F.log(pq.Tensor([1.0, 0.0]))
         Tensor([  0., -inf], dtype=float64)
     """
-    return np.log(x), _idle_is_zero(lambda g: g / x)
+    return np.log(input), _idle_is_zero(lambda g: g / input)
 
 
 @differentiable
 @_at_edges
-def sqrt(x: Array) -> Traced:
+def sqrt(input: Array) -> Traced:
     """Square root.
 
     Examples:
         >>> F.sqrt(pq.Tensor([4.0, 9.0]))
         Tensor([2., 3.], dtype=float64)
     """
-    y = np.sqrt(x)
+    y = np.sqrt(input)
     return y, _idle_is_zero(lambda g: g / (2 * y))
 
 
 @differentiable
-def abs(x: Array) -> Traced:
+def abs(input: Array) -> Traced:
     """|x|.
 
     Examples:
@@ -259,42 +292,44 @@ def abs(x: Array) -> Traced:
         >>> x.grad
         array([-1.,  0.,  1.])
     """
-    return np.abs(x), lambda g: _only(g, x > 0) - _only(g, x < 0)
+    return np.abs(input), lambda g: _only(g, input > 0) - _only(g, input < 0)
 
 
 @differentiable
-def maximum(a: Array, b: Array) -> Traced:
-    """The larger of a and b, entry by entry.
+def maximum(input: Array, other: Array) -> Traced:
+    """The larger of input and other, entry by entry.
 
     Examples:
         >>> F.maximum(pq.Tensor([1, 5]), pq.Tensor([3, 2]))
         Tensor([3, 5], dtype=int64)
     """
-    a, b = _promoted(a, b)
-    return np.maximum(a, b), (
-        lambda g: (_only(g, a > b) + _only(g, a >= b)) / 2,
-        lambda g: (_only(g, a < b) + _only(g, a <= b)) / 2,
+    input, other = _promoted(input, other)
+    return np.maximum(input, other), (
+        lambda g: (_only(g, input > other) + _only(g, input >= other)) / 2,
+        lambda g: (_only(g, input < other) + _only(g, input <= other)) / 2,
     )
 
 
 @differentiable
-def minimum(a: Array, b: Array) -> Traced:
-    """The smaller of a and b, entry by entry.
+def minimum(input: Array, other: Array) -> Traced:
+    """The smaller of input and other, entry by entry.
 
     Examples:
         >>> F.minimum(pq.Tensor([1, 5]), pq.Tensor([3, 2]))
         Tensor([1, 2], dtype=int64)
     """
-    a, b = _promoted(a, b)
-    return np.minimum(a, b), (
-        lambda g: (_only(g, a < b) + _only(g, a <= b)) / 2,
-        lambda g: (_only(g, a > b) + _only(g, a >= b)) / 2,
+    input, other = _promoted(input, other)
+    return np.minimum(input, other), (
+        lambda g: (_only(g, input < other) + _only(g, input <= other)) / 2,
+        lambda g: (_only(g, input > other) + _only(g, input >= other)) / 2,
     )
 
 
 @differentiable
 def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
-    """`input` limited to [min, max]; None leaves a side open. The limits take no gradient.
+    """`input` limited to [min, max]; None leaves a side open; where min > max, it is max.
+
+    Limits may be tensors, which get the gradient of what they replace.
 
     Examples:
         >>> x = pq.Tensor([-2.0, 0.5, 1.0], requires_grad=True)
@@ -304,47 +339,57 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
         (array([-1. ,  0.5,  1. ]), array([0., 1., 1.]))
     """
     min, max = _promoted(input, min)[1], _promoted(input, max)[1]
-    above = True if min is None else input >= min
-    below = True if max is None else input <= max
+    if input.dtype.kind == "f":  # as in PyTorch, integers do not widen floats
+        min, max = (
+            np.asarray(v, input.dtype) if getattr(v, "dtype", input.dtype).kind in "iu" else v
+            for v in (min, max)
+        )
+    above = np.True_ if min is None else input >= min
+    below = np.True_ if max is None else input <= max
+    ordered = np.True_ if min is None or max is None else np.less_equal(min, max)
     # NumPy 2.0's own clip refuses to have no limit at all.
     y = input.copy() if min is None and max is None else np.clip(input, min, max)
-    return y, (lambda g: _only(g, above & below), None, None)
+    return y, (
+        lambda g: _only(g, above & below),
+        lambda g: _only(g, ~above & ordered),
+        lambda g: _only(g, ~(below & ordered)),
+    )
 
 
 @differentiable
-def where(condition: Array, a: Array, b: Array) -> Traced:
-    """a where condition holds, else b.
+def where(condition: Array, input: Array, other: Array) -> Traced:
+    """input where condition holds, else other.
 
     Examples:
         >>> F.where(np.array([True, False]), pq.Tensor([1, 2]), pq.Tensor([3, 4]))
         Tensor([1, 4], dtype=int64)
     """
     condition = np.asarray(condition, bool)
-    y = np.where(condition, *_promoted(a, b))
+    y = np.where(condition, *_promoted(input, other))
     return y, (None, lambda g: _only(g, condition), lambda g: _only(g, ~condition))
 
 
 @differentiable
-def relu(x: Array) -> Traced:
+def relu(input: Array) -> Traced:
     """max(x, 0).
 
     Examples:
         >>> F.relu(pq.Tensor([-1.0, 2.0]))
         Tensor([0., 2.], dtype=float64)
     """
-    y = np.maximum(x, 0)
+    y = np.maximum(input, 0)
     return y, lambda g: _only(g, y > 0)
 
 
 @differentiable
-def tanh(x: Array) -> Traced:
+def tanh(input: Array) -> Traced:
     """Hyperbolic tangent.
 
     Examples:
         >>> F.tanh(pq.Tensor([0.0, np.inf]))
         Tensor([0., 1.], dtype=float64)
     """
-    y = np.tanh(x)
+    y = np.tanh(input)
     return y, lambda g: g * (1 - y * y)
 
 
@@ -354,26 +399,37 @@ def _sigmoid(x: Array) -> Array:
 
 
 @differentiable
-def sigmoid(x: Array) -> Traced:
+def sigmoid(input: Array) -> Traced:
     """1 / (1 + e**-x).
 
     Examples:
         >>> F.sigmoid(pq.Tensor([-np.inf, 0.0, np.inf]))
         Tensor([0. , 0.5, 1. ], dtype=float64)
     """
-    y = _sigmoid(x)
+    y = _sigmoid(input)
     return y, lambda g: g * (y * (1 - y))
 
 
 @differentiable
-def softplus(x: Array) -> Traced:
-    """log(1 + e**x), whose derivative is the sigmoid.
+def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Traced:
+    """log(1 + e**(beta x)) / beta, with the derivative sigmoid(beta x).
+
+    Where beta x > threshold, it is x itself, as in PyTorch; so with the default 20 it is up to 2e-9
+    less than defined, which is seen in float64 only. `threshold=np.inf` avoids that.
 
     Examples:
-        >>> F.softplus(pq.Tensor([-np.inf, 1000.0]))
-        Tensor([   0., 1000.], dtype=float64)
+        >>> F.softplus(pq.Tensor([-np.inf, 30.0]), beta=2)
+        Tensor([ 0., 30.], dtype=float64)
     """
-    return np.logaddexp(x, 0), lambda g: g * _sigmoid(x)
+    if not 0 < beta < math.inf:
+        raise ValueError(f"softplus: beta must be positive and finite, got {beta}")
+    z = input if beta == 1 else beta * input
+    linear = z > threshold
+    y = np.logaddexp(z, 0)
+    return (
+        np.where(linear, input, y if beta == 1 else y / beta),
+        lambda g: np.where(linear, g, g * _sigmoid(z)),
+    )
 
 
 # Reductions ------------------------------------------------------------------------------------
@@ -402,6 +458,7 @@ def sum(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
         >>> F.sum(pq.Tensor([[1, 2], [3, 4]]), dim=0)
         Tensor([4, 6], dtype=int64)
     """
+    dim = axes_of("sum", input, dim)
     y = pairwise_sum(input, dim, keepdims=True)
     return _drop(y, dim, keepdim), lambda g: np.broadcast_to(g.reshape(y.shape), input.shape)
 
@@ -414,19 +471,25 @@ def mean(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
         >>> F.mean(pq.Tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
         Tensor([1.5, 3.5], dtype=float64)
     """
+    dim = axes_of("mean", input, dim)
     y, n = _mean("mean", input, dim)
     return _drop(y, dim, keepdim), lambda g: np.broadcast_to(g.reshape(y.shape) / n, input.shape)
 
 
 @differentiable
-def var(input: Array, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Traced:
+def var(
+    input: Array, dim: Dim = None, correction: float | None = 1, keepdim: bool = False
+) -> Traced:
     """Variance over `dim`, sum (x - mean)^2 / (n - correction): unbiased by default, as PyTorch.
+
+    `correction=None` is the default 1. PyTorch's older `unbiased` is correction 1 or 0.
 
     Examples:
         >>> x = pq.Tensor([1.0, 2.0, 3.0])
         >>> F.var(x).item(), round(F.var(x, correction=0).item(), 4)
         (1.0, 0.6667)
     """
+    dim, correction = axes_of("var", input, dim), 1 if correction is None else correction
     mean, n = _mean("var", input, dim)
     if n <= correction:
         raise ValueError(
@@ -441,6 +504,10 @@ def var(input: Array, dim: Dim = None, correction: int = 1, keepdim: bool = Fals
 
 
 def _extremum(reduce: Callable, input: Array, dim: Dim, keepdim: bool) -> Traced:
+    name = reduce.__name__.removeprefix("a")
+    if isinstance(dim, Array):
+        raise TypeError(f"{name}: dim must be an axis; for two tensors say F.{name}imum")
+    dim = axes_of(name, input, dim)
     y = reduce(input, axis=dim, keepdims=True)
 
     def vjp(g: Array) -> Array:
@@ -461,7 +528,7 @@ def max(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
         >>> x.grad
         array([0. , 0.5, 0.5])
     """
-    return _extremum(np.max, input, dim, keepdim)
+    return _extremum(np.amax, input, dim, keepdim)
 
 
 @differentiable
@@ -472,7 +539,7 @@ def min(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
         >>> F.min(pq.Tensor([[1, 2], [4, 3]]), dim=1)
         Tensor([1, 3], dtype=int64)
     """
-    return _extremum(np.min, input, dim, keepdim)
+    return _extremum(np.amin, input, dim, keepdim)
 
 
 # Shapes ----------------------------------------------------------------------------------------
@@ -497,6 +564,9 @@ def transpose(input: Array, dim0: int, dim1: int) -> Traced:
         >>> F.transpose(pq.Tensor(np.zeros((2, 3, 4))), 0, 2).shape
         (4, 3, 2)
     """
+    dim0, dim1 = (axes_of("transpose", input, d) for d in (dim0, dim1))
+    if input.ndim == 0:
+        return input, lambda g: g
     return np.swapaxes(input, dim0, dim1), lambda g: np.swapaxes(g, dim0, dim1)
 
 
@@ -540,8 +610,12 @@ def getitem(input: Array, index: Any) -> Traced:
 
 @differentiable
 def _concatenate(*arrays: Array, dim: int = 0) -> Traced:
+    if len({a.ndim for a in arrays}) > 1:
+        shapes = [a.shape for a in arrays]
+        raise ValueError(f"concatenate: tensors must have the same number of axes, got {shapes}")
+    y = np.concatenate(arrays, axis=dim)
     ends = np.cumsum([a.shape[dim] for a in arrays])[:-1]
-    return np.concatenate(arrays, axis=dim), lambda g: tuple(np.split(g, ends, axis=dim))
+    return y, lambda g: tuple(np.split(g, ends, axis=dim))
 
 
 def concatenate(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
@@ -573,24 +647,41 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -
 def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Traced:
     """Surround with `value`. `pad` = (before, after) of the last axis, then of the one before...
 
+    A negative length takes entries away.
+
     Examples:
         >>> F.pad(pq.Tensor([[1, 2]]), (1, 0))
         Tensor([[0, 1, 2]], dtype=int64)
     """
     if mode != "constant":
         raise ValueError(f"pad: mode must be 'constant', got {mode!r}")
-    if len(pad) % 2 or len(pad) > 2 * input.ndim or any(p < 0 for p in pad):
-        raise ValueError(
-            f"pad: pad must hold two non-negative lengths for each of at most {input.ndim} axes, "
-            f"got {tuple(pad)}"
-        )
-    padded = list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    padded = list(zip(pad[::2], pad[1::2], strict=False))[::-1]
     pairs = [(0, 0)] * (input.ndim - len(padded)) + padded
-    sizes = [(before, n, after) for (before, after), n in zip(pairs, input.shape, strict=True)]
-    inside = tuple(slice(before, before + n) for before, n, _ in sizes)
-    y = np.full([before + n + after for before, n, after in sizes], value, input.dtype)
-    y[inside] = input
-    return y, lambda g: g[inside]
+    sizes = [before + n + after for (before, after), n in zip(pairs, input.shape, strict=False)]
+    if len(pad) % 2 or len(pad) > 2 * input.ndim or builtins.min(sizes, default=0) < 0:
+        raise ValueError(
+            f"pad: pad must hold two lengths for each of at most {input.ndim} axes, and take away "
+            f"no more than the shape {input.shape} has, got {tuple(pad)}"
+        )
+    kept = tuple(slice(*_less(-b, -a, n)) for (b, a), n in zip(pairs, input.shape, strict=True))
+    inside = tuple(slice(*_less(b, a, n)) for (b, a), n in zip(pairs, sizes, strict=True))
+    y = np.full(sizes, 0 if value is None else value, input.dtype)
+    y[inside] = input[kept]
+
+    def vjp(g: Array) -> Array:
+        if builtins.min(pad, default=0) >= 0:
+            return g[inside]
+        full = np.zeros(input.shape, g.dtype)
+        full[kept] = g[inside]
+        return full
+
+    return y, vjp
+
+
+def _less(before: int, after: int, n: int) -> tuple[int, int]:
+    """Start and stop of an axis of length n without its ends, of which negative ones are none."""
+    start = builtins.max(0, before)
+    return start, builtins.max(start, n - builtins.max(0, after))
 
 
 # Randomness and quantization -------------------------------------------------------------------
@@ -678,6 +769,7 @@ Tensor.__neg__ = neg
 Tensor.__abs__ = Tensor.abs = abs
 Tensor.__getitem__ = getitem
 Tensor.reshape = lambda x, *shape: reshape(x, shape[0] if len(shape) == 1 else shape)
+Tensor.permute = lambda x, *dims: permute(x, dims[0] if len(dims) == 1 else dims)
 Tensor.T = property(lambda x: permute(x, tuple(range(x.ndim))[::-1]))
 Tensor.mT = property(lambda x: transpose(x, -1, -2))
 for _op in (
@@ -694,6 +786,5 @@ for _op in (
     sigmoid,
     clip,
     transpose,
-    permute,
 ):
     setattr(Tensor, _op.__name__, _op)

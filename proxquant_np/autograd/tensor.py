@@ -372,8 +372,9 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
     """Turn `forward(*arrays, **options) -> (y, vjp)` into a function on tensors.
 
-    Arguments may be tensors, NumPy arrays or numbers. The result is recorded if recording is on
-    and an argument requires gradients. See `Traced` for what `vjp` may be.
+    Arguments may be tensors, NumPy arrays or numbers, and lists where `forward` is annotated to
+    take an Array. The result is recorded if recording is on and an argument requires gradients. See
+    `Traced` for what `vjp` may be.
 
     Examples:
         >>> @pq.autograd.differentiable
@@ -388,6 +389,16 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
         True
     """
     signature = inspect.signature(forward)
+    takes = [  # which positional arguments are arrays: those annotated so, or all of *arrays
+        itertools.repeat(True)
+        if p.kind is p.VAR_POSITIONAL
+        else (str(p.annotation)[:5] == "Array",)
+        for p in signature.parameters.values()
+    ]
+
+    def without_lists(args: list[Any]) -> list[Any]:
+        pairs = zip(args, itertools.chain.from_iterable(takes), strict=False)
+        return [np.asarray(a) if takes_array and type(a) is list else a for a, takes_array in pairs]
 
     @functools.wraps(forward)
     def op(*args: Any, **options: Any) -> Tensor:
@@ -397,7 +408,10 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
                 bound = signature.bind(*args, **options)  # tensors given by name: to their places
                 bound.apply_defaults()
                 args, options = bound.args, bound.kwargs
-        y, vjp = forward(*[a.data if isinstance(a, Tensor) else a for a in args], **options)
+        arrays = [a.data if isinstance(a, Tensor) else a for a in args]
+        if list in map(type, arrays):
+            arrays = without_lists(arrays)
+        y, vjp = forward(*arrays, **options)
         out = Tensor.__new__(Tensor)
         out.data = y if type(y) is np.ndarray else np.asarray(y)
         out.grad = None

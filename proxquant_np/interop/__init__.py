@@ -4,6 +4,7 @@
 torch.py        states, to PyTorch and back
 safetensors.py  states as files that PyTorch and others read and write
 onnx.py         networks as graphs that ONNX Runtime and others run
+names.py        what a state from elsewhere calls things
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from types import ModuleType
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("torch", "safetensors", "onnx"):
+    if name in ("torch", "safetensors", "onnx", "names"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

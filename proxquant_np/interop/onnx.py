@@ -3,11 +3,24 @@
     pq.interop.onnx.export(pq.load_packed("net.npz"), "net.onnx", (1, 8, 8))
 
 One function a layer, in `_RULES`; a network is what its `forward` makes of its layers, said once
-more here for each kind. Batch norm uses its running statistics, dropout does nothing.
+more here for each kind, or by the module itself, in a method `to_onnx(graph, x)` that adds its
+nodes to the `Graph` and returns the name of its output:
+
+    class Residual(pq.nn.Module):
+        def __init__(self, layers):
+            self.layers = layers
+        def forward(self, x):
+            return x + self.layers(x)
+        def to_onnx(self, graph, x):
+            return graph.add("Add", x, graph.module(self.layers, x))
+
+Batch norm uses its running statistics, dropout does nothing.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,22 +28,34 @@ from typing import Any
 import numpy as np
 
 from proxquant_np import models, nn
+from proxquant_np.autograd import Tensor, no_grad
 from proxquant_np.interop import require
 from proxquant_np.models.resnet import BasicBlock
 from proxquant_np.training import written_whole
 
 OPSET, IR_VERSION = 17, 9  # of 2022 and 2023: old enough for every runtime, ReduceMean as written
+_NOT_IN_FLOAT64 = {"Conv", "AveragePool"}  # in ONNX Runtime, though the standard has them
 
 
-def export(model: nn.Module, path: str | os.PathLike, input_shape: Sequence[int]) -> None:
+def export(
+    model: nn.Module,
+    path: str | os.PathLike,
+    input_shape: Sequence[int],
+    dtype: type | None = None,
+) -> None:
     """Write the network as a graph from "input" (n, *input_shape) to "output", n free.
 
-    MLP, SmallCNN, ResNet, and a Sequential of the layers with a rule here. The file is written
-    whole or not at all. Weights are the model's as they are: deploy them first.
+    MLP, SmallCNN, ResNet, a Sequential of the layers with a rule here, what inherits `forward`
+    from one of these, and modules with a method `to_onnx` (see above). The file is written whole or
+    not at all. Weights are the model's as they are: deploy them first. `dtype` is that of the graph
+    and its weights; by default the widest of the parameters', float32 if there are none.
 
     Raises:
-        TypeError: a layer that has no rule, such as LSTM.
-        ValueError: an input shape that does not fit the network.
+        TypeError: a layer that has no rule, such as LSTM, or an input_shape that is no sequence of
+            integers.
+        ValueError: an input shape that does not fit the network (a copy of it is run once, on
+            zeros), or a float64 network that ONNX Runtime cannot run: say dtype=np.float32, or
+            dtype=np.float64 to have it for others.
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: onnx is not installed (extra `interop`).
 
@@ -41,76 +66,143 @@ def export(model: nn.Module, path: str | os.PathLike, input_shape: Sequence[int]
         >>> [node.op_type for node in onnx.load("net.onnx").graph.node]
         ['MatMul', 'Add', 'Relu', 'Identity']
     """
-    graph = _Graph()
-    dtype = next(iter(model.parameters())).dtype
-    graph.emit("Identity", ["output"], [graph.module(model, "input")])
-    content = graph.model(tuple(input_shape), dtype).SerializeToString()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a Module, got {type(model).__name__}")
+    shape = _shape(input_shape)
+    widest = np.result_type(np.float32, *(p.dtype for p in model.parameters()))
+    graph = Graph(widest if dtype is None else dtype)
+    graph._emit("Identity", ["output"], [graph.module(model, "input")])
+    alien = sorted(_NOT_IN_FLOAT64 & {node.op_type for node in graph.nodes})
+    if dtype is None and graph.dtype == np.float64 and alien:
+        raise ValueError(
+            f"the network is float64, in which ONNX Runtime has no {' or '.join(alien)}: pass "
+            "dtype=np.float32 (or dtype=np.float64, for other runtimes)"
+        )
+    content = graph._model(shape, _output_shape(model, shape, widest)).SerializeToString()
     with written_whole(path) as file:
         file.write(content)
 
 
-class _Graph:
-    """Nodes and constants, named as they come."""
+def _shape(input_shape: Any) -> tuple[int, ...]:
+    whole = isinstance(input_shape, Sequence) and not isinstance(input_shape, str)
+    if not whole or not all(isinstance(n, int | np.integer) for n in input_shape):
+        raise TypeError(
+            f"input_shape must be a sequence of integers such as (64,) or (3, 32, 32), without the "
+            f"axis of the batch, got {input_shape!r}"
+        )
+    if not all(n > 0 for n in input_shape):
+        raise ValueError(f"input_shape must hold positive lengths, got {tuple(input_shape)}")
+    return tuple(map(int, input_shape))
 
-    def __init__(self) -> None:
+
+def _output_shape(model: nn.Module, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
+    """What a copy of the model makes of zeros, a batch of one; it knows best what it refuses."""
+    trial = copy.deepcopy(model).eval()
+    try:
+        with no_grad():
+            return trial(Tensor(np.zeros((1, *shape), dtype))).shape
+    except Exception as error:  # whatever a module raises
+        raise ValueError(f"input_shape {shape} does not fit the network: {error}") from error
+
+
+class Graph:
+    """An ONNX graph in the making: what a module's `to_onnx(graph, x)` adds its nodes to.
+
+    Examples:
+        >>> graph = pq.interop.onnx.Graph()
+        >>> y = graph.module(pq.nn.Linear(3, 2), "input")
+        >>> graph.add("Mul", y, graph.constant(0.5))
+        'Mul_2'
+        >>> [node.op_type for node in graph.nodes]
+        ['MatMul', 'Add', 'Mul']
+    """
+
+    def __init__(self, dtype: type = np.float32) -> None:
         self.onnx = require("onnx")
+        self.dtype = np.dtype(dtype)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self._path: list[str] = []
 
     def module(self, module: nn.Module, x: str) -> str:
-        """Add a module's nodes; the name of its output."""
-        if type(module) not in _RULES:
-            known = ", ".join(kind.__name__ for kind in _RULES)
-            raise TypeError(f"{type(module).__name__} cannot be exported; there are {known}")
-        return _RULES[type(module)](self, module, x)
+        """Add the nodes of a module that has the input x; the name of its output."""
+        rule = _rule(module)
+        self._path.append(type(module).__name__)
+        y = rule(self, module, x)
+        self._path.pop()
+        return y
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node with one output; its name."""
+        """Add a node of the ONNX operator `op` (opset 17) with one output; the name of that."""
         name = f"{op}_{len(self.nodes)}"
-        self.emit(op, [name], inputs, **attributes)
+        self._emit(op, [name], inputs, **attributes)
         return name
-
-    def emit(self, op: str, outputs: list[str], inputs: Sequence[str], **attributes: Any) -> None:
-        self.nodes.append(self.onnx.helper.make_node(op, list(inputs), outputs, **attributes))
 
     def constant(self, value: Any) -> str:
-        """Add an array; its name."""
-        value = getattr(value, "data", value) if isinstance(value, nn.Parameter) else value
+        """Add an array, a number or a tensor, floats in the dtype of the graph; its name."""
+        value = np.array(value.data if isinstance(value, Tensor) else value)  # in C order
+        if value.dtype.kind == "f":
+            value = value.astype(self.dtype)
         name = f"constant_{len(self.constants)}"
-        self.constants.append(self.onnx.numpy_helper.from_array(np.array(value), name))
+        self.constants.append(self.onnx.numpy_helper.from_array(value, name))
         return name
 
-    def model(self, input_shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    def _emit(self, op: str, outputs: list[str], inputs: Sequence[str], **attributes: Any) -> None:
+        name = f"{'.'.join(self._path)}:{len(self.nodes)}"  # for messages: which layer it is
+        node = self.onnx.helper.make_node(op, list(inputs), outputs, name=name, **attributes)
+        self.nodes.append(node)
+
+    def _model(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> Any:
         helper = self.onnx.helper
-        kind = helper.np_dtype_to_tensor_dtype(dtype)
+        kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         ends = [
             helper.make_tensor_value_info("input", kind, ["n", *input_shape]),
-            helper.make_tensor_value_info("output", kind, None),
+            helper.make_tensor_value_info("output", kind, ["n", *output_shape[1:]]),
         ]
         graph = helper.make_graph(self.nodes, "proxquant_np", ends[:1], ends[1:], self.constants)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
         try:
-            model = require("onnx.shape_inference").infer_shapes(model)  # that of the output, too
+            require("onnx.shape_inference").infer_shapes(model, strict_mode=True)
             self.onnx.checker.check_model(model, full_check=True)
         except Exception as error:  # the package has exceptions of its own
-            raise ValueError(f"input_shape {input_shape} does not fit the network") from error
+            raise ValueError(
+                f"input_shape {input_shape} does not fit the network in ONNX, where it must give "
+                f"the shape {('n', *output_shape[1:])} as here: {error}"
+            ) from error
         return model
 
 
-def _chain(graph: _Graph, modules: Sequence[nn.Module], x: str) -> str:
+def _rule(module: nn.Module) -> Callable[[Graph, Any, str], str]:
+    """That of the module itself, or of the class that it has its `forward` from."""
+    if hasattr(module, "to_onnx"):
+        return lambda graph, module, x: module.to_onnx(graph, x)
+    kind = type(module)
+    inherited = (base for base in kind.__mro__ if base in _RULES and base.forward is kind.forward)
+    known = next(inherited, None)
+    if known is None:
+        names = ", ".join(base.__name__ for base in _RULES)
+        raise TypeError(
+            f"{kind.__name__} cannot be exported; there are {names}, and modules with a method "
+            "to_onnx(graph, x) (see proxquant_np.interop.onnx)"
+        )
+    return _RULES[known]
+
+
+def _chain(graph: Graph, modules: Sequence[nn.Module], x: str) -> str:
     for module in modules:
         x = graph.module(module, x)
     return x
 
 
-def _linear(graph: _Graph, layer: nn.Linear, x: str) -> str:
-    y = graph.add("MatMul", x, graph.constant(layer.weight.data.T))
+def _linear(graph: Graph, layer: nn.Linear, x: str, weight: Tensor | None = None) -> str:
+    weight = layer.weight if weight is None else weight
+    y = graph.add("MatMul", x, graph.constant(weight.data.T))
     return y if layer.bias is None else graph.add("Add", y, graph.constant(layer.bias))
 
 
-def _conv(graph: _Graph, layer: nn.Conv2d, x: str) -> str:
-    kernel = layer.weight.shape[2:]
+def _conv(graph: Graph, layer: nn.Conv2d, x: str) -> str:
+    kernel = list(layer.weight.shape[2:])
     pairs = {k: _pair(getattr(layer, k)) for k in ("stride", "dilation")}
     if layer.padding == "same":  # where the sum is odd, the end gets the extra row
         total = [d * (k - 1) for d, k in zip(pairs["dilation"], kernel, strict=True)]
@@ -122,16 +214,16 @@ def _conv(graph: _Graph, layer: nn.Conv2d, x: str) -> str:
         x,
         graph.constant(layer.weight),
         *([] if layer.bias is None else [graph.constant(layer.bias)]),
-        kernel_shape=list(kernel),
+        kernel_shape=kernel,
         strides=pairs["stride"],
         dilations=pairs["dilation"],
         pads=pads,
-        group=layer.groups,
+        group=int(layer.groups),
     )
     return y
 
 
-def _norm(graph: _Graph, layer: nn.BatchNorm1d, x: str, residual: str | None = None) -> str:
+def _norm(graph: Graph, layer: nn.BatchNorm1d, x: str, residual: str | None = None) -> str:
     names = ("weight", "bias", "running_mean", "running_var")
     arrays = [graph.constant(getattr(layer, name)) for name in names]
     y = graph.add("BatchNormalization", x, *arrays, epsilon=layer.eps)
@@ -139,32 +231,66 @@ def _norm(graph: _Graph, layer: nn.BatchNorm1d, x: str, residual: str | None = N
     return graph.add("Relu", y) if layer.relu else y
 
 
-def _max_pool(graph: _Graph, layer: nn.MaxPool2d, x: str) -> str:
-    kernel, stride, padding, dilation = layer.options
-    return graph.add("MaxPool", x, dilations=_pair(dilation), **_window(kernel, stride, padding))
+def _max_pool(graph: Graph, layer: nn.MaxPool2d, x: str) -> str:
+    *window, dilation, ceil_mode = layer.options
+    window = _window(*window, ceil_mode, dilation)
+    if ceil_mode:  # ONNX Runtime wants padding to be less than the kernel, however dilated
+        top, left, bottom, right = window["pads"]
+        ends = graph.constant(np.array([0, 0, top, left, 0, 0, bottom, right]))
+        x = graph.add("Pad", x, ends, graph.constant(-np.inf))
+        window["pads"] = [0] * 4
+    return graph.add("MaxPool", x, dilations=_pair(dilation), **window)
 
 
-def _avg_pool(graph: _Graph, layer: nn.AvgPool2d, x: str) -> str:
-    return graph.add("AveragePool", x, count_include_pad=1, **_window(*layer.options))
+def _avg_pool(graph: Graph, layer: nn.AvgPool2d, x: str) -> str:
+    *window, ceil_mode, count_include_pad, divisor = layer.options
+    window = _window(*window, ceil_mode)
+    top, left, bottom, right = window["pads"]
+    if divisor is not None:
+        y = graph.add("AveragePool", x, count_include_pad=1, **window)  # the sum by all pixels
+        return graph.add("Mul", y, graph.constant(math.prod(window["kernel_shape"]) / divisor))
+    counted = count_include_pad and top + left > 0
+    y = graph.add("AveragePool", x, count_include_pad=int(counted), **window)
+    if ceil_mode and counted:  # what lies beyond the padding does not count
+        padded = np.array([0, 0, 2 * top, 2 * left])
+        padded = graph.add("Add", graph.add("Shape", x), graph.constant(padded))
+        one = graph.onnx.numpy_helper.from_array(np.ones(1, graph.dtype))
+        ones = graph.add("ConstantOfShape", padded, value=one)
+        window["pads"] = [0, 0, bottom - top, right - left]
+        y = graph.add("Div", y, graph.add("AveragePool", ones, count_include_pad=1, **window))
+    return y
 
 
-def _block(graph: _Graph, block: BasicBlock, x: str) -> str:
+def _block(graph: Graph, block: BasicBlock, x: str) -> str:
     y = _chain(graph, [block.conv1, block.bn1, block.conv2], x)
     return _norm(graph, block.bn2, y, graph.module(block.shortcut, x))
 
 
-def _resnet(graph: _Graph, net: models.ResNet, x: str) -> str:
+def _resnet(graph: Graph, net: models.ResNet, x: str) -> str:
     stages = [net.layer1, net.layer2, net.layer3]
     return _chain(graph, [net.conv1, net.bn1, *stages, net.pool, net.linear], x)
 
 
-def _window(kernel: Any, stride: Any, padding: Any) -> dict[str, list[int]]:
-    stride = kernel if stride is None else stride
-    return {"kernel_shape": _pair(kernel), "strides": _pair(stride), "pads": 2 * _pair(padding)}
+def _window(
+    kernel: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any = 1
+) -> dict[str, list[int]]:
+    """Where windows lie. Rounding up is said by padding the end, which all runtimes agree on:
+
+    so far that one more window fits whenever a pixel is left over (padding + stride - 1), but not
+    so far that one could start beyond the padded input (span - 1).
+    """
+    kernel, padding = _pair(kernel), _pair(padding)
+    stride = kernel if stride is None or stride == () else _pair(stride)
+    ends = padding
+    if ceil_mode:
+        spans = [d * (k - 1) + 1 for k, d in zip(kernel, _pair(dilation), strict=True)]
+        pairs = zip(padding, stride, spans, strict=True)
+        ends = [min(p + s - 1, span - 1) for p, s, span in pairs]
+    return {"kernel_shape": kernel, "strides": stride, "pads": padding + ends}
 
 
 def _pair(value: Any) -> list[int]:
-    return [value] * 2 if isinstance(value, int) else list(value)
+    return np.broadcast_to(value, 2).tolist()
 
 
 _RULES: dict[type, Callable[..., str]] = {
@@ -173,6 +299,7 @@ _RULES: dict[type, Callable[..., str]] = {
     models.ResNet: _resnet,
     BasicBlock: _block,
     nn.Sequential: _chain,
+    nn.TrainedTernaryLinear: lambda g, layer, x: _linear(g, layer, x, layer.ternary()),
     nn.Linear: _linear,
     nn.Conv2d: _conv,
     nn.BatchNorm1d: _norm,

@@ -15,35 +15,50 @@ import numpy as np
 
 from proxquant_np.files import read_json, read_whole, shown, written_whole
 from proxquant_np.interop import require
+from proxquant_np.interop.names import as_here
 from proxquant_np.nn import Module
+from proxquant_np.nn.module import StateKeys
 
 
-def load(model: Module, path: str | os.PathLike, strict: bool = True) -> None:
-    """Copy a state_dict saved as safetensors, of any float dtype, into the model.
+def load(model: Module, path: str | os.PathLike, strict: bool = True) -> StateKeys:
+    """Copy a state_dict saved as safetensors, of any dtype that NumPy has or BF16, into the model.
+
+    Names as in `from_torch`: prefixes, counts and shared parameters are known.
+
+    Returns:
+        The keys that are missing and those that are unexpected, as `Module.load_state_dict`.
 
     Raises:
         OSError: the file cannot be read.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
-        ValueError: not a safetensors file, or truncated. KeyError and others as
-            `Module.load_state_dict`; then nothing is changed.
+        ValueError: not a safetensors file, or truncated, or an array of a dtype such as F8_E4M3,
+            which is named. KeyError and others as `Module.load_state_dict`. Nothing is changed.
 
     Examples:
         >>> a, b = pq.nn.Linear(3, 2, rng=0), pq.nn.Linear(3, 2, rng=1)
         >>> pq.interop.safetensors.save(a, "linear.safetensors")
         >>> pq.interop.safetensors.load(b, "linear.safetensors")
+        <All keys matched successfully>
         >>> np.array_equal(a.weight.data, b.weight.data)
         True
     """
     content = read_whole(path)
     deserialize = require("safetensors").deserialize
     try:
-        state = {name: _array(**told) for name, told in deserialize(content)}
+        entries = deserialize(content)
         read_json(content[8 : 8 + int.from_bytes(content[:8], "little")])  # no name is there twice
     except Exception as error:  # the package has an exception of its own
         raise ValueError(
-            f"{shown(path)} is not a whole safetensors file: {shown(error)}"
+            f"{shown(path)} is not a whole safetensors file that can be read: {shown(error)}"
         ) from error
-    model.load_state_dict(state, strict)
+    for name, told in entries:
+        if told["dtype"] not in (*_DTYPES, "BF16"):
+            raise ValueError(
+                f"{shown(path)}: {shown(name)} has dtype {told['dtype']}, which NumPy has not; "
+                f"readable are BF16, {', '.join(_DTYPES)}"
+            )
+    state = {name: _array(**told) for name, told in entries}
+    return model.load_state_dict(as_here(model, state), strict)
 
 
 def save(model: Module, path: str | os.PathLike) -> None:
@@ -67,13 +82,12 @@ def save(model: Module, path: str | os.PathLike) -> None:
         file.write(content)
 
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "<u1"}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"}
+_DTYPES |= {f"{sign}{8 * n}": f"<{sign.lower()}{n}" for n in (8, 4, 2, 1) for sign in "IU"}
 
 
 def _array(dtype: str, shape: list[int], data: bytes) -> np.ndarray:
     if dtype == "BF16":  # NumPy has none: the upper half of a float32
         upper = np.frombuffer(data, "<u2").astype(np.uint32)
         return (upper << 16).view(np.float32).reshape(shape)
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype {dtype} is none of BF16, {', '.join(_DTYPES)}")
     return np.frombuffer(data, _DTYPES[dtype]).reshape(shape)

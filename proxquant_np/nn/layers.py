@@ -209,8 +209,10 @@ class MaxPool2d(Module):
         stride: int | tuple[int, int] | None = None,
         padding: int | tuple[int, int] = 0,
         dilation: int | tuple[int, int] = 1,
+        *,
+        ceil_mode: bool = False,
     ) -> None:
-        self.options = (kernel_size, stride, padding, dilation)
+        self.options = (kernel_size, stride, padding, dilation, ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
@@ -230,8 +232,12 @@ class AvgPool2d(Module):
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
         padding: int | tuple[int, int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> None:
         self.options = (kernel_size, stride, padding)
+        self.options += (ceil_mode, count_include_pad, divisor_override)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
@@ -380,6 +386,8 @@ class ModuleList(Module, MutableSequence):
 
 class Sequential(ModuleList):
     """Layers applied one after the other, named "0", "1", ...; otherwise as a `ModuleList`.
+
+    A slice is a Sequential of the same layers under the names that they have here, as in PyTorch.
 
     Examples:
         >>> net = pq.nn.Sequential(pq.nn.Linear(4, 8), pq.nn.ReLU(), pq.nn.Linear(8, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,24 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(np.array(_array(data), order="C"), requires_grad)
         self.path = ""
+
+
+class StateKeys(NamedTuple):
+    """What a state has not, and what it has besides, as PyTorch's `load_state_dict` returns it.
+
+    Examples:
+        >>> layer = pq.nn.Linear(2, 3)
+        >>> layer.load_state_dict({"weight": layer.weight, "scale": 1.0}, strict=False)
+        StateKeys(missing_keys=['bias'], unexpected_keys=['scale'])
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not any(self):
+            return "<All keys matched successfully>"
+        return "StateKeys(missing_keys={}, unexpected_keys={})".format(*self)
 
 
 class Module:
@@ -137,29 +155,45 @@ class Module:
         """
         return {path: _array(getattr(module, name)).copy() for path, module, name in self._named()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> StateKeys:
         """Copy the arrays of `state` into the parameters and buffers of the same path.
 
-        Everything is checked before anything is written. Values are cast to the dtype in place.
+        Everything is checked before anything is written. Values are cast to the dtype in place. Of
+        a parameter shared under several paths, one is enough.
+
+        Returns:
+            The paths that are missing and those that are unknown; none with `strict`.
 
         Raises:
             KeyError: with `strict`, a path that is missing or unknown.
-            ValueError: an array of the wrong shape, or with NaN or infinite entries.
+            ValueError: an array of the wrong shape, or with NaN or infinite entries, or unequal
+                arrays for one parameter.
             TypeError: values of another kind (integers where floats are kept will do).
 
         Examples:
             >>> a, b = pq.nn.Linear(2, 3, rng=0), pq.nn.Linear(2, 3, rng=1)
             >>> b.load_state_dict(a.state_dict())
+            <All keys matched successfully>
             >>> np.array_equal(a.weight.data, b.weight.data)
             True
         """
+        _check_mapping(state)
         values = {path: getattr(module, name) for path, module, name in self._named()}
         own = {path: _array(value) for path, value in values.items()}
-        loaded = check_state(self, state, own, strict)
-        for path, value in loaded.items():
+        # Of the paths of a shared array, one that the state has will do for all.
+        first = {id(array): path for path, array in reversed(own.items()) if path in state}
+        own = {p: a for p, a in own.items() if p in state or id(a) not in first}
+        checked = check_state(self, state, own, strict)
+        for path, value in checked.items():
+            other = first[id(own[path])]
+            if not np.array_equal(checked[other], value):
+                raise ValueError(f"{other} and {path} are one parameter, but differ in state")
+        for path, value in checked.items():
             own[path][...] = value
-        written = {id(values[path]) for path in loaded}
+        written = {id(values[path]) for path in checked}
         mark_changed(p for p in self.parameters() if id(p) in written)
+        missing = [path for path in own if path not in checked]
+        return StateKeys(missing, [path for path in state if path not in own])
 
     def train(self, mode: bool = True) -> Module:
         """Set training mode (or, with False, evaluation mode) here and below."""
@@ -213,6 +247,11 @@ def _array(value: Any) -> np.ndarray:
     return value.data if isinstance(value, Tensor) else value
 
 
+def _check_mapping(state: Any) -> None:
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state must be a mapping by name, got {type(state).__name__}")
+
+
 def check_state(
     owner: object, state: Mapping[str, Any], own: Mapping[str, Any], strict: bool = True
 ) -> dict[str, np.ndarray]:
@@ -220,8 +259,7 @@ def check_state(
 
     Errors as for `Module.load_state_dict`. Integers are counts: negative ones are refused, too.
     """
-    if not isinstance(state, Mapping):
-        raise TypeError(f"state must be a mapping by name, got {type(state).__name__}")
+    _check_mapping(state)
     missing = [name for name in own if name not in state]
     unknown = [name for name in state if name not in own]
     if strict and (missing or unknown):

@@ -48,7 +48,10 @@ def as_parameters(params: Params) -> list[Tensor]:
                 f"{i} dtype {p.dtype}, {leaf = }, {writeable = } (shape {p.shape})"
             )
     if not found:
-        raise ValueError("params must hold at least one parameter, got none")
+        raise ValueError(
+            "params must hold at least one parameter, got none (quantizable_parameters finds those "
+            "that their module names in `quantizable`)"
+        )
     if len({id(p) for p in found}) < len(found):
         raise ValueError("params must be distinct, got one parameter twice")
     return found

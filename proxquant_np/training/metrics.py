@@ -201,7 +201,7 @@ def evaluate(
         with no_grad():
             for inputs, targets in batches:
                 logits, target, state = predict(model, inputs, targets, state)
-                loss += F.cross_entropy(logits, target, "sum").item()
+                loss += F.cross_entropy(logits, target, reduction="sum").item()
                 wrong += int(np.count_nonzero(logits.data.argmax(1) != target))
                 count += target.size
     finally:
@@ -211,7 +211,7 @@ def evaluate(
 
 
 def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
-    """Refuse, by ValueError, what is not at least one input with as many targets.
+    """Refuse what is not at least one finite input with as many targets, in arrays.
 
     Examples:
         >>> pq.training.metrics.check_examples("train", np.zeros((3, 2)), np.zeros(3, int))
@@ -220,10 +220,24 @@ def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
             ...
         ValueError: train must hold at least one input and as many targets, got 3 and 4
     """
+    for part, value in (("inputs", x), ("targets", y)):
+        if not hasattr(value, "dtype"):
+            raise TypeError(
+                f"{name} must hold arrays, got a {type(value).__name__} of {part}: "
+                "np.asarray makes an array of it (of the dtype that the model has)"
+            )
     if not 0 < len(x) == len(y):
         raise ValueError(
             f"{name} must hold at least one input and as many targets, got {len(x)} and {len(y)}"
         )
+    if x.dtype.kind == "f":
+        finite = np.isfinite(x)
+        if not finite.all():
+            first = np.argwhere(~finite)[0].tolist()
+            raise ValueError(
+                f"{name} has NaN or infinite inputs: {(~finite).sum()} of {finite.size} entries, "
+                f"the first at {first}"
+            )
 
 
 def quantized_copy(
