@@ -618,3 +618,105 @@ def test_jax_as_installed_and_in_float64(x64):
     assert wrong.startswith("wrong factor of two")
     assert prox.startswith("right" if x64 == "1" else "wrong dtype changed")
     assert forgotten.startswith("misuse")
+
+
+# Every mistake that a step is told from, planted; and how much is rounding
+
+
+def adam_step(w, gradient, lr, strength, m, v, t, *, late=0, b=(0.9, 0.999), sum_=0.1, mistake=""):
+    g = gradient(w)
+    new_m = b[0] * m + (sum_ if b[0] == 0.9 else 1 - b[0]) * g
+    new_v = b[1] * v + (1 - b[1]) * (np.abs(g) if mistake == "unsquared" else g * g)
+    k = max(1, t - late)
+    top = g if mistake == "no momentum" else new_m / (1 - b[0] ** k)
+    d = top / (np.sqrt(new_v / (1 - b[1] ** k)) + 1e-8)
+    u = BinaryL1().prox(w - (lr * d).astype(w.dtype), strength)
+    if mistake == "old moments":
+        new_m, new_v = m.copy(), v.copy()
+    return u, new_m.astype(w.dtype), new_v.astype(w.dtype)
+
+
+def lazy_step(z, gradient, lr, *, mistake=""):
+    def image(x):
+        return np.where((x == 0) & (mistake == "low"), -1, pm(x)).astype(x.dtype)
+
+    moved = (image(z) if mistake == "from image" else z) - lr * gradient(image(z))
+    latent = image(moved) if mistake == "image kept" else moved
+    return latent, moved.copy() if mistake == "unmapped" else image(moved)
+
+
+def eager_step(w, gradient, lr, strength, *, at_mapped=False, factor=1.0, power=0):
+    prox = BinaryL1().prox
+    g = gradient(prox(w, strength) if at_mapped else w)
+    return prox(w - lr * g, strength * factor * lr**power)
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "mistake", "kind", "words"),
+    [
+        (adam_step, "eager_adam", {"late": 1}, "bias correction", "counted from 0"),
+        (adam_step, "eager_adam", {"late": -1}, "bias correction", "once too often"),
+        (adam_step, "eager_adam", {"b": (0.999, 0.9)}, "moments", "exchanged"),
+        (adam_step, "eager_adam", {"sum_": 1.0}, "moments", "without the factor"),
+        (adam_step, "eager_adam", {"mistake": "unsquared"}, "moments", "|g|, not g^2"),
+        (adam_step, "eager_adam", {"mistake": "no momentum"}, "moments", "in the place of m"),
+        (adam_step, "eager_adam", {"mistake": "old moments"}, "moments", "before the step"),
+        (lazy_step, "lazy_sgd", {"mistake": "from image"}, "latent overwritten", "starts from"),
+        (lazy_step, "lazy_sgd", {"mistake": "image kept"}, "latent overwritten", "takes the place"),
+        (lazy_step, "lazy_sgd", {"mistake": "unmapped"}, "not quantized", "not mapped"),
+        (lazy_step, "lazy_sgd", {"mistake": "low"}, "sign(0)", "lower level"),
+        (eager_step, "eager_sgd", {"at_mapped": True}, "gradient point", "mapped weights"),
+        (eager_step, "eager_sgd", {"power": -1}, "wrong strength", "divided by lr"),
+        (eager_step, "eager_sgd", {"factor": np.inf}, "wrong strength", "whatever the strength"),
+        (eager_step, "eager_sgd", {"factor": 2.0}, "factor of two", "doubled"),
+        (eager_step, "eager_sgd", {"factor": 0.5}, "factor of two", "halved"),
+    ],
+)
+def test_every_mistake_of_a_step_is_named(step, name, mistake, kind, words):
+    if mistake.get("factor") == np.inf:
+
+        def fn(w, gradient, lr, strength):
+            return pm(w - lr * gradient(w))
+
+    else:
+        fn = functools.partial(step, **mistake)
+    report = kit.check_step(fn, name)
+    assert conventions(report) == [kind], report
+    assert words in report.fault.detail
+
+
+def off(fn, factor):
+    """What fn returns, but for a relative error of so many epsilons, in float64."""
+    return lambda *a: fn(*a) * (1 + factor * np.finfo(np.float64).eps)
+
+
+@pytest.mark.parametrize(
+    ("check", "fn", "definition", "close"),
+    [  # at 0 two levels allow 32 (1 + 1) eps; at most of the weights more
+        (kit.check_quantizer, pm, "binary", 64),
+        (
+            kit.check_prox,
+            lambda x, s: x.copy() if s == 0 else TernaryL2().prox(x, s),
+            "ternary_l2",
+            64,
+        ),
+    ],
+)
+def test_a_tolerance_is_no_wider_than_rounding_needs(check, fn, definition, close):
+    tight, wide = (check(off(fn, c * close), definition, dtypes=["float64"]) for c in (0.9, 1.2))
+    assert tight and not wide
+
+
+@pytest.mark.parametrize(("epsilons", "passes"), [(450, True), (1300, False)])
+def test_a_tolerance_of_steps(epsilons, passes):
+    """512 eps, relative and absolute: at 1 twice that; a result further off is beyond rounding."""
+
+    def fn(w, gradient, lr, strength):
+        return off(eager_step, epsilons)(w, gradient, lr, strength)
+
+    assert bool(kit.check_step(fn, "eager_sgd", dtypes=["float64"])) is passes
+
+
+@pytest.mark.parametrize(("near", "passes"), [(1.0018, True), (1.0026, False)])
+def test_the_tolerance_of_wide_steps(near, passes):
+    assert bool(kit.check_gradient(square32, lambda w: 2 * near * w, AT)) is passes
