@@ -707,9 +707,9 @@ def test_a_tolerance_is_no_wider_than_rounding_needs(check, fn, definition, clos
     assert tight and not wide
 
 
-@pytest.mark.parametrize(("epsilons", "passes"), [(450, True), (1300, False)])
+@pytest.mark.parametrize(("epsilons", "passes"), [(450, True), (1000, False)])
 def test_a_tolerance_of_steps(epsilons, passes):
-    """512 eps, relative and absolute: at 1 twice that; a result further off is beyond rounding."""
+    """512 eps, relative and absolute: the largest weights decide."""
 
     def fn(w, gradient, lr, strength):
         return off(eager_step, epsilons)(w, gradient, lr, strength)
