@@ -475,6 +475,18 @@ def test_the_search_looks_for_what_the_cases_did_not_find():
     assert abs(report.fault.inputs["w"].item() - 3.7) < 0.5
 
 
+def test_a_threshold_beside_its_place_is_found_without_luck(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    levels = np.array([-1.0, 0.0, 0.25, 2.0])
+    for shift in (-0.1, -1 / 32, 1 / 32, 0.1):
+        ties = (levels[1:] + levels[:-1]) / 2 + shift
+
+        def fn(w, ties=ties):
+            return levels[np.searchsorted(ties, w, "right")].astype(w.dtype)
+
+        assert "not nearest" in conventions(kit.check_quantizer(fn, "levels")), shift
+
+
 # (l) Names
 
 

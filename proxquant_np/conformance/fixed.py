@@ -58,9 +58,10 @@ class FixedJudge:
         self.at_zero = "sign(0)" if len(self.levels) == 2 and 0 in self.ties else "wrong tie"
 
     def cases(self) -> Iterator[search.Case]:
-        """One weight each; and many at once, more than fit into a block of somebody's loop."""
+        """One weight each, also beside ties; and more at once than fit into somebody's block."""
         rests = [(s,) for s in vectors.STRENGTHS] if self.subject.with_strength else [()]
-        points = [*vectors.points(self.r), *search.FAR]
+        beside = np.add.outer(self.ties, [-1 / 16, -1 / 64, 1 / 64, 1 / 16]).ravel().tolist()
+        points = [*vectors.points(self.r), *beside, *search.FAR]
         for dtype, rest in product(self.dtypes, rests):
             yield from ((np.array([point], dtype), *rest) for point in points)
             yield np.resize(np.array(points, dtype), 5003), *rest
