@@ -107,7 +107,7 @@ def test_progress_shows_perplexity(monkeypatch):
         def update(self):
             pass
 
-    monkeypatch.setattr(sys.modules[fit.__module__], "_progress_bar", lambda *_: Bar())
+    monkeypatch.setattr(sys.modules[fit.__module__], "progress_bar", lambda *_, **__: Bar())
     for arguments in ({}, {"validation": None}):
         epochs = run("text", steps=13, **arguments)[2].epochs
         value = math.exp(epochs.get("validation_loss", epochs["loss"])[0])

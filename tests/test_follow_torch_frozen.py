@@ -32,6 +32,8 @@ def start_state(model):
     for k, (name, value) in enumerate(state.items()):
         if value.ndim > 1:
             state[name] = wave(value.size, k).reshape(value.shape) / value[0].size ** 0.5
+    if "decoder.weight" in state:  # is the embedding's
+        state["embedding.weight"] = state["decoder.weight"]
     return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from proxquant_np import plotting
 from proxquant_np.experiments import quantizer_gaps
@@ -27,8 +28,15 @@ def test_gaps_of_trained_weights(monkeypatch):
 
 
 def test_a_gap_is_the_excess_error_of_the_heuristic():
-    """Of weights one knows: {1, 1/4} are two bits exactly, which greedy misses."""
-    w = np.array([1.0, -1.0, 1.0, -0.25, 0.25])
+    """Of weights one knows: {1, 1/4} are two bits exactly, which stay as they are; near them greedy
+    has the magnitudes 0.336 and 1.024 where the means of the parts are best."""
+    w = np.array([1.0, -1.0, 0.9, -0.25, 0.25])
+    exact = np.square(w[:3] - np.array([29, -29, 29]) / 30).sum()
+    a = 0.68 + np.array([-1, 1]) * 0.344  # mean|w|, then the mean of what it leaves of |w|
+    greedy = np.square(np.abs(w) - a[[1, 1, 1, 0, 0]]).sum()
     gaps = plotting.quantizer_gaps_data([w], tensors=1, size=9)["gaps"]
-    assert gaps["2 bits: greedy"]["trained"] == [np.inf]
+    assert gaps["2 bits: greedy"]["trained"] == pytest.approx([greedy / exact - 1])
+    w[2] = 1
+    gaps = plotting.quantizer_gaps_data([w], tensors=1, size=9)["gaps"]
+    assert gaps["2 bits: greedy"]["trained"] == [0]
     assert gaps["ternary: exact, but neg = -pos"]["trained"] == [0]

@@ -27,17 +27,22 @@ import kill_run
 from proxquant_np import cli
 from proxquant_np.experiments.runner import run_cells
 
-def schedule(step):
-    Path(f"step-{os.getpid()}").write_text(str(step))
-    time.sleep(float(os.environ.get("SLEEP", 0)))
-    return kill_run.decay(step)
+def announce(optimizer):
+    step = optimizer.step
+
+    def announced():
+        Path(f"step-{os.getpid()}").write_text(str(optimizer.state_dict()["steps"].max()))
+        time.sleep(float(os.environ.get("SLEEP", 0)))
+        step()
+
+    optimizer.step = announced
 
 def cell(seed, checkpoint, deadline):
     resumed = Path(f"{checkpoint}.npz").exists()
     with open("log", "a") as file:
         print(os.getpid(), seed, "resumed" if resumed else "began", file=file)
-    arguments = dict(seed=seed, schedule=schedule, checkpoint=f"{checkpoint}.npz")
-    return kill_run.digest(*kill_run.run("adam", checkpoint_every=20, **arguments))
+    arguments = dict(seed=seed, schedule=kill_run.decay, checkpoint=f"{checkpoint}.npz")
+    return kill_run.digest(*kill_run.run("adam", announce, checkpoint_every=20, **arguments))
 
 def main(options):
     cells = {f"c{seed}": {"seed": seed} for seed in range(3)}
@@ -116,13 +121,9 @@ def test_nothing_is_lost_and_nothing_left_running(whom, jobs, tmp_path):
     resumed = [line for line in lines if line[1] == "resumed"]
     assert len(resumed) == jobs and len(lines) == 3 + jobs  # nothing began twice
     for seed in range(3):
-        undisturbed = kill_run.run("adam", seed=seed, schedule=schedule)
+        undisturbed = kill_run.run("adam", seed=seed, schedule=kill_run.decay)
         record = json.loads((tmp_path / "out" / f"c{seed}.json").read_text())
         assert record["result"] == kill_run.digest(*undisturbed)
-
-
-def schedule(step):
-    return kill_run.decay(step)
 
 
 def test_ctrl_c_at_any_moment_prints_no_traceback(tmp_path):
