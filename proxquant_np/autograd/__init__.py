@@ -2,7 +2,10 @@
 
 tensor.py    the tensor, recording, the backward pass
 ops.py       elementary operations and the table of subgradients at kinks
-conv.py      convolution and pooling of images
+windows.py   images in memory, and the windows that slide over them
+conv.py      convolution of images
+winograd.py  convolution by kernels of three rows, a third of the products saved
+pooling.py   pooling of images
 norm.py      batch normalization
 recurrent.py embedding and the LSTM, fused through time
 losses.py    softmax and the losses
