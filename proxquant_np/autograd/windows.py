@@ -77,10 +77,12 @@ def padded(x: Array, rows: slice, columns: slice, fill: float = 0) -> Array:
 
 
 def row_windows(x: Array, width: int) -> Array:
-    """(h, w, c, n) as (h, w - width + 1, width * c, n): `width` pixels as one matrix, a view."""
+    """(h, w, c, n) as (h, w - width + 1, width * c, n): `width` pixels as one matrix, a view.
+
+    For x whose pixels follow each other in memory, as all rows and columns of `images_last` do.
+    """
     h, w, c, n = x.shape
-    windows = np.lib.stride_tricks.sliding_window_view(x, width, axis=1, writeable=True)
-    return np.moveaxis(windows, -1, 2).reshape(h, w - width + 1, width * c, n)
+    return np.lib.stride_tricks.as_strided(x, (h, w - width + 1, width * c, n), x.strides)
 
 
 @contextlib.contextmanager

@@ -114,7 +114,9 @@ def _correlate(
             if kernel is not None:
                 _interpolate(y[block], at_points[point], windows, point, m[at])
             if pixels is not None:
-                x = _evaluate(padded(pixels, *block), point, x01[at])
+                if point == 0:
+                    rows_of_x = padded(pixels, *block)
+                x = _evaluate(rows_of_x, point, x01[at])
                 np.matmul(windows, x.swapaxes(-1, -2), out=products[at])
                 sums[point] += np.add.reduce(products[at], (0, 1))
         return sums
@@ -148,19 +150,18 @@ def _at_points(
         for top in range(start, stop, height):
             bottom = min(top + height, stop)
             block = slice(2 * top, 2 * bottom), slice(left, right)
-            rows = [slice(2 * top - above + a, 2 * bottom - above + a, 2) for a in range(4)]
-            d0, d1, d2, d3 = (padded(d, some, seen) for some in rows)
-            into = inside[: bottom - top]
-            for point, (op, a, b) in enumerate(
-                (
-                    (np.subtract, d0, d2),
-                    (np.add, d1, d2),
-                    (np.subtract, d2, d1),
-                    (np.subtract, d3, d1),
-                )
-            ):
+            r, tiles = 2 * top - above, bottom - top
+            if tiles == 1:  # row by row: only those that lie outside are made up
+                d0, d1, d2, d3 = (padded(d, slice(r + a, r + a + 1), seen) for a in range(4))
+            else:
+                piece = padded(d, slice(r, r + 2 * tiles + 2), seen)
+                d0, d1, d2, d3 = (piece[a : a + 2 * tiles - 1 : 2] for a in range(4))
+            into = inside[:tiles]
+            minus, plus = np.subtract, np.add
+            pairs = (minus, d0, d2), (plus, d1, d2), (minus, d2, d1), (minus, d3, d1)
+            for point, (op, a, b) in enumerate(pairs):
                 op(a, b, out=into)
-                yield block, point, windows[: bottom - top]
+                yield block, point, windows[:tiles]
 
 
 def _evaluate(x: Array, point: int, memory: Array) -> Array:
