@@ -221,8 +221,10 @@ def test_padding_by_name():
     assert same.shape == x.shape
 
 
-def test_one_image_without_batch_axis():
-    x, w = entries_((2, 5, 4), 0), entries_((3, 2, 2, 2), 1)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_one_image_without_batch_axis(channels):
+    x, w = entries_((channels, 5, 4), 0), entries_((3, channels, 2, 2), 1)
+    np.testing.assert_allclose(F.conv2d(x, w).data, convolve(x[None], w, None)[0])
     for op in (
         lambda x: F.conv2d(x, w),
         lambda x: F.max_pool2d(x, 2),
