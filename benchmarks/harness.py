@@ -67,6 +67,8 @@ def machine(*packages: str) -> dict[str, object]:
     if cpuinfo.exists():
         named = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         processor = named[0].split(":")[1].strip() if named else processor
+    from proxquant_np.autograd.threads import blas_kernel  # an old build may have none
+
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     versions = {name: importlib.metadata.version(name) for name in ("numpy", *packages)}
     return {
@@ -75,7 +77,7 @@ def machine(*packages: str) -> dict[str, object]:
         "threads": THREADS,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "blas": f"{blas['name']} {blas['version']}",
+        "blas": blas_kernel() or f"{blas['name']} {blas['version']}",
         "versions": versions,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
@@ -84,7 +86,14 @@ def machine(*packages: str) -> dict[str, object]:
 def print_machine(where: dict[str, object], rounds: int) -> None:
     """A line that says so, and how many rounds there are."""
     versions = (f"{package} {version}" for package, version in where["versions"].items())
-    print(where["processor"], f"{THREADS} threads", f"{rounds} rounds", *versions, sep=", ")
+    print(
+        where["processor"],
+        where["blas"],
+        f"{THREADS} threads",
+        f"{rounds} rounds",
+        *versions,
+        sep=", ",
+    )
 
 
 def peak_bytes(call: Callable[[], object]) -> int:

@@ -48,6 +48,9 @@ TIMEOUT = 120  # seconds: an endless loop is noticed, too
 TESTS = {  # the longest prefix of a file's path decides which tests are its own, quick ones first
     "autograd/": ["autograd", "ops"],
     "autograd/conv.py": ["conv"],
+    "autograd/pooling.py": ["conv"],
+    "autograd/windows.py": ["conv"],
+    "autograd/winograd.py": ["conv"],
     "autograd/gradcheck.py": ["gradcheck"],
     "autograd/losses.py": ["losses", "ops"],
     "autograd/norm.py": ["norm", "ops"],

@@ -17,6 +17,7 @@ from proxquant_np.autograd import GradcheckError as GradcheckError
 from proxquant_np.autograd import Tensor as Tensor
 from proxquant_np.autograd import get_num_threads as get_num_threads
 from proxquant_np.autograd import gradcheck as gradcheck
+from proxquant_np.autograd import keep_memory as keep_memory
 from proxquant_np.autograd import no_grad as no_grad
 from proxquant_np.autograd import set_num_threads as set_num_threads
 from proxquant_np.nn import quantizable_parameters as quantizable_parameters

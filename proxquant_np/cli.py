@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import proxquant_np
+from proxquant_np.autograd import memory
 from proxquant_np.experiments import EXPERIMENTS
 from proxquant_np.files import shown
 from proxquant_np.training.progress import say
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add(commands)
     parser.set_defaults(stopped="")
     options = parser.parse_args(arguments)
+    if os.environ.setdefault(memory.VARIABLE, "1") == "1":  # for the processes it starts, too
+        proxquant_np.keep_memory()
     with _as_ctrl_c() as received:
         try:
             return options.run(options) or 0

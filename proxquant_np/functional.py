@@ -30,7 +30,7 @@ Beyond PyTorch: `batch_norm` takes `residual` and `relu`, `lstm` and `dropout` t
 `dim` return values only, which share the gradient where they tie (there: amax, amin).
 """
 
-from proxquant_np.autograd.conv import avg_pool2d, conv2d, max_pool2d
+from proxquant_np.autograd.conv import conv2d
 from proxquant_np.autograd.losses import cross_entropy, log_softmax, logsumexp, mse_loss, softmax
 from proxquant_np.autograd.norm import batch_norm
 from proxquant_np.autograd.ops import (
@@ -69,6 +69,7 @@ from proxquant_np.autograd.ops import (
     var,
     where,
 )
+from proxquant_np.autograd.pooling import avg_pool2d, max_pool2d
 from proxquant_np.autograd.recurrent import embedding, lstm
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -51,7 +51,7 @@ def test_blocks_and_threads_change_rounding_only(rng, training, monkeypatch):
     """Blocks smaller and larger than the data; the last one is shorter."""
     x, g, w, b = (rng.normal(size=s) for s in ((50, 3), (50, 3), 3, 3))
     monkeypatch.setattr(norm, "_SMALL", 0)
-    monkeypatch.setattr(norm, "_WIDTH", 6)
+    monkeypatch.setattr(norm, "_WIDTH", 12)  # 12 rows of 4 pixels, and one of 2
     monkeypatch.setattr(threads, "_SMALL", 0)
     results = []
     for block, n in ((1 << 20, 1), (30, 1), (30, 2), (30, 2)):
@@ -66,6 +66,67 @@ def test_blocks_and_threads_change_rounding_only(rng, training, monkeypatch):
         for other in others:
             np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
         np.testing.assert_array_equal(other, again)
+
+
+def in_order(x, order):
+    """The same array, lying in memory in this order of its axes."""
+    return x.transpose(order).copy().transpose(np.argsort(order))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (2, 3, 1, 0), (3, 0, 2, 1)])
+@pytest.mark.parametrize("residual", [None, (0, 2, 3, 1)])
+def test_any_memory_order(rng, order, residual, monkeypatch):
+    """Blocks follow the memory; a gradient and a residual may lie in another order."""
+    x, g, r = rng.normal(size=(3, 7, 5, 6, 4))
+    w, b = rng.normal(size=(2, 5))
+    results = []
+    for small in (1 << 14, 0):
+        monkeypatch.setattr(norm, "_SMALL", small)
+        monkeypatch.setattr(norm, "_WIDTH", 60)
+        monkeypatch.setattr(norm, "_BLOCK", 200)
+        tensors = [Tensor(a, True) for a in (in_order(x, order), w, b)]
+        other = Tensor(in_order(r, residual), True) if residual else None
+        y = F.batch_norm(tensors[0], None, None, *tensors[1:], True, residual=other, relu=True)
+        y.backward(g)
+        results.append([y.data, *(t.grad for t in tensors), *([other.grad] if residual else [])])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 5, 5), (999, 7), (1 << 17, 2), (16, 8, 32, 32)])
+@pytest.mark.parametrize("value", [1e7, 1.1e7, 9_999_999, 0.1])
+def test_constants_have_no_variance(shape, value):
+    """Small and in blocks: of a constant, the variance is 0 and the running one decays by 0.9."""
+    mean, var = np.zeros(shape[1], np.float32), np.ones(shape[1], np.float32)
+    x = np.full(shape, value, np.float32)
+    y = F.batch_norm(x, mean, var, training=True, momentum=0.1).data
+    assert np.all(var == np.float32(0.9)) and np.all(np.abs(y) <= 1e-3 * value**0.5)
+    np.testing.assert_allclose(mean, np.float32(0.1) * x.flat[0], rtol=1e-6)
+
+
+def far_from_zero(case, rng):
+    """Images whose mean is 1e5 deviations away, everywhere or except where a sample would look."""
+    x = rng.normal(1e4, 0.1, (128, 8, 32, 32))
+    if case == "a black row":
+        x[:, :, 0] = 0
+    if case == "a black image":
+        x[0] = 0
+    return x.astype(np.float32)
+
+
+@pytest.mark.parametrize("case", ["even", "a black row", "a black image"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (2, 3, 1, 0)])
+def test_small_deviations_from_a_large_mean(rng, case, order):
+    """Statistics to 1e-5, values as exact as x * slope + shift can be in float32."""
+    x = far_from_zero(case, rng)
+    channels = x.astype(np.float64).transpose(1, 0, 2, 3).reshape(8, -1)
+    exact = (channels - channels.mean(1)[:, None]) / np.sqrt(channels.var(1) + 1e-5)[:, None]
+    mean, var = np.zeros(8, np.float32), np.zeros(8, np.float32)
+    y = F.batch_norm(in_order(x, order), mean, var, training=True, momentum=1.0).data
+    np.testing.assert_allclose(mean, channels.mean(1), rtol=1e-7)
+    np.testing.assert_allclose(var, channels.var(1, ddof=1), rtol=1e-5)
+    error = np.abs(y.transpose(1, 0, 2, 3).reshape(8, -1) - exact).max()
+    assert error <= 2 * np.finfo(np.float32).eps * 1e4 / np.sqrt(channels.var(1).min())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -2,17 +2,22 @@
 
 tensor.py    the tensor, recording, the backward pass
 ops.py       elementary operations and the table of subgradients at kinks
-conv.py      convolution and pooling of images
+windows.py   images in memory, and the windows that slide over them
+conv.py      convolution of images
+winograd.py  convolution by kernels of three rows, a third of the products saved
+pooling.py   pooling of images
 norm.py      batch normalization
 recurrent.py embedding and the LSTM, fused through time
 losses.py    softmax and the losses
 summation.py sums whose error hardly grows with the number of terms
 gradcheck.py gradients against finite differences
 threads.py   how a batch is shared out over threads
+memory.py    whether freed memory is kept
 """
 
 from proxquant_np.autograd.gradcheck import GradcheckError as GradcheckError
 from proxquant_np.autograd.gradcheck import gradcheck as gradcheck
+from proxquant_np.autograd.memory import keep_memory as keep_memory
 from proxquant_np.autograd.summation import pairwise_sum as pairwise_sum
 from proxquant_np.autograd.tensor import Tensor as Tensor
 from proxquant_np.autograd.tensor import differentiable as differentiable

@@ -16,8 +16,8 @@ import numpy as np
 from proxquant_np.autograd.tensor import Array, Traced, differentiable
 from proxquant_np.autograd.threads import parallel
 
-_WIDTH = 512  # entries of a row: NumPy's inner loop must be long to be quick
-_BLOCK = 1 << 20  # entries of a block
+_WIDTH = 1 << 13  # entries of a row: NumPy's inner loop must be long to be quick
+_BLOCK = 1 << 17  # entries of a block
 _SMALL = 1 << 14  # entries that fit the cache anyhow
 
 
@@ -109,10 +109,16 @@ def _batch_norm_small(
     axes = (0, *range(2, x.ndim))
     across = (-1,) + (1,) * (x.ndim - 2)  # a channel vector, shaped to meet the input
     n = x.size // x.shape[1] if x.size else 1
-    mean = fixed[0] if fixed else np.add.reduce(x, axes) / n
-    centred = x - mean.reshape(across)
-    var = fixed[1] if fixed else np.add.reduce(centred * centred, axes) / n
-    inverse = 1 / np.sqrt(var + eps)
+    exact = np.result_type(x.dtype, np.float64)  # for sums: as few entries cost nothing
+
+    def total(terms: Array) -> Array:
+        return np.add.reduce(terms, axes, exact)
+
+    mean = fixed[0] if fixed else total(x) / n
+    rounded = mean.astype(x.dtype)
+    centred = x - rounded.reshape(across)
+    var = fixed[1] if fixed else total(centred * centred) / n - (mean - rounded) ** 2
+    inverse = (1 / np.sqrt(var + eps)).astype(x.dtype)
     normal = np.multiply(centred, inverse.reshape(across), out=centred)
     y = normal if weight is None else normal * weight.reshape(across)
     if bias is not None:
@@ -125,8 +131,8 @@ def _batch_norm_small(
     def vjp(g: Array) -> tuple[Array | None, ...]:
         if relu:
             g = g * (y > 0)
-        to_bias = np.add.reduce(g, axes)
-        to_weight = np.add.reduce(g * normal, axes)
+        to_bias = total(g).astype(x.dtype)
+        to_weight = total(g * normal).astype(x.dtype)
         slope = (inverse if weight is None else inverse * weight).reshape(across)
         dx = g
         if not fixed:  # the batch's own mean and variance move with it
@@ -134,6 +140,68 @@ def _batch_norm_small(
         return dx * slope, None, None, to_weight, to_bias, None, None, None, g
 
     return y, vjp, mean, var
+
+
+class _Blocks:
+    """An array (n, c, ...) in the order in which it lies in memory, some entries at a time.
+
+    That order is pixels by channels by the rest: (h w, c, n), images last; (n h w, c, 1), channels
+    last; (n, c, h w), as PyTorch's. Several pixels in a row make rows of `_WIDTH` entries, and
+    several rows a block; pixels that make no full row are a block of their own, of one shorter row.
+    """
+
+    def __init__(self, x: Array) -> None:
+        spatial = tuple(range(2, x.ndim))
+        orders = (*spatial, 1, 0), (0, *spatial, 1), (0, 1, *spatial)
+        found = [order for order in orders if x.transpose(order).flags.c_contiguous]
+        self.order = found[0] if found else orders[0] if spatial else orders[1]
+        self.shape = tuple(x.shape[axis] for axis in self.order)
+        self.channels = x.shape[1]
+        self.rest = math.prod(self.shape[self.order.index(1) + 1 :])
+        pixel = self.channels * self.rest
+        self.width = min(x.size // pixel, max(1, _WIDTH // pixel)) * pixel
+        rows = x.size // self.width * self.width
+        self.ends = [*range(0, rows, max(1, _BLOCK // self.width) * self.width), rows]
+        if rows < x.size:
+            self.ends.append(x.size)
+
+    def flat(self, x: Array) -> Array:
+        """The entries of an array of this shape in this order; copied if they lie in another."""
+        return x.transpose(self.order).reshape(-1)
+
+    def unflat(self, entries: Array) -> Array:
+        """The inverse, a view."""
+        return entries.reshape(self.shape).transpose(np.argsort(self.order))
+
+    def wide(self, vector: Array) -> Array:
+        """One entry a channel, repeated to stand over a row."""
+        pixel = np.repeat(vector, self.rest)
+        return np.concatenate([pixel] * (self.width // len(pixel)))
+
+    def rows(self, entries: Array, block: int) -> Array:
+        """One of the blocks of flat entries, a view."""
+        part = entries[self.ends[block] : self.ends[block + 1]]
+        return part.reshape(-1, min(self.width, len(part)))
+
+    def by_channel(self, rows: Array) -> Array:
+        """Sums over a block, one a channel, in float64.
+
+        Few rows are added one to the other, and the rest pairwise or in float64: the error is
+        that of a short sum.
+        """
+        sums = np.add.reduce(rows, 0).reshape(-1, self.channels, self.rest)
+        return np.add.reduce(np.add.reduce(sums, -1), 0, np.result_type(rows.dtype, np.float64))
+
+    def each(self, task: Callable[[int], Array | None]) -> Array | None:
+        """Do the task for every block; the sum of the results, if there are any."""
+
+        def part(start: int, stop: int) -> list[Array | None]:
+            return [task(block) for block in range(start, stop)]
+
+        # An entry, in several passes over memory, takes as long as some 32 multiply-adds.
+        parts = parallel(part, len(self.ends) - 1, 32 * self.ends[-1])
+        results = [result for part in parts for result in part]
+        return None if results[0] is None else sum(results)
 
 
 def _batch_norm_blocks(
@@ -145,106 +213,93 @@ def _batch_norm_blocks(
     residual: Array | None,
     relu: bool,
 ) -> tuple:
-    """The same. Channels lie last in memory, several pixels in a row; vectors repeat to match."""
-    channels = input.shape[1]
-    n = input.size // channels
-    repeats = math.gcd(n, max(1, _WIDTH // channels))
-    width = repeats * channels
-    step = max(1, _BLOCK // width)
-    x = _rows(input, width)
-
-    def wide(vector: Array) -> Array:
-        return np.concatenate([vector] * repeats)
-
-    def over_blocks(task: Callable[[slice], Array | None]) -> Array | None:
-        """Do task(rows) for every block; if the tasks give two rows of sums, those by channel."""
-
-        def part(start: int, stop: int) -> Array | None:
-            total = task(slice(start, min(start + step, stop)))
-            for i in range(start + step, stop, step):
-                sums = task(slice(i, min(i + step, stop)))
-                if sums is not None:
-                    total += sums
-            return total
-
-        # An entry, in several passes over memory, takes as long as some 32 multiply-adds.
-        total, *others = parallel(part, len(x), 32 * x.size)
-        if total is None:
-            return None
-        return np.add.reduce(sum(others, total).reshape(2, repeats, channels), 1)
-
-    if fixed:
-        mean, var = fixed[0].copy(), fixed[1]
-    else:
-        # Moments about a guess of the mean: about 0, their difference would lose digits.
-        guess = np.add.reduce(x[:step].reshape(-1, channels), 0) / x[:step].size * channels
-        about = wide(guess)
-
-        def moments(block: slice) -> Array:
-            d = x[block] - about
-            return np.array([np.add.reduce(d, 0), np.add.reduce(np.multiply(d, d, out=d), 0)])
-
-        first, second = over_blocks(moments) / n
-        mean, var = guess + first, second - first * first
-
+    """The same, block by block."""
+    blocks, dtype = _Blocks(input), input.dtype
+    n = input.size // input.shape[1]
+    x = blocks.flat(input)
+    mean, var = fixed or _moments(x, blocks)
     inverse = 1 / np.sqrt(var + eps)
-    slope = inverse if weight is None else inverse * weight
-    wide_slope = wide(slope)
-    shift = wide(-mean * slope if bias is None else bias - mean * slope)
-    other = None if residual is None else _rows(residual, width)
+    slope = (inverse if weight is None else inverse * weight).astype(dtype)
+    shift = (-mean * slope if bias is None else bias - mean * slope).astype(dtype)
+    other = None if residual is None else blocks.flat(residual)
     y = np.empty_like(x)
-    zeros = np.zeros(width, x.dtype)  # to an array, unlike to a number, `maximum` is quick
+    rows, wide = blocks.rows, blocks.wide
+    wide_slope, wide_shift = wide(slope), wide(shift)
+    zeros = np.zeros_like(wide_slope)  # to an array, unlike to a number, `maximum` is quick
 
-    def apply(block: slice) -> None:
-        out = np.multiply(x[block], wide_slope, out=y[block])
-        out += shift
+    def apply(block: int) -> None:
+        out = rows(y, block)
+        width = out.shape[1]
+        np.multiply(rows(x, block), wide_slope[:width], out=out)
+        out += wide_shift[:width]
         if other is not None:
-            out += other[block]
+            out += rows(other, block)
         if relu:
-            np.maximum(out, zeros, out=out)
+            np.maximum(out, zeros[:width], out=out)
 
-    over_blocks(apply)
+    blocks.each(apply)
 
     def vjp(g: Array) -> tuple[Array | None, ...]:
-        g = _rows(g, width)
+        g = blocks.flat(g)
         passed = np.empty_like(x) if relu else g  # what the ReLU lets through
-        about = wide(mean)
+        about = mean.astype(dtype)
+        wide_about = wide(about)
 
-        def sums(block: slice) -> Array:
+        def sums(block: int) -> Array:
+            let = rows(passed, block)
             if relu:
-                np.multiply(g[block], y[block] > 0, out=passed[block])
-            d = x[block] - about
-            d *= passed[block]
-            return np.array([np.add.reduce(passed[block], 0), np.add.reduce(d, 0)])
+                bits = f"i{dtype.itemsize}"
+                positive = rows(y, block) > 0
+                np.multiply(rows(g, block).view(bits), positive, out=let.view(bits))
+            d = rows(x, block) - wide_about[: let.shape[1]]
+            d *= let
+            return np.array([blocks.by_channel(let), blocks.by_channel(d)])
 
-        to_bias, to_slope = over_blocks(sums)
+        to_bias, to_slope = blocks.each(sums)
+        to_slope -= to_bias * (mean - about)
         to_weight = to_slope * inverse
         # dx = slope * (g - to_bias / n - normal * to_weight / n) = slope * g + tilt * x + level
-        tilt = -slope * inverse * to_weight / n
-        level = wide(-slope * to_bias / n - tilt * mean)
-        tilt = wide(tilt)
+        tilt = (-slope * inverse * to_weight / n).astype(dtype)
+        wide_tilt, wide_level = wide(tilt), wide((-slope * to_bias / n - tilt * mean).astype(dtype))
         dx = passed if relu and residual is None else np.empty_like(x)
 
-        def to_input(block: slice) -> None:
-            scaled = np.multiply(passed[block], wide_slope, out=dx[block])
+        def to_input(block: int) -> None:
+            scaled = rows(dx, block)
+            width = scaled.shape[1]
+            np.multiply(rows(passed, block), wide_slope[:width], out=scaled)
             if not fixed:
-                d = x[block] * tilt
-                d += level
+                d = rows(x, block) * wide_tilt[:width]
+                d += wide_level[:width]
                 scaled += d
 
-        over_blocks(to_input)
-        to_residual = None if residual is None else _unrows(passed, input.shape)
-        to_x = _unrows(dx, input.shape)
+        blocks.each(to_input)
+        to_residual = None if residual is None else blocks.unflat(passed)
+        to_x, to_weight, to_bias = blocks.unflat(dx), to_weight.astype(dtype), to_bias.astype(dtype)
         return to_x, None, None, to_weight, to_bias, None, None, None, to_residual
 
-    return _unrows(y, input.shape), vjp, mean, var
+    return blocks.unflat(y), vjp, mean, var
 
 
-def _rows(x: Array, width: int) -> Array:
-    """(n, c, ...) as a contiguous matrix of this width, channels last; copied if need be."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(-1, width)
+def _moments(x: Array, blocks: _Blocks) -> tuple[Array, Array]:
+    """Mean and variance of each channel, in float64.
 
+    From the sums of d and d^2, d = x - about. About 0, their difference would lose all digits
+    where the mean is large; about the mean of a sample it loses none that the variance needs: a
+    sample off by D has missed values as far away, so that the variance is at least D^2 times the
+    share of the data that the sample is.
+    """
+    n = x.size // blocks.channels
+    whole = x[: len(x) // blocks.width * blocks.width].reshape(-1, blocks.width)
+    sample = whole[:: max(1, len(whole) // 16)]
+    mean = blocks.by_channel(sample) * (blocks.channels / sample.size)
+    about = mean.astype(x.dtype)
+    wide_about = blocks.wide(about)
 
-def _unrows(rows: Array, shape: tuple[int, ...]) -> Array:
-    """The inverse of `_rows`, a view."""
-    return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+    def sums(block: int) -> Array:
+        rows = blocks.rows(x, block)
+        d = rows - wide_about[: rows.shape[1]]
+        first = blocks.by_channel(d)
+        return np.array([first, blocks.by_channel(np.multiply(d, d, out=d))])
+
+    first, second = blocks.each(sums) / n
+    return about + first, second - first * first

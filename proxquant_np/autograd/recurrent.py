@@ -90,9 +90,10 @@ def _lstm_layer(
     h = states[:-1]
     h[0] = 0 if h0 is None else h0
     c[0] = 0 if c0 is None else c0
+    w_hh_t = w_hh.T.copy()  # rows are columns of w_hh: as quick again, and used at every step
     for t in range(length):
         a, c_t, tanh_c_t = gates[t], c[t + 1], tanh_c[t]
-        a += h[t] @ w_hh.T
+        a += h[t] @ w_hh_t
         a *= s
         np.tanh(a, out=a)
         a *= s

@@ -1,0 +1,163 @@
+"""Layer 1, differentiate: pooling of images, one tap of the window after the other (windows.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+
+from proxquant_np.autograd.tensor import Array, Traced, differentiable
+from proxquant_np.autograd.windows import (
+    Axes,
+    Pair,
+    check,
+    images_last,
+    like,
+    padded,
+    pair,
+    short_buffers,
+    sliding,
+)
+
+
+@differentiable
+def max_pool2d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+) -> Traced:
+    """The largest value in every window; of equal ones, the first gets the gradient.
+
+    Input (n, c, h, w) or (c, h, w), windows and output size as in `conv2d`; the stride is
+    kernel_size if not given. Padding is at most half the kernel, and is never the largest. With
+    `ceil_mode`, the division by the stride rounds up: one more window may reach over the end, if
+    it starts inside the input or the padding before it. NaN is larger than any number.
+
+    Raises:
+        TypeError: an input that is not float32 or float64.
+        ValueError: shapes or options that do not fit.
+
+    Examples:
+        >>> F.max_pool2d(pq.Tensor(np.arange(16.0).reshape(1, 4, 4)), 2).numpy()
+        array([[[ 5.,  7.],
+                [13., 15.]]])
+    """
+    x, inside, axes = _pooled(
+        "max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode, -np.inf
+    )
+    with short_buffers():
+        first, *others = _taps(x, axes)
+        y = first.copy()
+        for tap in others:
+            np.maximum(y, tap, out=y)
+
+    @short_buffers()
+    def vjp(g: Array) -> Array:
+        dx = np.zeros(x.shape, x.dtype, like=x)
+        # The gradient that no pixel has got yet. Bits, as integers: inf * 0 is no NaN there.
+        left = images_last(g).copy().view(f"i{x.itemsize}")
+        for is_largest in (lambda tap: tap == y, np.isnan):  # NaN is the largest, and equals none
+            for tap, dtap in zip(_taps(x, axes), _taps(dx, axes), strict=True):
+                share = left * is_largest(tap)
+                left -= share
+                dtap += share.view(x.dtype)
+            if not left.any():
+                break
+        return like(input, dx[inside])
+
+    return like(input, y), vjp
+
+
+@differentiable
+def avg_pool2d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Traced:
+    """The mean of every window, otherwise as `max_pool2d`: its sum divided by its pixels.
+
+    Padded zeros count as pixels if `count_include_pad`; what `ceil_mode` adds beyond them never
+    does. `divisor_override` is divided by instead.
+
+    Examples:
+        >>> F.avg_pool2d(pq.Tensor(np.arange(16.0).reshape(1, 4, 4)), 2).numpy()
+        array([[[ 2.5,  4.5],
+                [10.5, 12.5]]])
+    """
+    x, inside, axes = _pooled(
+        "avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode, fill=0
+    )
+    share = _share(input, axes, ceil_mode, count_include_pad, divisor_override)
+    with short_buffers():
+        y = sum(_taps(x, axes)) * share
+
+    @short_buffers()
+    def vjp(g: Array) -> Array:
+        g = images_last(g) * share
+        dx = np.zeros(x.shape, x.dtype, like=x)
+        for dtap in _taps(dx, axes):
+            dtap += g
+        return like(input, dx[inside])
+
+    return like(input, y), vjp
+
+
+def _share(
+    input: Array, axes: Axes, ceil_mode: bool, count_include_pad: bool, divisor: int | None
+) -> Array | float:
+    """1 / what the sum of a window is divided by: a number, or (out, out, 1, 1) if it varies."""
+    if divisor is not None:
+        if not isinstance(divisor, int | np.integer) or not divisor:
+            raise ValueError(f"avg_pool2d: divisor_override must not be 0, got {divisor!r}")
+        return 1 / divisor
+    if count_include_pad and not ceil_mode:
+        return 1 / (axes[0].kernel * axes[1].kernel)
+    counts = []
+    for axis, n in zip(axes, input.shape[-2:], strict=True):
+        first = np.arange(axis.out) * axis.stride - axis.before
+        margin = axis.before if count_include_pad else 0
+        last = np.minimum(first + axis.kernel, n + margin)
+        counts.append(last - np.maximum(first, -margin))
+    return (1 / np.multiply.outer(*counts)).astype(input.dtype)[..., None, None]
+
+
+def _pooled(
+    op: str,
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None,
+    padding: Pair,
+    dilation: Pair,
+    ceil_mode: bool,
+    fill: float,
+) -> tuple[Array, tuple[slice, slice], Axes]:
+    """The input, images last and padded; where in there it is; the axes."""
+    check(op, input)
+    kernel = pair(op, "kernel_size", kernel_size, 1)
+    stride = kernel if stride is None or stride == () else stride
+    axes = sliding(op, input.shape[-2:], kernel, stride, padding, dilation, ceil_mode)
+    if any(a.before > a.kernel // 2 for a in axes):
+        raise ValueError(
+            f"{op}: padding must be at most half of kernel_size={kernel}, got {padding}"
+        )
+    sizes = input.shape[-2:]
+    around = [
+        slice(-a.before, max(n + a.before, a.span() - a.before))
+        for a, n in zip(axes, sizes, strict=True)
+    ]
+    inside = tuple(slice(a.before, a.before + n) for a, n in zip(axes, sizes, strict=True))
+    return padded(images_last(input), *around, fill), inside, axes
+
+
+def _taps(x: Array, axes: Axes) -> Iterator[Array]:
+    """For each tap of the window, the pixels of x under it: (out, out, c, n), a view."""
+    for taps in product(*(range(a.kernel) for a in axes)):
+        yield x[*(axis.under(tap) for axis, tap in zip(axes, taps, strict=True))]

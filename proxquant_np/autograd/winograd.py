@@ -1,0 +1,185 @@
+r"""Layer 1, differentiate: three rows of a kernel for the price of two.
+
+A kernel of three rows k0, k1, k2, at two neighbouring output rows y0, y1, sees four input rows
+d0 ... d3, and needs six products of a kernel's row with an input row:
+
+    y0 = k0 d0 + k1 d1 + k2 d2
+    y1 =         k0 d1 + k1 d2 + k2 d3.
+
+Four suffice. Let x0, x1 be any numbers; then x0 y0 + x1 y1 is the sum of p_l d_l over the
+coefficients p_l of a product of two polynomials,
+
+    p(s) = (x0 + x1 s) (k0 + k1 s + k2 s^2) = p0 + p1 s + p2 s^2 + p3 s^3.
+
+A polynomial of degree 3 is known from its values at four points, and those of a product are
+products of values: one multiplication a point (Toom 1963, Cook 1966). **Evaluate** both factors at
+0, 1, -1 and infinity (there a polynomial's "value" is its leading coefficient),
+
+    point       x            k
+    0           x0           k0
+    1           x0 + x1      k0 + k1 + k2
+    -1          x0 - x1      k0 - k1 + k2
+    infinity    x1           k2,
+
+multiply, and **interpolate**: p0 = p(0), p3 = p(inf), p1 = (p(1) - p(-1)) / 2 - p3,
+p2 = (p(1) + p(-1)) / 2 - p0. In the sum of p_l d_l, collect what each value is multiplied by:
+
+    x0 y0 + x1 y1 = sum over the points of X K D
+
+    point       X            K                        D
+    0           x0           k0                       d0 - d2
+    1           x0 + x1      (k0 + k1 + k2) / 2       d1 + d2
+    -1          x0 - x1      (k0 - k1 + k2) / 2       d2 - d1
+    infinity    x1           k2                       d3 - d1.
+
+This identity is all there is, for it is linear in each of x, k and d. What stands beside x0 is
+y0 = M0 + M1 + M2, beside x1 y1 = M1 - M2 + M3, with the four products M = K D: the convolution.
+What stands beside k is the kernel's gradient, from the four products X D, where x are now the
+pixels that the output's place is taken by: as many products, and the same D.
+
+The entries k are matrices here, and the d are rows of pixels: sums and differences of long rows,
+and four matrix products. Winograd's minimal filtering (1980; Lavin and Gray 2016 for networks)
+does the same along the columns, four products where we have six. But there the three taps of a
+kernel's row are one matrix product already (see windows.py), larger and so quicker than three,
+and the columns' sums would cost more than those products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from proxquant_np.autograd.tensor import Array
+from proxquant_np.autograd.threads import parallel
+from proxquant_np.autograd.windows import Axes, padded, row_windows
+
+_PIECE = 1 << 18  # bytes of a row of pixels at a time: the dozen that are in use stay in the cache
+Block = tuple[slice, slice]
+"""Rows and columns of the output; rows come in twos."""
+
+
+def applies(axes: Axes) -> bool:
+    """Whether the kernel has three rows, and goes from pixel to pixel."""
+    return axes[0].kernel == 3 and all(a.stride == a.dilation == 1 for a in axes)
+
+
+def convolve(x: Array, weight: Array, axes: Axes) -> Array:
+    """The convolution of x (h, w, c, n)."""
+    return _correlate(x, axes, kernel=weight)[0]
+
+
+def convolve_vjp(
+    g: Array, x: Array, weight: Array, axes: Axes, input_too: bool
+) -> tuple[Array | None, Array]:
+    """The gradients in x (None unless `input_too`) and in the weight.
+
+    The kernel slides over g turned around, and over as much padding as x's pixels need.
+    """
+    around = tuple(
+        axis._replace(out=size, before=axis.kernel - 1 - axis.before)
+        for axis, size in zip(axes, x.shape, strict=False)
+    )
+    turned = weight.swapaxes(0, 1)[:, :, ::-1, ::-1] if input_too else None
+    dx, dw = _correlate(g, around, turned, x)
+    return dx, dw.swapaxes(0, 1)[:, :, ::-1, ::-1]
+
+
+def _correlate(
+    d: Array, axes: Axes, kernel: Array | None = None, pixels: Array | None = None
+) -> tuple[Array | None, Array | None]:
+    """y, of a kernel, and the gradient in the kernel, of pixels in the place of y's gradient.
+
+    d (h, w, c, n), kernel (o, c, 3, kw), y and pixels (out, out, o, n); None gives None.
+    """
+    (rows, columns), (c, n) = axes, d.shape[2:]
+    o = len(kernel) if pixels is None else pixels.shape[2]
+    tiles = -(-rows.out // 2)
+    y = None
+    if kernel is not None:
+        y = np.empty((2 * tiles, columns.out, o, n), d.dtype, like=d)
+        k0, k1, k2 = kernel.transpose(2, 0, 3, 1).reshape(3, o, -1)
+        at_points = [k0, (k0 + k1 + k2) / 2, (k0 - k1 + k2) / 2, k2]
+
+    row = max(1, columns.out * max(c, o) * n * d.itemsize)
+    height = min(tiles, max(1, _PIECE // row))
+    width = max(min(8, columns.out), -(-columns.out // -(-row // _PIECE)))
+
+    def part(start: int, stop: int) -> Array:
+        sums = np.zeros((4, columns.kernel * c, o), np.float64, like=d)
+        m, x01 = (np.empty((height, width, o, n), d.dtype, like=d) for _ in range(2))
+        products = np.empty((height, width, *sums.shape[1:]), d.dtype, like=d)
+        for block, point, windows in _at_points(d, axes, start, stop, height, width):
+            at = np.s_[: len(windows), : windows.shape[1]]
+            if kernel is not None:
+                _interpolate(y[block], at_points[point], windows, point, m[at])
+            if pixels is not None:
+                if point == 0:
+                    rows_of_x = padded(pixels, *block)
+                x = _evaluate(rows_of_x, point, x01[at])
+                np.matmul(windows, x.swapaxes(-1, -2), out=products[at])
+                sums[point] += np.add.reduce(products[at], (0, 1))
+        return sums
+
+    sums = sum(parallel(part, tiles, 6 * columns.out * tiles * n * o * c))
+    if y is not None:
+        y = y[: rows.out]
+    if pixels is None:
+        return y, None
+    s0, s1, s2, s3 = sums * np.array([1, 0.5, 0.5, 1])[:, None, None]
+    dk = np.stack([s0 + s1 + s2, s1 - s2, s1 + s2 + s3]).reshape(3, columns.kernel, c, o)
+    return y, dk.transpose(3, 2, 0, 1).astype(d.dtype)
+
+
+def _at_points(
+    d: Array, axes: Axes, start: int, stop: int, height: int, width: int
+) -> Iterator[tuple[Block, int, Array]]:
+    """The D of the tiles from start to stop, some at a time, point by point, in the same memory.
+
+    Yields the block of the output, the number of the point, and the windows (rows / 2, columns,
+    kw * c, n) of D.
+    """
+    (_, _, _, _, above), (out, kw, _, _, before) = axes
+    for left in range(0, out, width):
+        right = min(left + width, out)
+        first, last = left - before, right - before + kw - 1  # columns seen, some of them outside
+        seen = slice(max(first, 0), max(first, 0, min(last, d.shape[1])))
+        values = np.zeros((height, last - first, *d.shape[2:]), d.dtype, like=d)
+        inside = values[:, seen.start - first : seen.stop - first]
+        windows = row_windows(values, kw)
+        for top in range(start, stop, height):
+            bottom = min(top + height, stop)
+            block = slice(2 * top, 2 * bottom), slice(left, right)
+            r, tiles = 2 * top - above, bottom - top
+            if tiles == 1:  # row by row: only those that lie outside are made up
+                d0, d1, d2, d3 = (padded(d, slice(r + a, r + a + 1), seen) for a in range(4))
+            else:
+                piece = padded(d, slice(r, r + 2 * tiles + 2), seen)
+                d0, d1, d2, d3 = (piece[a : a + 2 * tiles - 1 : 2] for a in range(4))
+            into = inside[:tiles]
+            minus, plus = np.subtract, np.add
+            pairs = (minus, d0, d2), (plus, d1, d2), (minus, d2, d1), (minus, d3, d1)
+            for point, (op, a, b) in enumerate(pairs):
+                op(a, b, out=into)
+                yield block, point, windows[:tiles]
+
+
+def _evaluate(x: Array, point: int, memory: Array) -> Array:
+    """X, of the pixels in twos of rows."""
+    x0, x1 = x[::2], x[1::2]
+    if point in (1, 2):
+        return (np.add if point == 1 else np.subtract)(x0, x1, out=memory)
+    return x1 if point else x0
+
+
+def _interpolate(y: Array, k: Array, windows: Array, point: int, m: Array) -> None:
+    """Bring M = K D into y, point after point."""
+    y0, y1 = y[::2], y[1::2]
+    into = (y0, y1, m, m)[point]
+    np.matmul(k, windows, out=into)
+    if point in (1, 2):
+        y0 += into
+    if point == 2:
+        y1 -= m
+    if point == 3:
+        y1 += m
