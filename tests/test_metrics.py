@@ -158,6 +158,16 @@ def test_quantized_copy():
     np.testing.assert_array_equal(some[0].weight.data, model[0].weight.data)
 
 
+def test_quantized_copy_deploys_frozen_weights_as_they_are():
+    """A layer frozen at ternary levels, say, while the others are trained towards binary ones."""
+    model = network()
+    optim.quantize_and_freeze([model[0].weight], prox.TernaryL2())
+    copied = quantized_copy(model, prox.BinaryL1())
+    np.testing.assert_array_equal(copied[0].weight.data, model[0].weight.data)
+    assert np.unique(copied[0].weight.data).size == 3
+    assert set(np.unique(copied[3].weight.data)) == {-1, 1}
+
+
 def test_quantized_copy_keeps_shared_weights_shared():
     shared = nn.Linear(3, 3)
     copied = quantized_copy(nn.Sequential(shared, nn.ReLU(), shared), prox.BinaryL1())

@@ -245,6 +245,8 @@ def quantized_copy(
 ) -> Module:
     """A copy of the model with `params` (default: its quantizable ones) projected in the copy.
 
+    Those that are frozen (requires_grad False) are deployed as they are, on whatever set that is.
+
     Examples:
         >>> model = pq.nn.Linear(3, 2)
         >>> copy = pq.training.metrics.quantized_copy(model, pq.prox.BinaryL1())
@@ -254,6 +256,7 @@ def quantized_copy(
     copies: dict[int, Any] = {}  # deepcopy's memo: from the id of a thing to its copy
     copied = copy.deepcopy(model, copies)
     for p in quantizable_parameters(model).values() if params is None else params:
-        data = copies[id(p)].data
-        regularizer.project(data, out=data)
+        if p.requires_grad:
+            data = copies[id(p)].data
+            regularizer.project(data, out=data)
     return copied
