@@ -81,7 +81,8 @@ def batch_norm(
     if not training and (running_mean is None or running_var is None):
         raise ValueError("batch_norm: evaluation needs running_mean and running_var, got None")
 
-    fixed = None if training else (running_mean, running_var)
+    # Copies: the statistics may be estimated anew before the way back.
+    fixed = None if training else (running_mean.copy(), running_var.copy())
     small = input.size <= _SMALL
     normalize = _batch_norm_small if small else _batch_norm_blocks
     y, vjp, mean, var = normalize(input, fixed, weight, bias, eps, residual, relu)
