@@ -20,6 +20,7 @@ from proxquant_np.prox import (
     TernaryL2,
     UniformL2,
     fitted,
+    multibit,
     ternary,
 )
 from proxquant_np.prox.brute_force import (
@@ -212,6 +213,37 @@ def test_few_weights_off_the_codes_are_no_points_of_q(projection):
     assert r.value([9.0, 5.0, 4.0, 1.0]) > 0.01
     least, _ = exhaustive_prox(np.array([9.0, 5, 4, 1]), np.inf, multibit_codes(4, 3))
     assert error(r, np.array([9.0, 5, 4, 1])) >= least - 1e-12
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_bits", range(1, 6))
+def test_no_quantized_row_is_dismissed_at_the_first_look(n_bits, dtype):
+    """Rows of sums of fitted numbers, off by some rounding; whole numbers among them, whose sums
+    often coincide."""
+    rng = np.random.default_rng(n_bits)
+    taken = 0
+    for length in (3, 6, 8, 17):
+        r = MultiBitL2(n_bits, block=length)
+        a = rng.normal(size=(300, n_bits)) * 10.0 ** rng.integers(-3, 4, (300, 1))
+        a[::3] = np.rint(a[::3] * 4) / 4
+        rows = np.einsum("rk,rlk->rl", a, rng.choice([-1.0, 1.0], (300, length, n_bits)))
+        rows = (rows * (1 + rng.integers(-9, 10, rows.shape) * np.finfo(dtype).eps)).astype(dtype)
+        may_be = r._may_be_quantized(np.sort(rows[:, : 4 * 2**n_bits]), rows)
+        for row, possible in zip(rows, may_be, strict=True):
+            values = np.unique(row)
+            if len(values) <= 2**n_bits and r._own_levels(values) is not None:
+                assert possible, row
+                taken += 1
+    assert taken > 100
+
+
+@pytest.mark.parametrize("n_bits", [3, 4])
+def test_short_blocks_off_the_codes_are_not_searched_one_by_one(n_bits, monkeypatch):
+    calls = []
+    monkeypatch.setattr(multibit, "_are_sums", lambda *arguments: calls.append(arguments))
+    w = np.random.default_rng(0).normal(size=(1000, 2**n_bits // 2)).astype(np.float32)
+    MultiBitL2(n_bits, block=w.shape[1]).project(w)
+    assert len(calls) <= 10
 
 
 @pytest.mark.parametrize("r", HEURISTIC, ids=repr)

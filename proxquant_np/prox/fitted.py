@@ -147,12 +147,21 @@ class FittedL2(Fitted, L2Distance):
             # Weights that are not quantized show it among their first few.
             first = np.sort(rows[:, : 4 * n_levels], axis=1)
             few = (first[:, 1:] != first[:, :-1]).sum(axis=1) < n_levels
-            for i in np.flatnonzero(few):
+            candidates = np.flatnonzero(few)
+            possible = self._may_be_quantized(first[candidates], rows[candidates])
+            for i in candidates[possible]:
                 values = np.unique(rows[i])
                 own = self._own_levels(values) if len(values) <= n_levels else None
                 if own is not None:
                     levels[i] = own
         return levels
+
+    def _may_be_quantized(self, first, rows):
+        """For each row, whether its first few weights, sorted, are such as `_own_levels` may take.
+
+        A quick condition for many short rows at once, which only has to hold for all of those.
+        """
+        return np.ones(len(rows), bool)
 
     @abstractmethod
     def _own_levels(self, values):

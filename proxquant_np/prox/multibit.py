@@ -10,7 +10,7 @@ one another, and a greedy start is refined by turns: nearest levels, then least 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations, permutations, product
 from typing import ClassVar
 
@@ -71,6 +71,18 @@ class MultiBitL2(FittedL2):
                     a = _least_squares(rows, a)
             magnitudes = _codes(a)[0]
         return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
+
+    def _may_be_quantized(self, first, rows):
+        m = np.sort(np.abs(first), axis=1)[:, ::-1]
+        new = np.insert(m[:, 1:] != m[:, :-1], 0, True, axis=1)
+        rank = new.cumsum(axis=1)
+        possible = rank[:, -1] <= 2 ** (self.n_bits - 1)
+        if self.n_bits in (3, 4):  # of two bits, as few magnitudes always are; see _are_sums
+            i = np.flatnonzero(possible & (rank[:, -1] > self.n_bits))
+            largest = m[i][new[i] & (rank[i] <= self.n_bits + 1)].reshape(-1, self.n_bits + 1)
+            bound = 256 * np.finfo(m.dtype).eps * np.abs(rows[i]).max(axis=1).astype(np.float64)
+            possible[i] = _nearly_related(largest.astype(np.float64), bound)
+        return possible
 
     def _own_levels(self, values):
         magnitudes = np.unique(np.abs(values))
@@ -134,6 +146,30 @@ def _are_sums(magnitudes, n_bits):
     levels = np.abs(np.einsum("skj,bj,lk->sbl", inverses, known, signs, optimize=True))
     away = np.abs(levels[..., None] - m).min(axis=2).max(axis=2)
     return away.min() <= 16 * np.finfo(magnitudes.dtype).eps * m[0]
+
+
+def _nearly_related(m, bound):
+    """Whether k + 1 distinct magnitudes of |+-a_1 +- ... +- a_k|, in each row, are related as such.
+
+    k + 1 rows of k signs are dependent, and so are the numbers that they give. By Cramer's rule the
+    coefficients are minors of signs. For k = 3 all are +-1, for k = 4 one of the five is 0 or +-2
+    and the others are +-1. Magnitudes that differ by rounding alone may come from one row of signs.
+    """
+    related = (m[:, :-1] - m[:, 1:]).min(axis=1) <= bound
+    for c in _relations(m.shape[1]):
+        related |= np.abs(m @ c) <= bound
+    return related
+
+
+@cache
+def _relations(n):
+    """The coefficients of `_nearly_related`, up to their sign, for n = k + 1 magnitudes."""
+    sizes = {4: [(1, 1, 1, 1)], 5: [(1, 1, 1, 1, 2), (1, 1, 1, 1, 0)]}[n]
+    signs = [(1, *s) for s in product((1, -1), repeat=n - 1)]
+    found = {
+        tuple(np.multiply(p, s).tolist()) for q in sizes for p in permutations(q) for s in signs
+    }
+    return np.array(sorted(found), float)
 
 
 @lru_cache
