@@ -1060,3 +1060,22 @@ def test_progress_is_shown(kwargs, capsys):
     assert ("validation error" in shown) == ("validation" in kwargs)
     fit(model, optimizer, TRAIN, **FIT)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_gap_is_that_of_the_weights_in_training():
+    """One layer frozen at ternary levels, say, while the others are trained towards binary ones."""
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    train = Split(x, np.arange(8) % 2)
+    net = nn.Sequential(nn.Linear(4, 4, rng=0), nn.Tanh(), nn.Linear(4, 2, rng=1))
+    weights = [net[0].weight, net[2].weight]
+    binary = prox.BinaryL1()
+    optimizer = optim.ProxGradient(
+        optim.SGD(net.parameters(), 0.1), weights, binary, prox.Constant(0.1)
+    )
+    optim.quantize_and_freeze(weights[:1], prox.TernaryL2())
+    history = fit(net, optimizer, train, steps=2, batch_size=8, progress=False)
+    gap = metrics.quantization_gap(weights[1], binary)
+    assert history.epochs["quantization_gap"][-1] == gap > 0
+    optim.quantize_and_freeze(weights[1:], binary)
+    history = fit(net, optimizer, train, steps=2, batch_size=8, progress=False)
+    assert history.epochs["quantization_gap"][-1] == 0

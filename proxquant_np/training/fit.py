@@ -364,7 +364,10 @@ class _Run:
             result = metrics.evaluate(self.model, *self.validation, **self.reading)
             now["validation_loss"], now["validation_error"] = result
         if self.regularizer is not None:
-            now["quantization_gap"] = metrics.quantization_gap(weights, self.regularizer)
+            moved = [p for p in weights if p.requires_grad]  # frozen ones are deployed as they are
+            now["quantization_gap"] = (
+                metrics.quantization_gap(moved, self.regularizer) if moved else 0.0
+            )
             if self.validation is not None:
                 copied = metrics.quantized_copy(self.model, self.regularizer, weights)
                 result = metrics.evaluate(copied, *self.validation, **self.reading)
