@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import proxquant_np as pq
 from proxquant_np import cli, nn, packing, prox
+from proxquant_np.experiments import experiment
 from proxquant_np.models import MLP
 from proxquant_np.packing.file import SCHEMA
 from proxquant_np.training import checkpoint, fit, load_checkpoint, save_checkpoint
@@ -438,6 +439,33 @@ def test_a_pipe_is_no_file(run_file, tmp_path, capsys):
         line = refused(arguments, capsys)
         assert "pipe or a device" in line or "does not exist" in line or "folder or" in line
     assert "folder or a device" in refused(["pack", run_file, "--out", pipe], capsys)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_no_reader_waits_for_the_end_of_what_has_none(kind, tmp_path):
+    path = tmp_path / "file"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    model = pq.nn.Linear(2, 2)
+    for read in (
+        lambda: load_checkpoint(path),
+        lambda: pq.load_packed(path),
+        lambda: packing.inspect(path),
+        lambda: packing.pack_checkpoint(path, tmp_path / "out.npz"),
+        lambda: pq.data.load_text(path),
+        lambda: pq.interop.safetensors.load(model, path),
+        lambda: experiment.keep_summary(path, lambda summary: (1, {}), 2, {}),
+    ):
+        with pytest.raises(OSError, match="is a pipe or a device"):
+            read()
+    with pytest.raises(ValueError, match="must be a folder or a file"):
+        pq.data.load_cifar10(path)
+    path.rename(tmp_path / "ptb.train.txt")
+    with pytest.raises(OSError, match="is a pipe or a device"):
+        pq.data.load_text(tmp_path)
+    (tmp_path / "ptb.train.txt").rename(tmp_path / "data_batch_1.bin")
+    with pytest.raises(FileNotFoundError, match=r"holds no data_batch_1\.bin"):
+        pq.data.load_cifar10(tmp_path)
 
 
 class Trap:

@@ -104,6 +104,19 @@ def test_damaged_records_are_not_used(damage, tmp_path):
     assert read_record(tmp_path / "a.json", {}) is None
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_in_place_of_a_record_is_refused_before_the_run(kind, tmp_path):
+    path = tmp_path / "cell-0.json"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="is a pipe or a device"):
+        read_record(path, {})
+    log = tmp_path / "log"
+    with pytest.raises(OSError, match="is a pipe or a device"):
+        run({"cell-0": {"a": 1, "b": 0.5, "log": str(log)}}, out=tmp_path)
+    assert not log.exists()
+
+
 @pytest.mark.parametrize("result", [float("nan"), {"low": float("-inf")}, {1, 2}])
 def test_results_that_json_cannot_hold(result, tmp_path):
     with pytest.raises((ValueError, TypeError)):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from proxquant_np.data.splits import Split, Splits
-from proxquant_np.files import shown
+from proxquant_np.files import read_whole, shown
 
 UNKNOWN, END = "<unk>", "<eos>"
 LEVELS = ("character", "word")
@@ -195,13 +195,13 @@ def _check_level(level: str) -> str:
 
 
 def _read(file: Path) -> str:
-    if not file.is_file():
+    if not file.exists():
         hint = "a UTF-8 text file, or a folder with the Penn Treebank's three files"
         if file.name in PENN_TREEBANK:
             hint = f"{', '.join(PENN_TREEBANK)}, from T. Mikolov's simple-examples.tgz, folder data"
         raise FileNotFoundError(f"{shown(file)} does not exist; expected {hint}")
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = read_whole(file).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{shown(file)} must be UTF-8 text, but its byte {error.start} ({error.reason}) is not"

@@ -298,7 +298,7 @@ def keep_summary(
     """
     try:
         found, others = held(read_json(read_whole(path)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return  # there is none, or none that is whole
     lost = [name for name, setting in others.items() if settings.get(name) != setting]
     if lost or found > seeds:

@@ -72,12 +72,15 @@ def _current(path: Path, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _whole(path: Path) -> dict[str, Any] | None:
-    """What a record holds; None if there is none, or it is damaged."""
+    """What a record holds; None if there is none, or it is damaged.
+
+    What cannot be read at all (OSError), a pipe, say, could not be replaced after the run either.
+    """
     try:
         record = read_json(read_whole(path))
         whole = {"arguments", "environment", "result"} <= record.keys()
         return record if whole and record["environment"]["proxquant_np"] else None
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
         return None
 
 
