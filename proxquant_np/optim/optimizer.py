@@ -259,7 +259,10 @@ class QuantizedOptimizer:
     but has no gradient is mapped where it stands.
 
     A base belongs to the wrapper that was constructed over it last: earlier ones then refuse to
-    step (RuntimeError), for two wrappers, say of some layers each, would step one base twice.
+    step (RuntimeError), for two wrappers, say of some layers each, would step one base twice. Two
+    bases that hold the same parameter are not noticed, and each moves it: as two optimizers do in
+    PyTorch, one after the other, or with a loss of their own. For layers on different sets, give
+    each wrapper a base that holds the parameters of its own layers alone.
 
     `step` refuses NaN and infinite gradients (ValueError), and a bad lambda_t, before anything
     changes. What it cannot foresee is a move that overflows: the regularizer then refuses the
