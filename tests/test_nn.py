@@ -496,7 +496,7 @@ def test_slices_of_a_sequential_are_sequentials():
     x = np.ones((1, 2), np.float32)
     assert isinstance(net[:1], Sequential) and len(net[:1]) == 1 and net[-1] is net[2]
     assert np.array_equal(net[1:](net[:1](x)).data, net(x).data)
-    assert net[1:][0] is net[1] and list(net[1:].state_dict()) == ["1.weight", "1.bias"]
+    assert net[1:][0] is net[1] and list(net[1:].state_dict()) == ["2.weight", "2.bias"]
 
 
 def test_what_does_not_strictly_fit_is_returned():

@@ -400,6 +400,16 @@ class Sequential(ModuleList):
     def __init__(self, *layers: Module) -> None:
         super().__init__(layers)
 
+    def __getitem__(self, i: int | slice) -> Module:
+        if not isinstance(i, slice):
+            return super().__getitem__(i)
+        part, names = copy.copy(self), [name for name in vars(self) if name.isdecimal()]
+        for name in names:
+            delattr(part, name)
+        for name in names[i]:
+            setattr(part, name, getattr(self, name))
+        return part
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers."""
         for layer in self:
