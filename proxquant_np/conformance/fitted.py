@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from proxquant_np.conformance import search, vectors
 from proxquant_np.conformance.definitions import QUANTIZERS, family
-from proxquant_np.conformance.fixed import EPS, ROUNDED, SINGLE, Found
+from proxquant_np.conformance.fixed import EPS, ROUNDED, SINGLE, Found, MapJudge
 from proxquant_np.conformance.form import Subject
 from proxquant_np.conformance.report import Fault
 from proxquant_np.prox import TernaryL2, UniformL2
@@ -42,12 +41,12 @@ SCALES = {
 }
 
 
-class FittedJudge:
-    """Judges maps onto the fitted levels of r. A case is (x,) or (x, strength)."""
+class FittedJudge(MapJudge):
+    """Judges maps onto the fitted levels of r."""
 
     def __init__(self, subject: Subject, r: FittedL2, dtypes: Sequence[str], exact: bool):
-        self.subject, self.r, self.dtypes = subject, r, dtypes
-        self.family, self.exact = family(r), exact
+        super().__init__(subject, dtypes)
+        self.r, self.family, self.exact = r, family(r), exact
         # What a heuristic may break; but what claims to be exact leaves points of Q alone.
         self.valid = {"not nearest", "not optimal"} | (set() if exact else {"wrong scale"})
 
@@ -64,19 +63,6 @@ class FittedJudge:
         rests = [(s,) for s in (0.0, 0.5, 2.0)] if self.subject.with_strength else [()]
         for dtype, w, rest in product(self.dtypes, [*vectors.TINY, *large], rests):
             yield np.array(w, dtype), *rest
-
-    def strategy(self, st: Any) -> Any:
-        """Of cases, for `search`."""
-        rest = [search.strengths(st)] if self.subject.with_strength else []
-        return st.tuples(search.weights(st, self.dtypes), *rest)
-
-    def size(self, case: search.Case) -> int:
-        """The number of weights."""
-        return case[0].size
-
-    def key(self, case: search.Case) -> Any:
-        """The case, hashable."""
-        return case[0].dtype.str, case[0].tobytes(), *case[1:]
 
     def faults(self, case: search.Case, strength: float = 1.0, scale: float = 1.0) -> list[Fault]:
         """All that is wrong at this case, but for a strength and levels that are so large."""

@@ -45,26 +45,11 @@ class Mistake(NamedTuple):
     function: Callable[..., Floats]
 
 
-class FixedJudge:
-    """Judges maps onto the fixed levels of r. A case is (x,) or (x, strength)."""
+class MapJudge:
+    """What the judges of fn(w) and of fn(x, strength) share. A case is (x,) or (x, strength)."""
 
-    valid: frozenset[str] = frozenset()  # what a heuristic may break
-    optimum_known = True
-
-    def __init__(self, subject: Subject, r: Regularizer, dtypes: Sequence[str], exact: bool):
-        self.subject, self.r, self.dtypes = subject, r, dtypes
-        self.levels = r.levels(np.zeros(1))
-        self.ties = (self.levels[1:] + self.levels[:-1]) / 2
-        self.at_zero = "sign(0)" if len(self.levels) == 2 and 0 in self.ties else "wrong tie"
-
-    def cases(self) -> Iterator[search.Case]:
-        """One weight each, also beside ties; and more at once than fit into somebody's block."""
-        rests = [(s,) for s in vectors.STRENGTHS] if self.subject.with_strength else [()]
-        beside = np.add.outer(self.ties, [-1 / 16, -1 / 64, 1 / 64, 1 / 16]).ravel().tolist()
-        points = [*vectors.points(self.r), *beside, *search.FAR]
-        for dtype, rest in product(self.dtypes, rests):
-            yield from ((np.array([point], dtype), *rest) for point in points)
-            yield np.resize(np.array(points, dtype), 5003), *rest
+    def __init__(self, subject: Subject, dtypes: Sequence[str]):
+        self.subject, self.dtypes = subject, dtypes
 
     def strategy(self, st: Any) -> Any:
         """Of cases, for `search`."""
@@ -78,6 +63,29 @@ class FixedJudge:
     def key(self, case: search.Case) -> Any:
         """The case, hashable."""
         return case[0].dtype.str, case[0].tobytes(), *case[1:]
+
+
+class FixedJudge(MapJudge):
+    """Judges maps onto the fixed levels of r."""
+
+    valid: frozenset[str] = frozenset()  # what a heuristic may break
+    optimum_known = True
+
+    def __init__(self, subject: Subject, r: Regularizer, dtypes: Sequence[str], exact: bool):
+        super().__init__(subject, dtypes)
+        self.r = r
+        self.levels = r.levels(np.zeros(1))
+        self.ties = (self.levels[1:] + self.levels[:-1]) / 2
+        self.at_zero = "sign(0)" if len(self.levels) == 2 and 0 in self.ties else "wrong tie"
+
+    def cases(self) -> Iterator[search.Case]:
+        """One weight each, also beside ties; and more at once than fit into somebody's block."""
+        rests = [(s,) for s in vectors.STRENGTHS] if self.subject.with_strength else [()]
+        beside = np.add.outer(self.ties, [-1 / 16, -1 / 64, 1 / 64, 1 / 16]).ravel().tolist()
+        points = [*vectors.points(self.r), *beside, *search.FAR]
+        for dtype, rest in product(self.dtypes, rests):
+            yield from ((np.array([point], dtype), *rest) for point in points)
+            yield np.resize(np.array(points, dtype), 5003), *rest
 
     def faults(self, case: search.Case) -> list[Fault]:
         """All that is wrong at this case, each kind once."""
