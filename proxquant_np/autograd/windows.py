@@ -82,11 +82,8 @@ def row_windows(x: Array, width: int) -> Array:
     For x whose pixels follow each other in memory, as all rows and columns of `images_last` do.
     """
     h, w, c, n = x.shape
-    strides = (
-        *x.strides[:2],
-        n * x.itemsize,
-        x.itemsize,
-    )  # x's own say nothing of axes of length 1
+    # x's own strides say nothing of axes of length 1.
+    strides = (*x.strides[:2], n * x.itemsize, x.itemsize)
     return np.lib.stride_tricks.as_strided(x, (h, w - width + 1, width * c, n), strides)
 
 

@@ -209,7 +209,7 @@ def _conv(graph: Graph, layer: nn.Conv2d, x: str) -> str:
         pads = [n // 2 for n in total] + [n - n // 2 for n in total]
     else:
         pads = 2 * _pair(0 if layer.padding == "valid" else layer.padding)
-    y = graph.add(
+    return graph.add(
         "Conv",
         x,
         graph.constant(layer.weight),
@@ -220,7 +220,6 @@ def _conv(graph: Graph, layer: nn.Conv2d, x: str) -> str:
         pads=pads,
         group=int(layer.groups),
     )
-    return y
 
 
 def _norm(graph: Graph, layer: nn.BatchNorm1d, x: str, residual: str | None = None) -> str:
