@@ -119,13 +119,41 @@ def test_the_bugs_are_named():
         ("7_stability", "<= 0", "< 0", "but BinaryConnect stays"),
         ("7_stability", "<= 0", ">= 0", "but BinaryConnect leaves it at step"),
         ("7_stability", "(1 + minimiser) / 2", "(1 - minimiser) / 2", "you say"),
-        ("7_stability", "(1 + minimiser) / 2", "0.5", "you say"),
-        ("7_stability", "t / 150", "t / 15", "lambda passed 1 before"),
+        ("7_stability", "(1 + minimiser) / 2", "0 * minimiser + 0.5", "you say"),
+        ("7_stability", "t / 150", "t / 60", "lambda passed 1 before"),
         ("7_stability", "t / 150", "t / 400", "was not above 1"),
-        ("7_stability", "t / 150", "-t", "strength is -0.02; a number >= 0"),
+        ("7_stability", "t / 150", "-t", "homotopy(1) is -1; lambda must be a number >= 0"),
+        ("7_stability", "t / 150", "0 if t < 299 else 1e9", "at t = 299 the prox carries a weight"),
+        ("7_stability", "t / 150", "2 - t / 300", "lambda falls from 2 to 1.997 at t = 1"),
+        ("7_stability", "t / 150", "t / 299", "was not above 1"),
+        ("7_stability", "t / 150", "print(end='')", "homotopy(0) is None; lambda must be"),
+        ("7_stability", "t / 150", "float('nan')", "homotopy(0) is nan; lambda must be"),
+        ("7_stability", "bool((s * g <= 0).all())", "s * g <= 0", "one True or False for all"),
+        ("7_stability", "return bool((s * g <= 0).all())", "...", "you say None; one True or Fa"),
+        ("7_stability", "(1 + minimiser) / 2", "(1 + minimiser.mean()) / 2", "shape (3,)"),
     ],
 )
 def test_likely_mistakes_are_named(name, right, wrong, words):
     (text,) = checks(name, solved=True, replace=(right, wrong))
     assert not text.startswith(PASSED)
     assert words in text
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "also_right"),
+    [
+        ("7_stability", "bool((s * g <= 0).all())", "(s * g <= 0).all()"),
+        ("7_stability", "bool((s * g <= 0).all())", "all((g == 0) | (np.sign(g) == -s))"),
+        ("7_stability", "(1 + minimiser) / 2", "list(0.5 + minimiser / 2)"),
+        ("7_stability", "t / 150", "0.01 * t"),
+        ("7_stability", "t / 150", "(t / 200) ** 2"),
+        ("7_stability", "t / 150", "0.5 if t < 150 else 1.5"),
+        ("7_stability", "t / 150", "5 * (t >= 200)"),
+        ("7_stability", "t / 150", "max(0, t - 100) / 40"),
+        ("7_stability", "t / 150", "pq.prox.Linear(0.008)(t)"),
+        ("7_stability", "t / 150", "np.float32(t) / 100"),
+    ],
+)
+def test_other_right_answers_pass(name, right, also_right):
+    (text,) = checks(name, solved=True, replace=(right, also_right))
+    assert text.startswith(PASSED), text
