@@ -1,17 +1,28 @@
-"""Paired comparisons, against SciPy's paired t-test and by hand."""
+"""Paired comparisons, against SciPy's tests, by hand, and by simulation."""
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_rel
+from scipy.stats import false_discovery_control, ttest_rel
 
-from proxquant_np.experiments.statistics import compare
+from proxquant_np.experiments.statistics import (
+    CONTRADICTED,
+    EQUAL,
+    INCONCLUSIVE,
+    SUPPORTED,
+    TESTS,
+    TOO_FEW,
+    compare,
+    detectable,
+    holm,
+    pairs_needed,
+)
 
-UNDECIDED = "inconclusive at this scale"
 
-
-@given(n=st.integers(2, 30), seed=st.integers(0, 2**32), shift=st.floats(-3, 3))
+@given(n=st.integers(5, 30), seed=st.integers(0, 2**32), shift=st.floats(-3, 3))
 def test_interval_is_that_of_the_paired_t_test(n, seed, shift):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=n) + shift, rng.normal(size=n)
@@ -22,67 +33,186 @@ def test_interval_is_that_of_the_paired_t_test(n, seed, shift):
     assert found.n == n
     assert found.mean == pytest.approx(np.mean(a - b))
     assert found.std == pytest.approx(np.std(a - b, ddof=1))
-    decided = found.verdict != UNDECIDED
-    assert decided == (test.pvalue < 0.05)
-    assert not decided or (found.verdict == "supported") == (found.mean < 0)
+    assert found.p == pytest.approx(test.pvalue)
+    decided = found.verdict != INCONCLUSIVE
+    assert decided == (test.pvalue < 0.05) == (found.low > 0 or found.high < 0)
+    assert not decided or (found.verdict == SUPPORTED) == (found.mean < 0)
+
+
+@given(n=st.integers(5, 30), seed=st.integers(0, 2**32), margin=st.floats(0.1, 3))
+def test_equality_is_that_of_the_ninety_percent_interval(n, seed, margin):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=n), rng.normal(size=n)
+    low, high = ttest_rel(a, b).confidence_interval(0.9)
+    found = compare(a, b, margin=margin).verdict
+    if compare(a, b).verdict != INCONCLUSIVE:  # what lies on one side of zero says more
+        assert found == compare(a, b).verdict
+    else:
+        assert (found == EQUAL) == (-margin < low and high < margin)
 
 
 @pytest.mark.parametrize(
     ("differences", "verdict"),
     [
-        ([-3, -2, -4, -3], "supported"),
-        ([3, 2, 4, 3], "contradicted"),
-        ([-3, 2, -4, 3], UNDECIDED),
-        ([-1, -5], UNDECIDED),  # all on one side, but only two
+        ([-3, -2, -4, -3, -3], SUPPORTED),
+        ([3, 2, 4, 3, 3], CONTRADICTED),
+        ([-3, 2, -4, 3, 1], INCONCLUSIVE),
+        ([-3, -2, -4, -3], TOO_FEW),
+        ([-1, -5], TOO_FEW),
+        ([-1], TOO_FEW),
     ],
 )
 def test_verdicts(differences, verdict):
-    other = np.array([10.0, 20.0, 5.0, 7.0])[: len(differences)]
+    other = np.array([10.0, 20.0, 5.0, 7.0, 9.0])[: len(differences)]
     assert compare(other + differences, other).verdict == verdict
-    swapped = {"supported": "contradicted", "contradicted": "supported"}
+    swapped = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}
     assert compare(other, other + differences).verdict == swapped.get(verdict, verdict)
 
 
+@pytest.mark.parametrize("test", TESTS)
+def test_every_test_decides_what_is_plain(test):
+    d = np.linspace(1, 2, 8)
+    assert compare(d, 0 * d, test=test).verdict == CONTRADICTED
+    assert compare(0 * d, d, test=test).verdict == SUPPORTED
+    balanced = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 0.5, -0.5])
+    assert compare(balanced, 0 * d, test=test).verdict == INCONCLUSIVE
+    assert compare(balanced, 0 * d, test=test, margin=9).verdict == EQUAL
+    assert compare(0 * d, 0 * d, test=test, margin=1).verdict == EQUAL
+    assert compare(d, 0 * d, test=test, margin=9).verdict == CONTRADICTED  # whatever the margin
+
+
+def test_other_tests_are_exact_for_few_pairs():
+    """All 2^n signs of n differences, by hand."""
+    d = np.array([3.0, -1.0, 2.0, 4.0, 1.5, 2.5])
+    signs = 1 - 2 * ((np.arange(64)[:, None] >> np.arange(6)) & 1)
+    means = (signs * d).mean(axis=1)
+    flipped = np.mean(np.abs(means) >= d.mean() - 1e-12)
+    assert compare(d, 0 * d, test="sign-flip").p == pytest.approx(flipped)
+    assert compare(d, 0 * d, test="sign").p == pytest.approx(2 * (1 + 6) / 64)
+    ranks = np.abs(d).argsort().argsort() + 1
+    sums = (signs * ranks).sum(axis=1)
+    at_least = np.mean(np.abs(sums) >= abs((np.sign(d) * ranks).sum()))
+    assert compare(d, 0 * d, test="wilcoxon").p == pytest.approx(at_least)
+
+
 @pytest.mark.parametrize(
-    ("difference", "verdict"), [(-0.5, "supported"), (0.5, "contradicted"), (0.0, UNDECIDED)]
+    ("difference", "verdict"), [(-0.5, SUPPORTED), (0.5, CONTRADICTED), (0.0, INCONCLUSIVE)]
 )
 def test_equal_differences(difference, verdict):
-    first = [1.0 + difference, 2.0 + difference, 4.0 + difference]
-    assert compare(first, [1, 2, 4]) == (difference, 0, difference, difference, 3, verdict)
+    second = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    p = 0.0 if difference else 1.0
+    expected = (difference, 0, difference, difference, 5, p, verdict)
+    assert compare(second + difference, second) == expected
 
 
 def test_differences_that_are_equal_but_for_rounding():
     """One image of 360 in each pair: 3/360 - 2/360 and 9/360 - 8/360 are not the same float."""
-    second = np.array([2, 8, 11, 17]) / 360
-    found = compare(second + np.array([1, 1, 1, 1]) / 360, second)
+    second = np.array([2, 8, 11, 17, 23]) / 360
+    found = compare(second + np.full(5, 1 / 360), second)
     assert np.ptp((second + 1 / 360) - second) > 0
     assert found.std == 0 and found.low == found.high == found.mean == pytest.approx(1 / 360)
+    assert found.verdict == CONTRADICTED
 
 
 def test_one_pair_never_decides():
     found = compare([0.1], [0.9])
     assert found.mean == pytest.approx(-0.8)
     assert np.isnan(found.std)
-    assert (found.low, found.high, found.n) == (-np.inf, np.inf, 1)
-    assert found.verdict == UNDECIDED
+    assert (found.low, found.high, found.n, found.p) == (-np.inf, np.inf, 1, 1)
+    assert found.verdict == TOO_FEW
 
 
 def test_returns_plain_numbers():
     found = compare(np.float32([1, 2]), np.float32([3, 5]))
-    assert [type(v) for v in found] == [float] * 4 + [int, str]
+    assert [type(v) for v in found] == [float] * 4 + [int, float, str]
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "message"),
+    ("first", "second", "options", "message"),
     [
-        ([1, 2], [1], r"got \(2,\), \(1,\)"),
-        ([], [], r"got \(0,\)"),
-        ([[1, 2]], [[1, 2]], r"got \(1, 2\)"),
-        (3, 3, r"got \(\)"),
-        ([1, np.nan], [1, 2], "finite"),
-        ([1, 2], [np.inf, 2], "finite"),
+        ([1, 2], [1], {}, r"got \(2,\), \(1,\)"),
+        ([], [], {}, r"got \(0,\)"),
+        ([[1, 2]], [[1, 2]], {}, r"got \(1, 2\)"),
+        (3, 3, {}, r"got \(\)"),
+        ([1, np.nan], [1, 2], {}, "finite"),
+        ([1, 2], [np.inf, 2], {}, "finite"),
+        ([1, 2], [1, 2], {"margin": 0}, "margin must be a number > 0"),
+        ([1, 2], [1, 2], {"test": "z"}, "test must be one of 't', 'sign-flip'"),
     ],
 )
-def test_refusals(first, second, message):
+def test_refusals(first, second, options, message):
     with pytest.raises(ValueError, match=message):
-        compare(first, second)
+        compare(first, second, **options)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_rejects_as_defined(p):
+    """Step down: from the smallest, as long as p_(k) < 0.05 / (n - k + 1)."""
+    adjusted, n = holm(p), len(p)
+    rejected = 0
+    for k, value in enumerate(sorted(p)):
+        if value * (n - k) >= 0.05:
+            break
+        rejected += 1
+    assert (adjusted < 0.05).sum() == rejected
+    assert (adjusted >= p).all() and (adjusted <= 1).all()
+    assert (adjusted >= false_discovery_control(p) - 1e-12).all()  # stricter than that
+
+
+SIMULATED = 2_000
+
+
+def simulated(n, shift=0.0, seed=0):
+    return np.random.default_rng([seed, n]).normal(shift, 1.0, (SIMULATED, n))
+
+
+def within(count, probability, sigmas=4):
+    spread = sigmas * math.sqrt(SIMULATED * probability * (1 - probability))
+    return abs(count - SIMULATED * probability) <= spread
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_intervals_cover_and_verdicts_are_false_as_often_as_they_say(n):
+    zero = np.zeros(n)
+    found = [compare(d, zero) for d in simulated(n, shift=0.3)]
+    assert within(sum(c.low <= 0.3 <= c.high for c in found), 0.95)
+    found = [compare(d, zero).verdict for d in simulated(n)]
+    assert within(found.count(SUPPORTED), 0.025)
+    assert within(found.count(CONTRADICTED), 0.025)
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_what_differs_by_the_margin_is_called_equal_once_in_twenty_at_most(n):
+    at_the_margin = [compare(d, np.zeros(n), margin=3.0).verdict for d in simulated(n, 3.0)]
+    assert at_the_margin.count(EQUAL) <= 0.05 * SIMULATED
+    equal = [compare(d, np.zeros(n), margin=3.0).verdict for d in simulated(n)]
+    assert equal.count(EQUAL) > 0.9 * SIMULATED
+
+
+def test_holm_keeps_a_family_of_true_hypotheses_at_five_percent():
+    p = np.array([compare(d, np.zeros(6)).p for d in simulated(6)]).reshape(-1, 10)
+    rejected = sum((holm(family) < 0.05).any() for family in p)
+    assert rejected <= 0.05 * len(p) + 4 * math.sqrt(len(p) * 0.05 * 0.95)
+    assert sum((family < 0.05).any() for family in p) > 0.25 * len(p)  # without it
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_what_is_detectable_is_found_four_times_in_five(n):
+    unit = compare(np.array([1.0, -1.0] * (n // 2) + [0.0] * (n % 2)), np.zeros(n))
+    shift = detectable(unit) / unit.std
+    found = [compare(d, np.zeros(n)).verdict for d in simulated(n, shift)]
+    assert within(found.count(CONTRADICTED), 0.8)
+    assert detectable(compare([1.0], [2.0])) == math.inf
+
+
+@given(st.floats(0.01, 2), st.floats(0.1, 3))
+def test_so_many_pairs_are_needed(difference, std):
+    n = pairs_needed(difference, std)
+    unit = compare([1, 2], [1, 2])._replace(std=std)
+    assert detectable(unit._replace(n=n)) <= difference
+    assert n == 5 or detectable(unit._replace(n=n - 1)) > difference
+
+
+def test_pairs_for_no_difference_are_refused():
+    with pytest.raises(ValueError, match="difference must not be 0"):
+        pairs_needed(0, 1)

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from proxquant_np.checks import check_choice, check_number
+
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+EQUAL = "equal within m"
+INCONCLUSIVE = "inconclusive at this scale"
+TOO_FEW = "too few pairs for a verdict"
+MIN_PAIRS = 5  # with fewer not even a one-sided test of the signs can reach 5%
+LEVEL = 0.05  # of the two-sided test, and of each of the two one-sided ones
 
 
 class Comparison(NamedTuple):
     """A paired difference first - second over seeds, and what it says of "first is smaller".
 
     `mean` and `std` are of the differences (std with n - 1), `low` and `high` the ends of their
-    95% confidence interval (Student's t), `n` the number of pairs. `verdict` is 'supported' if the
-    interval lies below zero, 'contradicted' if above, else 'inconclusive at this scale'.
+    95% confidence interval (Student's t), `n` the number of pairs, and `p` the two-sided p-value
+    of the test that was asked for. `verdict` is one of
+
+    - 'supported': p < 0.05 and the mean is below zero; with Student's t that is to say that the
+      interval lies below zero;
+    - 'contradicted': p < 0.05 and the mean is above zero;
+    - 'equal within m': neither, but two one-sided tests at 5% place the difference between -m and
+      m, the margin that was given; with Student's t, the 90% interval lies within it;
+    - 'inconclusive at this scale': none of these;
+    - 'too few pairs for a verdict': there are fewer than five, whatever they say.
 
     Examples:
         >>> from proxquant_np.experiments.statistics import compare
-        >>> compare([1.0, 2.0, 3.0], [3.0, 4.0, 6.0]).verdict
+        >>> compare([1.0, 2.0, 3.0, 4.0, 5.0], [3.0, 4.0, 6.0, 6.0, 9.0]).verdict
         'supported'
     """
 
@@ -26,50 +45,87 @@ class Comparison(NamedTuple):
     low: float
     high: float
     n: int
+    p: float
     verdict: str
 
 
-def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """Compare paired measurements where smaller is better; one pair never decides.
+def compare(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    margin: float | None = None,
+    test: str = "t",
+) -> Comparison:
+    """Compare paired measurements where smaller is better.
+
+    Args:
+        first, second: one measurement per seed, the same seeds in the same order.
+        margin: m > 0, the difference that does not matter; None if no claim of equality is made.
+        test: 't' (Student's), 'sign-flip' (the permutation test of paired samples: it supposes
+            differences symmetric about their mean, not normal ones), 'wilcoxon' (the signed ranks)
+            or 'sign' (the signs alone).
 
     Raises:
-        ValueError: lengths that differ, nothing to compare, or values that are not finite.
+        ValueError: lengths that differ, nothing to compare, values that are not finite, a margin
+            that is not positive, or an unknown test.
 
     Examples:
         >>> from proxquant_np.experiments.statistics import compare
-        >>> found = compare([1.0, 2.0, 4.0], [2.0, 4.0, 5.0])
+        >>> found = compare([1.0, 2.0, 4.0, 1.0, 2.0], [2.0, 4.0, 5.0, 1.0, 2.0], margin=2.0)
         >>> found.verdict, round(found.mean, 4), round(found.low, 4), round(found.high, 4)
-        ('inconclusive at this scale', -1.3333, -2.7676, 0.1009)
+        ('equal within m', -0.8, -1.8389, 0.2389)
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
         raise ValueError(f"need equally many paired values, at least one, got {a.shape}, {b.shape}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("measurements must be finite")
+    if margin is not None:
+        margin = check_number("margin", margin, above=0, below=math.inf)
+    p_value = TESTS[check_choice("test", test, TESTS)]
     d = a - b
+    if np.ptp(d) <= 1e-12 * np.abs([a, b]).max():  # equal but for rounding: nothing varies
+        d = np.full_like(d, d.mean())
     n, mean = len(d), float(d.mean())
-    if n == 1:
-        std, low, high = np.nan, -np.inf, np.inf
-    elif np.ptp(d) <= 1e-12 * np.abs([a, b]).max():  # equal but for rounding: nothing varies
-        std, low, high = 0.0, mean, mean
+    std = float(d.std(ddof=1)) if n > 1 else math.nan
+    half = _t_quantile(n, 1 - LEVEL / 2) * std / math.sqrt(n) if n > 1 else math.inf
+    p = float(p_value(d, "two-sided"))
+    if n < MIN_PAIRS:
+        verdict = TOO_FEW
+    elif p < LEVEL:
+        verdict = SUPPORTED if mean < 0 else CONTRADICTED
+    elif margin and max(p_value(d - margin, "less"), p_value(d + margin, "greater")) < LEVEL:
+        verdict = EQUAL
     else:
-        from scipy.special import stdtrit  # here, so that the command line starts quickly
-
-        std = float(d.std(ddof=1))
-        half = stdtrit(n - 1, 0.975) * std / np.sqrt(n)  # stdtrit: Student's t quantile
-        low, high = mean - half, mean + half
-    verdict = (
-        "supported" if high < 0 else "contradicted" if low > 0 else "inconclusive at this scale"
-    )
-    return Comparison(mean, float(std), float(low), float(high), n, verdict)
+        verdict = INCONCLUSIVE
+    return Comparison(mean, std, mean - half, mean + half, n, p, verdict)
 
 
-def detectable(found: Comparison) -> float:
-    """The smallest true difference that so many pairs, so scattered, show with probability 0.8.
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's adjusted p-values: below 0.05 where a family of tests, together at 5%, rejects.
 
-    (t_{0.975} + t_{0.8}) std / sqrt(n), Student's t with n - 1 degrees of freedom; infinite for one
-    pair. What is smaller than this cannot be expected to be found, whether it is there or not. An
-    approximation: the exact formula, of the noncentral t, gives 0.77 for three pairs.
+    The k-th smallest of n is multiplied by n - k + 1, and none may be smaller than one before it.
+    With probability 0.95 no true hypothesis of the family is rejected, however they depend on each
+    other (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    Examples:
+        >>> from proxquant_np.experiments.statistics import holm
+        >>> holm([0.01, 0.04, 0.03])
+        array([0.03, 0.06, 0.06])
+    """
+    p = np.asarray(p_values, float)
+    order = p.argsort(kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(adjusted, 1)
+
+
+def detectable(found: Comparison, power: float = 0.8) -> float:
+    """The smallest true difference that so many pairs, so scattered, show with this probability.
+
+    delta std / sqrt(n), where the noncentral t distribution with n - 1 degrees of freedom and
+    noncentrality delta exceeds the 97.5% point of Student's t with probability `power`; infinite
+    for one pair. What is smaller cannot be expected to be found, whether it is there or not.
 
     Examples:
         >>> from proxquant_np.experiments.statistics import compare, detectable
@@ -77,9 +133,90 @@ def detectable(found: Comparison) -> float:
         >>> detectable(few) > detectable(more)
         True
     """
-    if found.n == 1:
-        return np.inf
+    return _detectable(found.n, power) * found.std if found.n > 1 else math.inf
+
+
+def pairs_needed(difference: float, std: float, power: float = 0.8) -> int:
+    """The least number of pairs, at least five, that show a true difference with this probability.
+
+    `std` is of the paired differences, as in `Comparison`.
+
+    Examples:
+        >>> from proxquant_np.experiments.statistics import pairs_needed
+        >>> pairs_needed(0.2, std=0.5)  # points of error, say
+        52
+    """
+    difference = abs(check_number("difference", difference, below=math.inf))
+    std = check_number("std", std, least=0, below=math.inf)
+    if not difference:
+        raise ValueError("difference must not be 0: no number of pairs shows that there is none")
+    enough = range(MIN_PAIRS, 1 << 40)
+    return enough[
+        bisect.bisect_left(enough, True, key=lambda n: _detectable(n, power) * std <= difference)
+    ]
+
+
+# SciPy is imported where it is used, so that the command line starts quickly.
+
+
+def _t_quantile(n: int, probability: float) -> float:
     from scipy.special import stdtrit
 
-    quantiles = stdtrit(found.n - 1, [0.975, 0.8]).sum()
-    return float(quantiles * found.std / np.sqrt(found.n))
+    return float(stdtrit(n - 1, probability))
+
+
+def _detectable(n: int, power: float) -> float:
+    """`detectable` for standard deviation 1."""
+    from scipy.special import nctdtrinc
+
+    return float(nctdtrinc(n - 1, 1 - power, _t_quantile(n, 1 - LEVEL / 2))) / math.sqrt(n)
+
+
+def _student(d: np.ndarray, alternative: str) -> float:
+    from scipy.special import stdtr
+
+    n = len(d)
+    if n == 1:
+        return 1.0
+    if np.ptp(d):
+        t = d.mean() / d.std(ddof=1) * math.sqrt(n)
+    else:  # nothing varies
+        t = math.copysign(math.inf, d[0]) if d[0] else 0.0
+    tail, sides = {"less": (t, 1), "greater": (-t, 1), "two-sided": (-abs(t), 2)}[alternative]
+    return sides * float(stdtr(n - 1, tail))
+
+
+def _sign_flip(d: np.ndarray, alternative: str) -> float:
+    from scipy.stats import permutation_test
+
+    exact = math.inf if len(d) <= 14 else 20_000  # all 2^n signs, or so many drawn ones
+    return permutation_test(
+        (d,),
+        lambda d, axis: d.mean(axis=axis),
+        permutation_type="samples",
+        alternative=alternative,
+        n_resamples=exact,
+        rng=np.random.default_rng(0),
+    ).pvalue
+
+
+def _wilcoxon(d: np.ndarray, alternative: str) -> float:
+    from scipy.stats import wilcoxon
+
+    return wilcoxon(d, alternative=alternative).pvalue if d.any() else 1.0
+
+
+def _sign(d: np.ndarray, alternative: str) -> float:
+    from scipy.stats import binomtest
+
+    n = int(np.count_nonzero(d))
+    k = int(np.count_nonzero(d > 0))
+    return binomtest(k, n, alternative=alternative).pvalue if n else 1.0
+
+
+TESTS: dict[str, Callable[[np.ndarray, str], float]] = {
+    "t": _student,
+    "sign-flip": _sign_flip,
+    "wilcoxon": _wilcoxon,
+    "sign": _sign,
+}
