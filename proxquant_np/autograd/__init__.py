@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: reverse-mode automatic differentiation over NumPy arrays.
+"""Reverse-mode automatic differentiation over NumPy arrays.
 
 tensor.py    the tensor, recording, the backward pass
 ops.py       elementary operations and the table of subgradients at kinks

@@ -103,7 +103,11 @@ def conv2d(
     def to_bias(g: Array) -> Array:
         return np.add.reduce(np.add.reduce(images_last(g), -1), (0, 1), np.float64)
 
-    return like(input, y), (lambda g: like(input, to_input_and_weight(g)), to_weight, to_bias)
+    return like(input, y), lambda g: (
+        lambda: like(input, to_input_and_weight(g)),
+        lambda: to_weight(g),
+        lambda: to_bias(g),
+    )
 
 
 class _Taps(NamedTuple):

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: softmax and the losses."""
+"""Softmax and the losses."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def logsumexp(input: Array, dim: int | tuple[int, ...], keepdim: bool = False) -
     top, e, total = _stable_exp(input, dim)
     with np.errstate(divide="ignore"):
         y = top + np.log(total)
-    share = lambda g: g.reshape(y.shape) * (e / np.where(total == 0, 1, total))  # noqa: E731
-    return y if keepdim else np.squeeze(y, dim), share
+    shown = y if keepdim else np.squeeze(y, dim)
+    return shown, lambda g: g.reshape(y.shape) * (e / np.where(total == 0, 1, total))
 
 
 def _one_axis(op: str, input: Array, dim: int) -> int | tuple[()]:
@@ -277,4 +277,4 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Traced:
         raise ValueError(f"mse_loss: the batch is empty, input has shape {gap.shape}")
     n = gap.size if reduction == "mean" else 1
     y = gap * gap if reduction == "none" else pairwise_sum(gap * gap) / n
-    return y, (lambda g: g * (2 / n * gap), lambda g: g * (-2 / n * gap))
+    return y, lambda g: (lambda: g * (2 / n * gap), lambda: g * (-2 / n * gap))

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: the elementary operations, each beside its vector-Jacobian products.
+"""The elementary operations, each beside its vector-Jacobian products.
 
 Names, argument order and conventions are PyTorch's (`dim`, `keepdim`, unbiased `var`, `pad` from
 the last axis), so that a line here can be checked against the same line there.
@@ -35,20 +35,15 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd.summation import pairwise_sum
-from proxquant_np.autograd.tensor import VJP, Array, Tensor, Traced, differentiable
+from proxquant_np.autograd.tensor import Array, Tensor, Traced, differentiable
 
 Dim = int | tuple[int, ...] | None
 _at_edges = np.errstate(divide="ignore", invalid="ignore")
 
 
-def _idle_is_zero(vjp: VJP) -> VJP:
-    """The same VJP, but 0 wherever the incoming gradient is 0: there, 0 * inf means 0."""
-
-    @_at_edges
-    def quiet(g: Array) -> Array:
-        return np.where(g == 0, 0, vjp(g))
-
-    return quiet
+def _idle_is_zero(g: Array, gradient: Callable[[], Array]) -> Callable[[], Array]:
+    """The same gradient, but 0 wherever the incoming one is 0: there, 0 * inf means 0."""
+    return _at_edges(lambda: np.where(g == 0, 0, gradient()))
 
 
 def _times(g: Array, slope: Array) -> Array:
@@ -57,7 +52,7 @@ def _times(g: Array, slope: Array) -> Array:
         with np.errstate(invalid="raise"):
             return g * slope
     except FloatingPointError:
-        return _idle_is_zero(lambda g: g * slope)(g)
+        return _idle_is_zero(g, lambda: g * slope)()
 
 
 def _only(g: Array, where: Array) -> Array:
@@ -114,8 +109,8 @@ def add(input: Array, other: Array, *, alpha: float = 1) -> Traced:
     """
     input, other = _promoted(input, other)
     if alpha == 1:
-        return input + other, (lambda g: g, lambda g: g)
-    return input + alpha * other, (lambda g: g, lambda g: alpha * g)
+        return input + other, lambda g: (g, g)
+    return input + alpha * other, lambda g: (g, lambda: alpha * g)
 
 
 @differentiable
@@ -128,8 +123,8 @@ def sub(input: Array, other: Array, *, alpha: float = 1) -> Traced:
     """
     input, other = _promoted(input, other)
     if alpha == 1:
-        return input - other, (lambda g: g, lambda g: -g)
-    return input - alpha * other, (lambda g: g, lambda g: -alpha * g)
+        return input - other, lambda g: (g, lambda: -g)
+    return input - alpha * other, lambda g: (g, lambda: -alpha * g)
 
 
 @differentiable
@@ -144,7 +139,7 @@ def mul(input: Array, other: Array) -> Traced:
         array([4., 6.])
     """
     input, other = _promoted(input, other)
-    return input * other, (lambda g: _times(g, other), lambda g: _times(g, input))
+    return input * other, lambda g: (lambda: _times(g, other), lambda: _times(g, input))
 
 
 @differentiable
@@ -158,7 +153,10 @@ def div(input: Array, other: Array) -> Traced:
     """
     input, other = _promoted(input, other)
     y = input / other
-    return y, (_idle_is_zero(lambda g: g / other), _idle_is_zero(lambda g: -g * (y / other)))
+    return y, lambda g: (
+        _idle_is_zero(g, lambda: g / other),
+        _idle_is_zero(g, lambda: -g * (y / other)),
+    )
 
 
 @differentiable
@@ -185,9 +183,9 @@ def pow(input: Array, exponent: Array) -> Traced:
     """
     a, b = _promoted(input, exponent)
     y = a**b
-    return y, (
-        _idle_is_zero(lambda g: g * np.where(np.equal(b, 0), 0, b * a ** (b - 1))),
-        _idle_is_zero(lambda g: g * np.where(np.equal(a, 0), 0, y * np.log(a))),
+    return y, lambda g: (
+        _idle_is_zero(g, lambda: g * np.where(np.equal(b, 0), 0, b * a ** (b - 1))),
+        _idle_is_zero(g, lambda: g * np.where(np.equal(a, 0), 0, y * np.log(a))),
     )
 
 
@@ -201,7 +199,7 @@ def matmul(input: Array, other: Array) -> Traced:
     """
     a, b = input, other
     if a.ndim > 1 and b.ndim > 1:
-        return a @ b, (lambda g: g @ b.mT, lambda g: a.mT @ g)
+        return a @ b, lambda g: (lambda: g @ b.mT, lambda: a.mT @ g)
     y = a @ b
     row = a[None, :] if a.ndim == 1 else a  # a vector is a matrix with one row (or one column)
     col = b[:, None] if b.ndim == 1 else b
@@ -211,7 +209,7 @@ def matmul(input: Array, other: Array) -> Traced:
         gb = row.mT @ g.reshape(full)
         return gb[..., 0] if b.ndim == 1 else gb
 
-    return y, (lambda g: g.reshape(full) @ col.mT, to_b)
+    return y, lambda g: (lambda: g.reshape(full) @ col.mT, lambda: to_b(g))
 
 
 @differentiable
@@ -235,10 +233,10 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Traced:
     y = rows @ weight.T
     if bias is not None:
         y = np.add(y, bias, out=y if y.dtype == bias.dtype else None)
-    return y.reshape(input.shape[:-1] + (n_out,)), (
-        lambda g: (g.reshape(n, n_out) @ weight).reshape(input.shape),
-        lambda g: g.reshape(n, n_out).T @ rows,
-        lambda g: pairwise_sum(g.reshape(n, n_out), 0),
+    return y.reshape(input.shape[:-1] + (n_out,)), lambda g: (
+        lambda: (g.reshape(n, n_out) @ weight).reshape(input.shape),
+        lambda: g.reshape(n, n_out).T @ rows,
+        lambda: pairwise_sum(g.reshape(n, n_out), 0),
     )
 
 
@@ -266,7 +264,7 @@ def log(input: Array) -> Traced:
         >>> F.log(pq.Tensor([1.0, 0.0]))
         Tensor([  0., -inf], dtype=float64)
     """
-    return np.log(input), _idle_is_zero(lambda g: g / input)
+    return np.log(input), lambda g: _idle_is_zero(g, lambda: g / input)
 
 
 @differentiable
@@ -279,7 +277,7 @@ def sqrt(input: Array) -> Traced:
         Tensor([2., 3.], dtype=float64)
     """
     y = np.sqrt(input)
-    return y, _idle_is_zero(lambda g: g / (2 * y))
+    return y, lambda g: _idle_is_zero(g, lambda: g / (2 * y))
 
 
 @differentiable
@@ -304,9 +302,9 @@ def maximum(input: Array, other: Array) -> Traced:
         Tensor([3, 5], dtype=int64)
     """
     input, other = _promoted(input, other)
-    return np.maximum(input, other), (
-        lambda g: (_only(g, input > other) + _only(g, input >= other)) / 2,
-        lambda g: (_only(g, input < other) + _only(g, input <= other)) / 2,
+    return np.maximum(input, other), lambda g: (
+        lambda: (_only(g, input > other) + _only(g, input >= other)) / 2,
+        lambda: (_only(g, input < other) + _only(g, input <= other)) / 2,
     )
 
 
@@ -319,9 +317,9 @@ def minimum(input: Array, other: Array) -> Traced:
         Tensor([1, 2], dtype=int64)
     """
     input, other = _promoted(input, other)
-    return np.minimum(input, other), (
-        lambda g: (_only(g, input < other) + _only(g, input <= other)) / 2,
-        lambda g: (_only(g, input > other) + _only(g, input >= other)) / 2,
+    return np.minimum(input, other), lambda g: (
+        lambda: (_only(g, input < other) + _only(g, input <= other)) / 2,
+        lambda: (_only(g, input > other) + _only(g, input >= other)) / 2,
     )
 
 
@@ -349,10 +347,10 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
     ordered = np.True_ if min is None or max is None else np.less_equal(min, max)
     # NumPy 2.0's own clip refuses to have no limit at all.
     y = input.copy() if min is None and max is None else np.clip(input, min, max)
-    return y, (
-        lambda g: _only(g, above & below),
-        lambda g: _only(g, ~above & ordered),
-        lambda g: _only(g, ~(below & ordered)),
+    return y, lambda g: (
+        lambda: _only(g, above & below),
+        lambda: _only(g, ~above & ordered),
+        lambda: _only(g, ~(below & ordered)),
     )
 
 
@@ -366,7 +364,7 @@ def where(condition: Array, input: Array, other: Array) -> Traced:
     """
     condition = np.asarray(condition, bool)
     y = np.where(condition, *_promoted(input, other))
-    return y, (None, lambda g: _only(g, condition), lambda g: _only(g, ~condition))
+    return y, lambda g: (None, lambda: _only(g, condition), lambda: _only(g, ~condition))
 
 
 @differentiable

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: the tensor, the recording of operations, and the backward pass.
+"""The tensor, the recording of operations, and the backward pass.
 
 An operation is a plain function on NumPy arrays that returns its value and its vector-Jacobian
 products (VJPs). `differentiable` turns it into a function on tensors; everything that all
@@ -27,12 +27,12 @@ VJP = Callable[[Array], Any]
 Traced = tuple[Array, Any]
 """What an operation's forward function returns: `(y, vjp)`.
 
-`vjp` is either a tuple of functions, one for each positional argument (so that gradients nobody
-asks for are never computed), or one function that returns all of them (where they share work).
-Each maps the gradient of the loss in y, which it must not write to, to the gradient in that
-argument, up to the broadcasting of the argument, which is undone for it. What it returns is a new
-array, the incoming gradient itself, or a view; never an array that something else still uses, nor
-the same one twice. None, as function or as gradient, says that the argument takes no gradient.
+`vjp` maps the gradient of the loss in y, which it must not write to, to the gradients in the
+positional arguments: a tuple with an entry for each, or the entry itself where there is one
+argument. An entry is an array; or a function without arguments that returns it, which is called
+only if the gradient is wanted; or None, if the argument takes no gradient. Broadcasting of the
+argument is undone for it. The array is a new one, the incoming gradient itself, or a view; never
+an array that something else still uses, nor the same new one twice.
 """
 
 _FLOATS = (np.float32, np.float64)
@@ -201,22 +201,23 @@ class Tensor:
             age, node = heappop(queue)
             g = pending.pop(node)
             parents, vjp = node._parents, node._vjp
-            if age > changed:  # recorded before a leaf, perhaps one of these, changed
-                _check_unchanged(parents, vjp, -age)
             node._parents, node._vjp = (), _freed
-            separate = isinstance(vjp, tuple)
-            if not separate:
-                grads = vjp(g)
-                if not isinstance(grads, tuple):
-                    grads = (grads,)
+            parts = vjp(g)
+            if type(parts) is not tuple:
+                parts = (parts,)
+            if age > changed:  # recorded before a leaf, perhaps one of these, changed
+                _check_unchanged(parents, vjp, parts, -age)
             for i, parent in enumerate(parents):
                 if not (isinstance(parent, Tensor) and parent.requires_grad):
                     continue
-                part = vjp[i] and vjp[i](g) if separate else grads[i]
-                if part is None:
-                    raise _no_gradient(vjp, i)
-                if type(part) is not np.ndarray:  # NumPy makes scalars of arrays without axes
-                    part = np.asarray(part)
+                part = parts[i]
+                if type(part) is not np.ndarray:
+                    if callable(part):
+                        part = part()
+                    if part is None:
+                        raise _no_gradient(vjp, i)
+                    if type(part) is not np.ndarray:  # NumPy makes scalars of arrays without axes
+                        part = np.asarray(part)
                 if part.shape != parent.data.shape:
                     part = unbroadcast(part, parent.data.shape)
                 if part.dtype != parent.data.dtype:
@@ -229,6 +230,7 @@ class Tensor:
                 else:
                     pending[parent] = part
                     heappush(queue, (-parent._order, parent))
+            del parts  # and what its functions enclose, before the next ones need memory
 
     def __getstate__(self) -> object:  # what copy.deepcopy and pickle copy
         if self._vjp is not None:
@@ -309,14 +311,16 @@ def mark_changed(tensors: Iterable[Tensor]) -> None:
     _last_change = now
 
 
-def _check_unchanged(parents: tuple, vjp: Any, order: int) -> None:
-    """Refuse arguments that changed after an operation, the order-th, and that its VJPs use."""
+def _check_unchanged(parents: tuple, vjp: VJP, parts: tuple, order: int) -> None:
+    """Refuse arguments that changed after an operation, the order-th, and that gradients use.
+
+    A gradient that is left to a function uses what that encloses; others may use all of the VJP.
+    """
     for changed in parents:
         if isinstance(changed, Tensor) and getattr(changed, "_order", -1) > order:
-            used = vjp
-            if isinstance(vjp, tuple):
-                pairs = zip(vjp, parents, strict=False)
-                used = [f for f, p in pairs if isinstance(p, Tensor) and p.requires_grad]
+            pairs = zip(parts, parents, strict=False)
+            wanted = [part for part, p in pairs if isinstance(p, Tensor) and p.requires_grad]
+            used = wanted if all(map(callable, wanted)) else vjp
             if _holds(used, changed.data, set()):
                 name = getattr(changed, "path", None) or "a leaf"
                 raise RuntimeError(
@@ -346,10 +350,17 @@ def _holds(thing: Any, array: Array, seen: set[int]) -> bool:
 _PLAIN = (int, float, complex, str, slice, type, np.generic, np.dtype, np.errstate)
 
 
-def _no_gradient(vjp: Any, i: int) -> RuntimeError:
-    known = next(f for f in vjp if f) if isinstance(vjp, tuple) else vjp
-    name = known.__qualname__.split(".")[0]  # the operation that the function was defined in
+def _no_gradient(vjp: VJP, i: int) -> RuntimeError:
+    name = vjp.__qualname__.split(".")[0]  # the operation that the function was defined in
     return RuntimeError(f"{name}: argument {i} requires grad, but has none; detach() it")
+
+
+def _no_vjp(op: str, vjp: Any) -> TypeError:
+    return TypeError(
+        f"{op}: vjp must be one function of the incoming gradient, got a {type(vjp).__name__}; "
+        "for gradients that are computed only if wanted, return functions without arguments: "
+        "lambda g: (lambda: g * b, lambda: g * a)"
+    )
 
 
 def _accumulate(leaf: Tensor, g: Array) -> None:
@@ -387,6 +398,12 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
         array(12.)
         >>> pq.gradcheck(cube, x)
         True
+        >>> @pq.autograd.differentiable
+        ... def product(a, b):
+        ...     return a * b, lambda g: (lambda: g * b, lambda: g * a)
+        ...
+        >>> pq.gradcheck(product, [np.array([1.0, 2.0]), np.array(3.0)])
+        True
     """
     signature = inspect.signature(forward)
     takes = [  # which positional arguments are arrays: those annotated so, or all of *arrays
@@ -418,6 +435,8 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
         if not _blocks.get():
             for a in args:
                 if isinstance(a, Tensor) and a.requires_grad:
+                    if not callable(vjp):
+                        raise _no_vjp(op.__name__, vjp)
                     out.requires_grad = True
                     out._parents = args
                     out._vjp = vjp

@@ -1,4 +1,4 @@
-"""Layer 3, build: modules, their parameters and state, and which parameters are quantized."""
+"""Modules, their parameters and state, and which parameters are quantized."""
 
 from __future__ import annotations
 

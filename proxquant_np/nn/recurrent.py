@@ -1,4 +1,4 @@
-"""Layer 3, build: embedding and long short-term memory, readable (LSTMCell) and fused (LSTM).
+"""Embedding and long short-term memory, readable (LSTMCell) and fused (LSTM).
 
 Names, parameters, order of gates and default initialisation are PyTorch's.
 """

@@ -1,4 +1,4 @@
-"""Layer 3, build: trained ternary weights, an example of straight-through with trained levels."""
+"""Trained ternary weights, an example of straight-through with trained levels."""
 
 from __future__ import annotations
 
