@@ -17,13 +17,13 @@ PAGE = ROOT / "docs" / "derivatives.md"
 SOURCES = ("ops", "losses")
 HEAD = """# The derivatives
 
-The vector-Jacobian product (VJP) of every operation: $g$ is the gradient of the loss in the result
-$y$, and the table says what it becomes in each argument. $[\\cdot]$ is 1 where the condition holds,
-else 0; a dash is an argument that takes no gradient. Broadcasting is undone afterwards: the
-gradient is summed over the axes along which the argument was repeated. What is taken at kinks and at
-infinite slopes is a table of its own, at the top of [ops.py](../proxquant_np/autograd/ops.py). The fused
-operations (`conv2d`, `max_pool2d`, `avg_pool2d`, `batch_norm`, `embedding`, `lstm`) derive theirs
-in their own files.
+The vector-Jacobian product (VJP) of every operation: $g$ is the gradient of the loss in the
+result $y$, and the table says what it becomes in each argument. $[\\cdot]$ is 1 where the
+condition holds, else 0; a dash is an argument that takes no gradient. Broadcasting is undone
+afterwards: the gradient is summed over the axes along which the argument was repeated. What is
+taken at kinks and at infinite slopes is a table of its own, at the top of
+[ops.py](../proxquant_np/autograd/ops.py). The fused operations (`conv2d`, `max_pool2d`,
+`avg_pool2d`, `batch_norm`, `embedding`, `lstm`) derive theirs in their own files.
 
 Written by `python docs/derivatives.py`, which reads the source.
 """
