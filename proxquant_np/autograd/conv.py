@@ -8,20 +8,18 @@ channels by images (see windows.py). Going back, each tap's product meets the sa
 
 So it is done here, for any stride, dilation and groups (`_taps`), with all taps of a kernel's row
 in one product where their pixels are neighbours in memory. Convolutions with three rows and stride
-1, which is nearly all of them, do a third fewer products: winograd.py. Those that fit the cache are
-done in few calls: im2col.py.
+1, which is nearly all of them, do a third fewer products: winograd.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from proxquant_np.autograd import im2col, winograd
+from proxquant_np.autograd import winograd
 from proxquant_np.autograd.tensor import Array, Traced, differentiable
 from proxquant_np.autograd.threads import parallel
 from proxquant_np.autograd.windows import (
@@ -83,14 +81,17 @@ def conv2d(
     axes = sliding("conv2d", input.shape[-2:], kernel, stride, padding, dilation)
 
     x = images_last(input)
-    convolve, convolve_vjp = _quickest(x, weight, axes, groups)
-    y = convolve(x, weight, axes)
+    quick = groups == 1 and winograd.applies(axes)
+    y = winograd.convolve(x, weight, axes) if quick else _convolve(x, weight, axes, groups)
     if bias is not None:
         y += np.repeat(bias, x.shape[-1]).reshape(n_out, -1)
     known = {}  # the weight's gradient, once it has been found along with the input's
 
     def to_input_and_weight(g: Array, input_too: bool = True) -> Array | None:
-        dx, dw = convolve_vjp(images_last(g), x, weight, axes, input_too)
+        if quick:
+            dx, dw = winograd.convolve_vjp(images_last(g), x, weight, axes, input_too)
+        else:
+            dx, dw = _convolve_vjp(images_last(g), x, weight, axes, groups, input_too)
         known["weight"] = dw
         return dx
 
@@ -107,15 +108,6 @@ def conv2d(
         lambda: to_weight(g),
         lambda: to_bias(g),
     )
-
-
-def _quickest(x: Array, weight: Array, axes: Axes, groups: int) -> tuple[Callable, Callable]:
-    """The functions for a convolution of x (h, w, c, n) and for its gradients."""
-    if groups == 1 and im2col.applies(x, weight, axes):
-        return im2col.convolve, im2col.convolve_vjp
-    if groups == 1 and winograd.applies(axes):
-        return winograd.convolve, winograd.convolve_vjp
-    return partial(_convolve, groups=groups), partial(_convolve_vjp, groups=groups)
 
 
 class _Taps(NamedTuple):
@@ -186,7 +178,7 @@ def _convolve(x: Array, weight: Array, axes: Axes, groups: int) -> Array:
 
 
 def _convolve_vjp(
-    g: Array, x: Array, weight: Array, axes: Axes, input_too: bool, groups: int
+    g: Array, x: Array, weight: Array, axes: Axes, groups: int, input_too: bool
 ) -> tuple[Array | None, Array]:
     """The gradients in x (None unless `input_too`) and in the weight."""
     (rows, columns), n = axes, x.shape[-1]

@@ -43,16 +43,6 @@ class Axis(NamedTuple):
 Axes = tuple[Axis, Axis]
 
 
-def seen_from_input(axes: Axes, x: Array) -> Axes:
-    """For stride and dilation 1: the axes of the kernel, turned around, that slides over the
-    output's gradient and finds that of the pixels of x (h, w, c, n).
-    """
-    return tuple(
-        axis._replace(out=size, before=axis.kernel - 1 - axis.before)
-        for axis, size in zip(axes, x.shape, strict=False)
-    )
-
-
 def images_last(x: Array) -> Array:
     """(n, c, h, w) or (c, h, w) as a contiguous (h, w, c, n), copied if need be."""
     x = (x if x.ndim == 4 else x[None]).transpose(2, 3, 1, 0)

@@ -52,7 +52,7 @@ import numpy as np
 
 from proxquant_np.autograd.tensor import Array
 from proxquant_np.autograd.threads import parallel
-from proxquant_np.autograd.windows import Axes, padded, row_windows, seen_from_input
+from proxquant_np.autograd.windows import Axes, padded, row_windows
 
 _PIECE = 1 << 18  # bytes of a row of pixels at a time: the dozen that are in use stay in the cache
 Block = tuple[slice, slice]
@@ -72,11 +72,19 @@ def convolve(x: Array, weight: Array, axes: Axes) -> Array:
 def convolve_vjp(
     g: Array, x: Array, weight: Array, axes: Axes, input_too: bool
 ) -> tuple[Array | None, Array]:
-    """The gradients in x (None unless `input_too`) and in the weight."""
-    if not input_too:  # a first layer's images have fewer channels than g
+    """The gradients in x (None unless `input_too`) and in the weight.
+
+    The kernel slides over g turned around, and over as much padding as x's pixels need. For the
+    weight alone, x itself does as well: a first layer's images have fewer channels than g.
+    """
+    if not input_too:
         return None, _correlate(x, axes, pixels=g)[1]
+    around = tuple(
+        axis._replace(out=size, before=axis.kernel - 1 - axis.before)
+        for axis, size in zip(axes, x.shape, strict=False)
+    )
     turned = weight.swapaxes(0, 1)[:, :, ::-1, ::-1]
-    dx, dw = _correlate(g, seen_from_input(axes, x), turned, x)
+    dx, dw = _correlate(g, around, turned, x)
     return dx, dw.swapaxes(0, 1)[:, :, ::-1, ::-1]
 
 
