@@ -1,4 +1,4 @@
-r"""Layer 1, differentiate: convolution of images.
+r"""Convolution of images.
 
 y[q] = sum over the taps t of weight[t] x[s q + d t - p], with stride s, dilation d, padding p: a
 sum of matrix products, one for each tap, in which x[...] is a slab of pixels, each a matrix of

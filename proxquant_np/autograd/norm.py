@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: batch normalization, with the residual sum and the ReLU after it.
+"""Batch normalization, with the residual sum and the ReLU after it.
 
 Once convolutions are quick, a network spends as long in between, carrying activations to and from
 memory. So `_batch_norm_blocks` goes over them as seldom as it can, twice forward and twice

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: pooling of images, one tap of the window after the other (windows.py)."""
+"""Pooling of images, one tap of the window after the other (windows.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: the long short-term memory, fused through time, and embedding lookup.
+"""The long short-term memory, fused through time, and embedding lookup.
 
 The readable definition of one step is `nn.LSTMCell`, written in primitives; a test holds the two
 equal. Fused means: one matrix product for the input projections of all times, one small product a
@@ -80,15 +80,15 @@ def _lstm_layer(
     """
     (length, n, size), hidden = x.shape, w_hh.shape[1]
     given = [a for a in (x, h0, c0, w_ih, w_hh, b_ih, b_hh) if a is not None]
-    dtype = np.result_type(*given)
+    dtype = np.result_type(*(a.dtype for a in given))
     flat_x = x.reshape(length * n, size)
     gates = np.matmul(flat_x, w_ih.reshape(4, hidden, size).swapaxes(1, 2), dtype=dtype)
     if b_ih is not None:
         gates += (b_ih + b_hh).reshape(4, 1, hidden)
     gates = gates.reshape(4, length, n, hidden)
-    states = np.empty((length + 2, n, hidden), dtype)  # hidden states 0..T, then the cell T
-    c = np.empty((length + 1, n, hidden), dtype)
-    tanh_c = np.empty((length, n, hidden), dtype)
+    states = np.empty((length + 2, n, hidden), dtype, like=x)  # hidden states 0..T, then the cell T
+    c = np.empty((length + 1, n, hidden), dtype, like=x)
+    tanh_c = np.empty((length, n, hidden), dtype, like=x)
     h = states[:-1]
     h[0] = 0 if h0 is None else h0
     c[0] = 0 if c0 is None else c0
@@ -98,10 +98,10 @@ def _lstm_layer(
     def vjp(gy: Array) -> tuple[Array | None, ...]:
         d, dh, dc = _back_through_time(gy, gates, c, tanh_c, w_hh)
         d = d.reshape(4, length * n, hidden)
-        dx = np.zeros(x.shape, dtype)
+        dx = np.zeros(x.shape, dtype, like=x)
         for d_gate, w_gate in zip(d, w_ih.reshape(4, hidden, size), strict=True):
             dx += (d_gate @ w_gate).reshape(x.shape)
-        to_ih, to_hh = np.empty(w_ih.shape, dtype), np.empty(w_hh.shape, dtype)
+        to_ih, to_hh = (np.empty(w.shape, dtype, like=x) for w in (w_ih, w_hh))
         flat_h = h[:-1].reshape(length * n, hidden)
         np.matmul(d.swapaxes(1, 2), flat_x, out=to_ih.reshape(4, hidden, size))
         np.matmul(d.swapaxes(1, 2), flat_h, out=to_hh.reshape(4, hidden, hidden))
@@ -119,14 +119,14 @@ def _through_time(gates: Array, h: Array, c: Array, tanh_c: Array, w_hh: Array) 
     """
     _, length, n, hidden = gates.shape
     i, f, g, o = gates
-    scales = _SCALES.astype(gates.dtype)
+    scales = np.asarray(_SCALES, gates.dtype, like=gates)
     # More entries of a product of h with rows of w_hh make BLAS copy them to an order of its own,
     # which for the few rows of h takes as long as the product. Less than 30 rows are slow, too.
     part = _divisor(hidden, 1200 // max(n, 1), 30)
     rows = w_hh.reshape(4, hidden // part, part, hidden).swapaxes(2, 3)
     if part == hidden:
         rows = rows.copy()  # columns now: as quick again, if they must be copied at every step
-    product = np.empty((4, n, hidden), gates.dtype)
+    product = np.empty((4, n, hidden), gates.dtype, like=gates)
     parts = product.reshape(4, n, hidden // part, part).swapaxes(1, 2)
     with blas_on_one_thread():
         for t in range(length):
@@ -151,7 +151,7 @@ def _back_through_time(
     i, f, g, o = gates
     d = np.empty_like(gates)
     di, df, dg, do = d
-    slope_shift = 2 * _SCALES.astype(gates.dtype) - 1
+    slope_shift = 2 * np.asarray(_SCALES, gates.dtype, like=gates) - 1
     dh, dc = np.zeros_like(c[0]), gy[-1].copy()
     part = _divisor(hidden, 640_000 // max(n * hidden, 1), 64)  # as on the way there
     rows = w_hh.reshape(4, hidden // part, part, hidden)

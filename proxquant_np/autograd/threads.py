@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: how convolution and batch normalization share out a batch over threads.
+"""How convolution and batch normalization share out a batch over threads.
 
 NumPy lets go of Python's lock while it computes, so threads that work on different images run side
 by side. Inside, BLAS is held to one thread: its own compete with ours, for they spin long after a

@@ -1,4 +1,4 @@
-r"""Layer 1, differentiate: three rows of a kernel for the price of two.
+r"""Three rows of a kernel for the price of two.
 
 A kernel of three rows k0, k1, k2, at two neighbouring output rows y0, y1, sees four input rows
 d0 ... d3, and needs six products of a kernel's row with an input row:
