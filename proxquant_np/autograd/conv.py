@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from proxquant_np.autograd import winograd
+from proxquant_np.autograd import conv_textbook, winograd
 from proxquant_np.autograd.tensor import Array, Tensor, Traced, differentiable
 from proxquant_np.autograd.threads import parallel
 from proxquant_np.autograd.windows import (
@@ -97,13 +97,21 @@ def _conv2d(
 
     x = images_last(input)
     quick = groups == 1 and winograd.applies(axes)
-    y = winograd.convolve(x, weight, axes) if quick else _convolve(x, weight, axes, groups)
+    blocked = _is_for_blocks(x)
+    if not blocked:
+        y = conv_textbook.convolve(x, weight, axes, groups)
+    elif quick:
+        y = winograd.convolve(x, weight, axes)
+    else:
+        y = _convolve(x, weight, axes, groups)
     if bias is not None:
         y += np.repeat(bias, x.shape[-1]).reshape(n_out, -1)
 
     def vjp(g: Array) -> tuple:
         g = images_last(g)
-        if quick:
+        if not blocked:
+            dx, dw = conv_textbook.convolve_vjp(g, x, weight, axes, groups, input_too)
+        elif quick:
             dx, dw = winograd.convolve_vjp(g, x, weight, axes, input_too)
         else:
             dx, dw = _convolve_vjp(g, x, weight, axes, groups, input_too)
@@ -111,6 +119,11 @@ def _conv2d(
         return dx if dx is None else like(input, dx), dw, to_bias
 
     return like(input, y), vjp
+
+
+def _is_for_blocks(x: Array) -> bool:
+    """Whether it lies in the memory of a processor with caches, which all this is made for."""
+    return isinstance(x, np.ndarray)
 
 
 class _Taps(NamedTuple):

@@ -83,7 +83,8 @@ def batch_norm(
 
     # Copies: the statistics may be estimated anew before the way back.
     fixed = None if training else (running_mean.copy(), running_var.copy())
-    small = input.size <= _SMALL
+    # The blocks are for NumPy on a processor with caches; the definition, for any array.
+    small = input.size <= _SMALL or not isinstance(input, np.ndarray)
     normalize = _batch_norm_small if small else _batch_norm_blocks
     y, vjp, mean, var = normalize(input, fixed, weight, bias, eps, residual, relu)
     if training and running_mean is not None:

@@ -28,6 +28,7 @@ come without NumPy's warning, as in PyTorch.
 from __future__ import annotations
 
 import builtins
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,7 +36,14 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd.summation import pairwise_sum
-from proxquant_np.autograd.tensor import Array, Tensor, Traced, differentiable
+from proxquant_np.autograd.tensor import (
+    Array,
+    Tensor,
+    Traced,
+    as_array,
+    differentiable,
+    is_array,
+)
 
 Dim = int | tuple[int, ...] | None
 _at_edges = np.errstate(divide="ignore", invalid="ignore")
@@ -48,6 +56,8 @@ def _idle_is_zero(g: Array, gradient: Callable[[], Array]) -> Callable[[], Array
 
 def _times(g: Array, slope: Array) -> Array:
     """g * slope, the same way. Quicker: it looks only if the processor has noted a 0 * inf."""
+    if not isinstance(g, np.ndarray):  # other libraries' processors are not asked
+        return _idle_is_zero(g, lambda: g * slope)()
     try:
         with np.errstate(invalid="raise"):
             return g * slope
@@ -339,7 +349,7 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
     min, max = _promoted(input, min)[1], _promoted(input, max)[1]
     if input.dtype.kind == "f":  # as in PyTorch, integers do not widen floats
         min, max = (
-            np.asarray(v, input.dtype) if getattr(v, "dtype", input.dtype).kind in "iu" else v
+            v.astype(input.dtype) if getattr(v, "dtype", input.dtype).kind in "iu" else v
             for v in (min, max)
         )
     above = np.True_ if min is None else input >= min
@@ -362,7 +372,7 @@ def where(condition: Array, input: Array, other: Array) -> Traced:
         >>> F.where(np.array([True, False]), pq.Tensor([1, 2]), pq.Tensor([3, 4]))
         Tensor([1, 4], dtype=int64)
     """
-    condition = np.asarray(condition, bool)
+    condition = as_array(condition).astype(bool, copy=False)
     y = np.where(condition, *_promoted(input, other))
     return y, lambda g: (None, lambda: _only(g, condition), lambda: _only(g, ~condition))
 
@@ -503,7 +513,7 @@ def var(
 
 def _extremum(reduce: Callable, input: Array, dim: Dim, keepdim: bool) -> Traced:
     name = reduce.__name__.removeprefix("a")
-    if isinstance(dim, Array):
+    if is_array(dim):
         raise TypeError(f"{name}: dim must be an axis; for two tensors say F.{name}imum")
     dim = axes_of(name, input, dim)
     y = reduce(input, axis=dim, keepdims=True)
@@ -576,7 +586,7 @@ def permute(input: Array, dims: tuple[int, ...]) -> Traced:
         >>> F.permute(pq.Tensor(np.zeros((2, 3, 4))), (1, 2, 0)).shape
         (3, 4, 2)
     """
-    inverse = np.argsort([d % input.ndim for d in dims])
+    inverse = np.argsort([d % input.ndim for d in dims]).tolist()
     return np.transpose(input, dims), lambda g: np.transpose(g, inverse)
 
 
@@ -593,10 +603,13 @@ def getitem(input: Array, index: Any) -> Traced:
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
     basic = all(p is None or p is ... or isinstance(p, int | np.integer | slice) for p in parts)
+    if not basic and not isinstance(input, np.ndarray):  # indices lie where the entries do
+        listed = list, np.ndarray
+        parts = tuple(np.asarray(p, like=input) if isinstance(p, listed) else p for p in parts)
 
     def vjp(g: Array) -> Array:
         # One entry after the other, and an entry may be taken often: summed in float64.
-        full = np.zeros(input.shape, g.dtype if basic else np.float64)
+        full = np.zeros(input.shape, g.dtype if basic else np.float64, like=g)
         if basic:
             full[parts] = g
         else:
@@ -612,7 +625,7 @@ def _concatenate(*arrays: Array, dim: int = 0) -> Traced:
         shapes = [a.shape for a in arrays]
         raise ValueError(f"concatenate: tensors must have the same number of axes, got {shapes}")
     y = np.concatenate(arrays, axis=dim)
-    ends = np.cumsum([a.shape[dim] for a in arrays])[:-1]
+    ends = list(itertools.accumulate(a.shape[dim] for a in arrays))[:-1]
     return y, lambda g: tuple(np.split(g, ends, axis=dim))
 
 
@@ -663,13 +676,13 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float =
         )
     kept = tuple(slice(*_less(-b, -a, n)) for (b, a), n in zip(pairs, input.shape, strict=True))
     inside = tuple(slice(*_less(b, a, n)) for (b, a), n in zip(pairs, sizes, strict=True))
-    y = np.full(sizes, 0 if value is None else value, input.dtype)
+    y = np.full(sizes, 0 if value is None else value, input.dtype, like=input)
     y[inside] = input[kept]
 
     def vjp(g: Array) -> Array:
         if builtins.min(pad, default=0) >= 0:
             return g[inside]
-        full = np.zeros(input.shape, g.dtype)
+        full = np.zeros(input.shape, g.dtype, like=g)
         full[kept] = g[inside]
         return full
 
@@ -713,7 +726,8 @@ def dropout(
         raise ValueError("dropout: rng must be a numpy.random.Generator when training, got None")
     dtype = input.dtype if input.dtype.kind in "fc" else np.dtype(np.float64)
     scale = dtype.type(1 / (1 - p) if p < 1 else 0)
-    keep = (rng.random(input.shape, np.float32) >= p) * scale
+    kept = rng.random(input.shape, np.float32) >= p  # drawn on the host: the same on any device
+    keep = np.asarray(kept, like=input) * scale
     return input * keep, lambda g: g * keep
 
 
@@ -744,12 +758,14 @@ def straight_through(
         >>> w.grad
         array([5., 0.])
     """
-    y = np.asarray(projection(w), w.dtype)  # integers or booleans could hold no gradient
+    y = as_array(projection(w)).astype(
+        w.dtype, copy=False
+    )  # integers or booleans could hold no gradient
     if y.shape != w.shape:
         raise ValueError(f"straight_through: projection gave {y.shape} for w of shape {w.shape}")
     if backward is None:
         return y, lambda g: g
-    factor = np.asarray(backward(w), w.dtype)
+    factor = as_array(backward(w)).astype(w.dtype, copy=False)
     if factor.shape != w.shape:
         raise ValueError(f"straight_through: backward gave {factor.shape} for w of shape {w.shape}")
     return y, lambda g: g * factor

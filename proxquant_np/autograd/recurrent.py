@@ -14,7 +14,7 @@ import numpy as np
 from proxquant_np.autograd.ops import dropout as drop
 from proxquant_np.autograd.ops import stack, transpose
 from proxquant_np.autograd.summation import pairwise_sum
-from proxquant_np.autograd.tensor import Array, Tensor, Traced, differentiable
+from proxquant_np.autograd.tensor import Array, Tensor, Traced, as_array, differentiable
 from proxquant_np.autograd.threads import blas_on_one_thread
 
 
@@ -35,20 +35,23 @@ def embedding(input: Array, weight: Array) -> Traced:
         array([[0., 0.],
                [2., 2.]])
     """
-    input = np.asarray(input)
+    input = as_array(input)
     if input.dtype.kind not in "iu":
         raise TypeError(f"embedding: input must hold integers, got {input.dtype}")
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must have shape (count, size), got {weight.shape}")
-    if input.size and not 0 <= input.min() <= input.max() < len(weight):
+    # Unsigned, -1 is large, too: one number to wait for, if a device has it.
+    if input.size and input.astype(np.intp).view(np.uintp).max() >= len(weight):
         raise ValueError(
             f"embedding: input must hold 0..{len(weight) - 1} for weight {weight.shape}, "
             f"got {input.min()}..{input.max()}"
         )
 
     def to_weight(g: Array) -> Array:
-        full = np.zeros(weight.shape, g.dtype)
-        if input.size:
+        full = np.zeros(weight.shape, g.dtype, like=g)
+        if not isinstance(g, np.ndarray):  # whose rows need not be counted, and waited for
+            np.add.at(full, input.reshape(-1), g.reshape(-1, g.shape[-1]))
+        elif input.size:
             order = np.argsort(input, axis=None, kind="stable")  # equal indices side by side
             rows = input.reshape(-1)[order]
             starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))

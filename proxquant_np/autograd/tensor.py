@@ -42,6 +42,28 @@ _creation_order = itertools.count()
 _last_change = -1  # the clock when any leaf last changed in place
 
 
+def is_array(x: Any) -> bool:
+    """Whether it is NumPy's array or one of a library that answers to NumPy's functions.
+
+    Examples:
+        >>> from proxquant_np.autograd.tensor import is_array
+        >>> is_array(np.ones(3)), is_array([1.0]), is_array(1.0), is_array(np.float32(1))
+        (True, False, False, False)
+    """
+    return hasattr(type(x), "__array_function__")
+
+
+def as_array(x: Any) -> Array:
+    """x itself, if it is an array of another library than NumPy; else as `np.asarray` makes it.
+
+    Examples:
+        >>> from proxquant_np.autograd.tensor import as_array
+        >>> as_array([1.0, 2.0])
+        array([1., 2.])
+    """
+    return np.asarray(x) if isinstance(x, np.ndarray) or not is_array(x) else x
+
+
 _blocks: ContextVar[int] = ContextVar("no_grad blocks around the running code", default=0)
 
 
@@ -70,7 +92,9 @@ class no_grad(contextlib.ContextDecorator):
 class Tensor:
     """An array that remembers how it was computed.
 
-    `data` is a NumPy array (shared, not copied, where `data` already is one). With
+    `data` is a NumPy array (shared, not copied, where `data` already is one), or an array of any
+    other library that answers to NumPy's functions, by `__array_ufunc__` and `__array_function__`
+    (CuPy's, on a GPU): then all that is computed from it is one of that library. With
     `requires_grad=True` (float32 or float64 only) the tensor is a *leaf*: `backward` on anything
     computed from it adds the gradient to `grad`, an array of the same shape and dtype, or None
     before the first. Arithmetic follows NumPy's broadcasting. So does its type promotion, but a
@@ -100,7 +124,7 @@ class Tensor:
     __array_ufunc__ = None  # `array + tensor` asks the tensor, instead of looping over its entries
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self.data = np.asarray(data.data if isinstance(data, Tensor) else data)
+        self.data = as_array(data.data if isinstance(data, Tensor) else data)
         if self.data.dtype.kind not in "biufc":
             raise TypeError(f"data must be numeric, got dtype {self.data.dtype}")
         if requires_grad and self.data.dtype not in _FLOATS:
@@ -127,7 +151,7 @@ class Tensor:
         return np.array(self.data, dtype, copy=copy)
 
     def numpy(self) -> Array:
-        """The array itself (not a copy).
+        """The array itself (not a copy), of whatever library it is.
 
         Examples:
             >>> x = pq.Tensor([1.0, 2.0])
@@ -187,7 +211,8 @@ class Tensor:
                 )
             grad = np.ones_like(self.data)
         else:
-            grad = np.array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+            grad = grad.data if isinstance(grad, Tensor) else grad
+            grad = np.array(grad, self.dtype, like=self.data)
             if grad.shape != self.shape:
                 raise ValueError(f"grad must have shape {self.shape}, got shape {grad.shape}")
         if self._vjp is None:
@@ -216,8 +241,7 @@ class Tensor:
                         part = part()
                     if part is None:
                         raise _no_gradient(vjp, i)
-                    if type(part) is not np.ndarray:  # NumPy makes scalars of arrays without axes
-                        part = np.asarray(part)
+                    part = as_array(part)  # NumPy makes scalars of arrays without axes
                 if part.shape != parent.data.shape:
                     part = unbroadcast(part, parent.data.shape)
                 if part.dtype != parent.data.dtype:
@@ -226,7 +250,7 @@ class Tensor:
                     owned = parent.grad is not None or (part is not g and part.base is None)
                     _accumulate(parent, part if owned else part.copy())
                 elif parent in pending:
-                    pending[parent] = np.asarray(pending[parent] + part)
+                    pending[parent] = as_array(pending[parent] + part)
                 else:
                     pending[parent] = part
                     heappush(queue, (-parent._order, parent))
@@ -336,7 +360,7 @@ def _holds(thing: Any, array: Array, seen: set[int]) -> bool:
     if id(thing) in seen or thing is None or isinstance(thing, _PLAIN):
         return False
     seen.add(id(thing))
-    if isinstance(thing, Array):
+    if is_array(thing):
         return np.may_share_memory(thing, array)
     if isinstance(thing, types.FunctionType):
         thing = [c.cell_contents for c in thing.__closure__ or ()] + list(thing.__defaults__ or ())
@@ -430,7 +454,7 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
             arrays = without_lists(arrays)
         y, vjp = forward(*arrays, **options)
         out = Tensor.__new__(Tensor)
-        out.data = y if type(y) is np.ndarray else np.asarray(y)
+        out.data = y if type(y) is np.ndarray else as_array(y)
         out.grad = None
         if not _blocks.get():
             for a in args:
