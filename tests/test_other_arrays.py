@@ -234,6 +234,49 @@ def test_moving_keeps_what_is_shared_and_who_holds_it():
     assert all(type(getattr(norm, name)) is Duck for name in norm.buffers)
 
 
+def test_states_of_numpy_are_loaded_where_the_network_lies():
+    model, other = models.MLP((6, 5, 3), rng=0).to(asduck), models.MLP((6, 5, 3), rng=1)
+    model.load_state_dict(other.state_dict())
+    for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        equal(a, b)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        model.load_state_dict({**model.state_dict(), "layers.0.weight": np.full((5, 6), np.nan)})
+    with pytest.raises(TypeError, match="implicit conversion"):  # say `model.to` first
+        other.load_state_dict(model.state_dict())
+
+
+def test_statistics_are_recalibrated_there():
+    ours, theirs = models.SmallCNN(2, 3, 3, rng=0), models.SmallCNN(2, 3, 3, rng=0).to(asduck)
+    batches = [IMAGES[0], IMAGES[0] + 1]
+    pq.recalibrate_batch_norm(ours, batches)
+    pq.recalibrate_batch_norm(theirs, map(asduck, batches))
+    for name in ours.features[1].buffers:
+        a, b = (getattr(model.features[1], name) for model in (theirs, ours))
+        np.testing.assert_allclose(a._a, b, rtol=1e-6)
+    assert type(theirs.features[1].running_mean) is Duck
+
+
+def test_a_layer_that_quantizes_itself():
+    x = VECTORS[0]
+    ours, theirs = (nn.TrainedTernaryLinear(nn.Linear(6, 3, rng=0)) for _ in "ab")
+    theirs.to(asduck)
+    y, z = ours(Tensor(x)), theirs(Tensor(asduck(x)))
+    F.sum(y * y).backward()
+    F.sum(z * z).backward()
+    equal(z.data, y.data)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        equal(b.grad, a.grad)
+    moved = nn.TrainedTernaryLinear(nn.Linear(6, 3, rng=0).to(asduck))
+    equal(moved.pos.data, ours.pos.data)
+
+
+def test_a_network_prints_as_it_does_on_numpy():
+    model = models.MLP((6, 5, 3), rng=0)
+    shown = repr(model)
+    assert repr(model.to(asduck)) == shown
+    assert repr(Tensor(asduck([1.0, 2.0]))) == repr(Tensor([1.0, 2.0]))
+
+
 def test_a_function_that_does_not_fit_moves_nothing():
     model = models.MLP((6, 5, 3), rng=0)
     before = [p.data for p in model.parameters()]

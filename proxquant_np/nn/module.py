@@ -314,7 +314,7 @@ def check_state(
         )
     checked = {}
     for name in [name for name in own if name in state]:
-        mine, value = np.asarray(own[name]), np.asarray(_array(state[name]))
+        mine, value = as_array(own[name]), as_array(_array(state[name]))
         if value.shape != mine.shape:
             raise ValueError(f"{name} must have shape {mine.shape}, got {value.shape}")
         if not np.can_cast(value.dtype, mine.dtype, "same_kind"):
@@ -325,7 +325,9 @@ def check_state(
             raise ValueError(f"{name} has NaN or infinite entries; all must be finite")
         if value.dtype.kind == "i" and (value < 0).any():
             raise ValueError(f"{name} counts something; it must be >= 0")
-        checked[name] = value
+        # Files hold NumPy's arrays: moved to where the network lies.
+        there = not isinstance(mine, np.ndarray) and isinstance(value, np.ndarray)
+        checked[name] = np.asarray(value, like=mine) if there else value
     return checked
 
 
