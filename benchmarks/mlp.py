@@ -36,9 +36,9 @@ torch.set_num_threads(harness.THREADS)
 HERE, PEERS, FLOOR = "proxquant_np", ("PyTorch", "MyGrad", "autograd"), "products alone"
 IN_PLACE = ("MyGrad, Adam in place", "autograd, Adam in place")
 NETWORKS = {  # widths, batch, most of the peers' time that we may take
-    "64-128-128-10, batch 64": ((64, 128, 128, 10), 64, (0.6, 0.5, 0.5)),
-    "784-300-100-10, batch 128": ((784, 300, 100, 10), 128, (1.0, 0.5, 0.5)),
-    "784-2048-2048-2048-10, batch 100": ((784, 2048, 2048, 2048, 10), 100, (1.0, 0.5, 0.5)),
+    "64-128-128-10, batch 64": ((64, 128, 128, 10), 64, (0.45, 0.5, 0.5)),
+    "784-300-100-10, batch 128": ((784, 300, 100, 10), 128, (0.35, 0.5, 0.5)),
+    "784-2048-2048-2048-10, batch 100": ((784, 2048, 2048, 2048, 10), 100, (0.7, 0.5, 0.5)),
 }
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 

@@ -74,6 +74,7 @@ notebooks/README
 :hidden:
 :caption: Look up
 docs/api
+docs/derivatives
 docs/theorems
 docs/paper
 CLAIMS

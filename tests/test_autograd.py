@@ -99,10 +99,34 @@ def test_gradients_that_nobody_asks_for_are_not_computed():
 
     @differentiable
     def product(a, b):
-        return a * b, (lambda g: asked.append("a") or g * b, lambda g: asked.append("b") or g * a)
+        return a * b, lambda g: (
+            lambda: asked.append("a") or g * b,
+            lambda: asked.append("b") or g * a,
+        )
 
     product(leaf(2.0), Tensor(3.0)).backward()
     assert asked == ["a"]
+
+
+def test_an_array_or_a_function_for_each_argument():
+    @differentiable
+    def scaled_sum(a, b, factor):
+        return factor * (a + b), lambda g: (factor * g, lambda: factor * g, None)
+
+    a, b = leaf([1.0, 2.0]), leaf(3.0)
+    scaled_sum(a, b, 2.0).backward([1.0, 10.0])
+    assert a.grad.tolist() == [2, 20] and b.grad == 22
+    with pytest.raises(RuntimeError, match="argument 2 requires grad, but has none"):
+        scaled_sum(a, b, leaf(2.0)).backward([1.0, 10.0])
+
+
+def test_a_tuple_of_functions_is_refused_with_the_remedy():
+    @differentiable
+    def product(a, b):
+        return a * b, (lambda g: g * b, lambda g: g * a)
+
+    with pytest.raises(TypeError, match=r"product: vjp must be one function .*, got a tuple; .*"):
+        product(leaf(2.0), Tensor(3.0))
 
 
 def test_detach():

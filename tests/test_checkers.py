@@ -18,7 +18,7 @@ A, B, C = (RNG.normal(size=(3, 3)) for _ in range(3))
 
 @differentiable
 def matmul_transposed(a, b):
-    return a @ b, (lambda g: g @ b, lambda g: a.T @ g)
+    return a @ b, lambda g: (g @ b, a.T @ g)
 
 
 @differentiable
@@ -28,12 +28,12 @@ def square_without_its_two(x):
 
 @differentiable
 def bias_without_its_sum(x, b):
-    return x + b, (lambda g: g, lambda g: g[0])
+    return x + b, lambda g: (g, g[0])
 
 
 @differentiable
 def difference_with_a_sign_flipped(a, b):
-    return a - b, (lambda g: g, lambda g: g)
+    return a - b, lambda g: (g, g)
 
 
 @differentiable
@@ -67,10 +67,10 @@ def variance_divided_by_n(x):
 def batch_norm_with_constant_statistics(x, weight, bias):
     scale = 1 / np.sqrt(x.var(axis=0) + 1e-5)
     normal = (x - x.mean(axis=0)) * scale
-    return normal * weight + bias, (
-        lambda g: g * weight * scale,
-        lambda g: (g * normal).sum(axis=0),
-        lambda g: g.sum(axis=0),
+    return normal * weight + bias, lambda g: (
+        g * weight * scale,
+        (g * normal).sum(axis=0),
+        g.sum(axis=0),
     )
 
 
@@ -107,12 +107,12 @@ def relu_with_its_kink_elsewhere(x):
 
 @differentiable
 def product_that_forgets_its_second_input(a, b):
-    return a * b, (lambda g: g * b, lambda g: np.zeros_like(g))
+    return a * b, lambda g: (g * b, np.zeros_like(g))
 
 
 @differentiable
 def concatenate_swapped(a, b):
-    return np.concatenate([a, b]), (lambda g: g[len(a) :], lambda g: g[: len(b)])
+    return np.concatenate([a, b]), lambda g: (g[len(a) :], g[: len(b)])
 
 
 @differentiable

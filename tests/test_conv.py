@@ -247,6 +247,15 @@ def test_weight_gradient_alone_is_the_same():
     assert np.array_equal(w[0].grad, w[1].grad)
 
 
+def test_first_layers_weights_learn_from_the_images():
+    """Winograd's sums and differences are then those of x, not of g: the same up to rounding."""
+    x, w = entries_((3, 2, 7, 5), 0), [Tensor(entries_((4, 2, 3, 2), 1), True) for _ in range(2)]
+    for leaf, wants in zip(w, (True, False), strict=True):
+        y = F.conv2d(Tensor(x, wants), leaf, padding=(0, 1))
+        y.backward(np.cos(np.arange(y.size)).reshape(y.shape))
+    np.testing.assert_allclose(w[0].grad, w[1].grad, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtype_is_kept(dtype):
     x, w, b = (

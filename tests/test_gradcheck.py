@@ -118,7 +118,7 @@ def test_rounding_is_told_from_error_only_by_the_complex_step():
     [
         (
             ValueError,
-            "'central' or 'complex', got 'forward'",
+            "one of 'central', 'complex', got 'forward'",
             lambda: gradcheck(F.exp, X, method="forward"),
         ),
         (ValueError, "tensor, got int64", lambda: gradcheck(F.exp, np.array([1, 2]))),

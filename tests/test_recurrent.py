@@ -75,6 +75,12 @@ def test_fused_equals_cell(sizes, layers, bias, seed):
     check_against_cell(F.lstm, sizes, layers, bias, seed)
 
 
+@pytest.mark.parametrize(("n", "hidden"), [(20, 60), (5, 128), (1, 64), (50, 64), (13, 67)])
+def test_products_in_parts_equal_the_cell(n, hidden):
+    """The recurrence's products are cut where the batch is small and the layer is wide."""
+    check_against_cell(F.lstm, (2, n, 3, hidden), 1, True, 0)
+
+
 def wrong_gate_order(x, state, params, *options):
     """Gates i, f, o, g instead of i, f, g, o."""
     order = np.arange(len(params[0])).reshape(4, -1)[[0, 1, 3, 2]].reshape(-1)

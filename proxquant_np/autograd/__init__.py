@@ -1,9 +1,10 @@
-"""Layer 1, differentiate: reverse-mode automatic differentiation over NumPy arrays.
+"""Reverse-mode automatic differentiation over NumPy arrays.
 
 tensor.py    the tensor, recording, the backward pass
 ops.py       elementary operations and the table of subgradients at kinks
 windows.py   images in memory, and the windows that slide over them
 conv.py      convolution of images
+conv_textbook.py  the same for arrays of other libraries, and as its readable twin
 winograd.py  convolution by kernels of three rows, a third of the products saved
 pooling.py   pooling of images
 norm.py      batch normalization

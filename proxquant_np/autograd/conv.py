@@ -1,4 +1,4 @@
-r"""Layer 1, differentiate: convolution of images.
+r"""Convolution of images.
 
 y[q] = sum over the taps t of weight[t] x[s q + d t - p], with stride s, dilation d, padding p: a
 sum of matrix products, one for each tap, in which x[...] is a slab of pixels, each a matrix of
@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from proxquant_np.autograd import winograd
-from proxquant_np.autograd.tensor import Array, Traced, differentiable
+from proxquant_np.autograd import conv_textbook, winograd
+from proxquant_np.autograd.tensor import Array, Tensor, Traced, differentiable
 from proxquant_np.autograd.threads import parallel
 from proxquant_np.autograd.windows import (
     Axes,
@@ -37,16 +37,15 @@ from proxquant_np.autograd.windows import (
 _PIECE = 1 << 19  # bytes of pixels at a time: they stay in the cache
 
 
-@differentiable
 def conv2d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
     stride: Pair = 1,
     padding: Pair | str = 0,
     dilation: Pair = 1,
     groups: int = 1,
-) -> Traced:
+) -> Tensor:
     """y[n, o, q] = bias[o] + sum_{c, t} weight[o, c, t] * input[n, c, stride q + dilation t - pad].
 
     q and t are pairs (row, column); the input is 0 outside. Input (n, c, h, w) or (c, h, w), weight
@@ -65,6 +64,22 @@ def conv2d(
         array([[[ 8., 12.],
                 [20., 24.]]])
     """
+    input_too = isinstance(input, Tensor) and input.requires_grad
+    return _conv2d(input, weight, bias, stride, padding, dilation, groups, input_too)
+
+
+@differentiable
+def _conv2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Pair,
+    padding: Pair | str,
+    dilation: Pair,
+    groups: int,
+    input_too: bool,
+) -> Traced:
+    """The same; both gradients come of one pass, without the input's unless `input_too`."""
     check("conv2d", input, weight=weight, bias=bias)
     if weight.ndim != 4 or not weight.size:
         raise ValueError(f"conv2d: weight must be (out, in, kh, kw), none 0, got {weight.shape}")
@@ -82,28 +97,33 @@ def conv2d(
 
     x = images_last(input)
     quick = groups == 1 and winograd.applies(axes)
-    y = winograd.convolve(x, weight, axes) if quick else _convolve(x, weight, axes, groups)
+    blocked = _is_for_blocks(x)
+    if not blocked:
+        y = conv_textbook.convolve(x, weight, axes, groups)
+    elif quick:
+        y = winograd.convolve(x, weight, axes)
+    else:
+        y = _convolve(x, weight, axes, groups)
     if bias is not None:
         y += np.repeat(bias, x.shape[-1]).reshape(n_out, -1)
-    known = {}  # the weight's gradient, once it has been found along with the input's
 
-    def to_input_and_weight(g: Array, input_too: bool = True) -> Array | None:
-        if quick:
-            dx, dw = winograd.convolve_vjp(images_last(g), x, weight, axes, input_too)
+    def vjp(g: Array) -> tuple:
+        g = images_last(g)
+        if not blocked:
+            dx, dw = conv_textbook.convolve_vjp(g, x, weight, axes, groups, input_too)
+        elif quick:
+            dx, dw = winograd.convolve_vjp(g, x, weight, axes, input_too)
         else:
-            dx, dw = _convolve_vjp(images_last(g), x, weight, axes, groups, input_too)
-        known["weight"] = dw
-        return dx
+            dx, dw = _convolve_vjp(g, x, weight, axes, groups, input_too)
+        to_bias = lambda: np.add.reduce(np.add.reduce(g, -1), (0, 1), np.float64)  # noqa: E731
+        return dx if dx is None else like(input, dx), dw, to_bias
 
-    def to_weight(g: Array) -> Array:
-        if not known:  # nobody asked for the input's: a first layer
-            to_input_and_weight(g, input_too=False)
-        return known["weight"]
+    return like(input, y), vjp
 
-    def to_bias(g: Array) -> Array:
-        return np.add.reduce(np.add.reduce(images_last(g), -1), (0, 1), np.float64)
 
-    return like(input, y), (lambda g: like(input, to_input_and_weight(g)), to_weight, to_bias)
+def _is_for_blocks(x: Array) -> bool:
+    """Whether it lies in the memory of a processor with caches, which all this is made for."""
+    return isinstance(x, np.ndarray)
 
 
 class _Taps(NamedTuple):

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: gradients held against numerical differentiation."""
+"""Gradients held against numerical differentiation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd.tensor import Array, Tensor, no_grad
+from proxquant_np.checks import check_choice
 
 _EPS = float(np.finfo(np.float64).eps)
 # Relative tolerance, and the part f of it that applies to the size of the largest entry.
@@ -78,8 +79,7 @@ def gradcheck(
         >>> pq.gradcheck(F.tanh, np.array([0.0, 0.5, -2.0]), method="complex")
         True
     """
-    if method not in ("central", "complex"):
-        raise ValueError(f"method must be 'central' or 'complex', got {method!r}")
+    check_choice("method", method, ("central", "complex"))
     if not isinstance(inputs, list | tuple):
         inputs = (inputs,)
     arrays = {}
@@ -99,32 +99,16 @@ def gradcheck(
     if out.requires_grad:
         out.backward(v)
 
-    def value(i: int, moved: Array) -> Array:
-        at = {j: Tensor(moved if j == i else x.astype(np.float64)) for j, x in arrays.items()}
-        with no_grad():
-            return fn(*(at.get(j, x) for j, x in enumerate(inputs))).data
-
     for i, x in arrays.items():
+
+        def value(moved: Array, i: int = i) -> Array:
+            at = {j: Tensor(moved if j == i else a.astype(np.float64)) for j, a in arrays.items()}
+            with no_grad():
+                return fn(*(at.get(j, a) for j, a in enumerate(inputs))).data
+
         gradient = np.zeros_like(x) if leaves[i].grad is None else leaves[i].grad
-        numerical, noise = np.zeros(x.shape), np.zeros(x.shape)
-        for entry in np.ndindex(x.shape):
-            if method == "complex":
-                h = 1e-30 * (abs(float(x[entry])) or 1)
-                up = x.astype(np.complex128)
-                up[entry] += 1j * h
-                numerical[entry] = np.sum(v * value(i, up).imag) / h
-            else:
-                h = 6e-6 * max(1, abs(float(x[entry])))
-                up, down = x.astype(np.float64), x.astype(np.float64)
-                up[entry] += h
-                down[entry] -= h
-                above, below = value(i, up), value(i, down)
-                moved = above != below  # the others have no part in this, and may be infinite
-                rise = np.sum(v * (above - below), where=moved)
-                numerical[entry] = rise / (up[entry] - down[entry])
-                noise[entry] = 4 * _EPS * np.sum(np.abs(v * above), where=moved) / h
-        kind = "float32" if x.dtype == np.float32 else method
-        relative, floor = _TOLERANCE[kind]
+        numerical, noise = _DIFFERENCES[method](value, x, v)
+        relative, floor = _TOLERANCE["float32" if x.dtype == np.float32 else method]
         size = np.abs(numerical)
         size += floor * np.max(size, where=np.isfinite(size), initial=0)
         allowed = (relative if rtol is None else rtol) * size + noise
@@ -139,3 +123,33 @@ def gradcheck(
             error.input, error.gradient, error.numerical = i, gradient, numerical
             raise error
     return True
+
+
+def _central(value: Callable[[Array], Array], x: Array, v: Array) -> tuple[Array, Array]:
+    """The gradient of sum(v * value(x)), entry by entry, and the noise in it."""
+    numerical, noise = np.zeros(x.shape), np.zeros(x.shape)
+    for entry in np.ndindex(x.shape):
+        h = 6e-6 * max(1, abs(float(x[entry])))
+        up, down = x.astype(np.float64), x.astype(np.float64)
+        up[entry] += h
+        down[entry] -= h
+        above, below = value(up), value(down)
+        moved = above != below  # the others have no part in this, and may be infinite
+        rise = np.sum(v * (above - below), where=moved)
+        numerical[entry] = rise / (up[entry] - down[entry])
+        noise[entry] = 4 * _EPS * np.sum(np.abs(v * above), where=moved) / h
+    return numerical, noise
+
+
+def _complex(value: Callable[[Array], Array], x: Array, v: Array) -> tuple[Array, float]:
+    """The same by the complex step, which has no noise."""
+    numerical = np.zeros(x.shape)
+    for entry in np.ndindex(x.shape):
+        h = 1e-30 * (abs(float(x[entry])) or 1)
+        up = x.astype(np.complex128)
+        up[entry] += 1j * h
+        numerical[entry] = np.sum(v * value(up).imag) / h
+    return numerical, 0.0
+
+
+_DIFFERENCES = {"central": _central, "complex": _complex}

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: softmax and the losses."""
+"""Softmax and the losses."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from proxquant_np.autograd.ops import axes_of, check_floats
 from proxquant_np.autograd.summation import pairwise_sum
-from proxquant_np.autograd.tensor import Array, Traced, differentiable
+from proxquant_np.autograd.tensor import Array, Traced, as_array, differentiable
 
 
 def _stable_exp(x: Array, dim: int) -> tuple[Array, Array, Array]:
     """top = max(x), exp(x - top) and its sum: neither can overflow."""
     largest = float(np.finfo(x.dtype).max)
-    top = np.maximum.reduce(x, dim, keepdims=True, initial=-np.inf)
+    top = (np.max if x.size else np.sum)(x, axis=dim, keepdims=True)  # nothing has no maximum
     top = np.clip(top, -largest, largest)  # so that a row of -inf has the sum 0, not NaN
-    e = np.asarray(x - top)
+    e = as_array(x - top)
     np.exp(e, out=e)
     return top, e, pairwise_sum(e, dim, keepdims=True)
 
@@ -35,8 +35,8 @@ def logsumexp(input: Array, dim: int | tuple[int, ...], keepdim: bool = False) -
     top, e, total = _stable_exp(input, dim)
     with np.errstate(divide="ignore"):
         y = top + np.log(total)
-    share = lambda g: g.reshape(y.shape) * (e / np.where(total == 0, 1, total))  # noqa: E731
-    return y if keepdim else np.squeeze(y, dim), share
+    shown = y if keepdim else np.squeeze(y, dim)
+    return shown, lambda g: g.reshape(y.shape) * (e / np.where(total == 0, 1, total))
 
 
 def _one_axis(op: str, input: Array, dim: int) -> int | tuple[()]:
@@ -113,7 +113,7 @@ def cross_entropy(
     """
     _reduction("cross_entropy", reduction)
     check_floats("cross_entropy", input)
-    target = np.asarray(target)
+    target = as_array(target)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
     axis = min(1, input.ndim - 1)  # of the classes
@@ -172,7 +172,7 @@ def _class_weights(weight: Any, shape: tuple[int, ...], dtype: np.dtype) -> Arra
             f"cross_entropy: weight must be an array of shape {shape}, got {weight!r}; "
             f"reduction is given by name: reduction={weight!r}"
         )
-    weight = np.asarray(weight, dtype)
+    weight = as_array(weight).astype(dtype, copy=False)
     if weight.shape != shape:
         raise ValueError(f"cross_entropy: weight must have shape {shape}, got {weight.shape}")
     return weight
@@ -181,11 +181,13 @@ def _class_weights(weight: Any, shape: tuple[int, ...], dtype: np.dtype) -> Arra
 def _classes(target: Array, n: int, ignore_index: int) -> tuple[Array, Array | None]:
     """The classes in one row, 0 for those ignored, and which are not (None if none is)."""
     wanted = target.astype(np.intp).ravel()
-    kept = None
-    if (wanted == ignore_index).any():
+    kept, largest = None, int(wanted.view(np.uintp).max())  # unsigned, so that -1 is large
+    if 0 <= ignore_index < n or largest >= n:  # if not, the device is waited for once
         kept = wanted != ignore_index
         wanted = wanted * kept
-    if wanted.view(np.uintp).max() >= n:  # unsigned, so that -1 is large
+        largest = int(wanted.view(np.uintp).max())
+        kept = None if kept.all() else kept
+    if largest >= n:
         raise ValueError(
             f"cross_entropy: target must hold classes 0..{n - 1}, "
             f"got {target.min()}..{target.max()}"
@@ -198,7 +200,7 @@ def _hard(
 ) -> tuple[Array, Any, Rows]:
     """Losses, what a mean divides by, and the VJP, for classes: rows are picked, not summed."""
     wanted, kept = _classes(target, x.shape[1], ignore_index)
-    rows = np.arange(len(wanted))
+    rows = np.arange(len(wanted), like=wanted)
     top, e, total = _stable_exp(x, 1)
     losses = np.log(total[:, 0]) - (x[rows, wanted] - top[:, 0])
     share = None if weight is None else weight[wanted]  # of each row in the loss
@@ -230,13 +232,13 @@ def _soft(
 ) -> tuple[Array, Any]:
     """q with smoothing and weights, (n, c), and what a mean divides by."""
     n, classes = x.shape
-    w = np.ones(classes, x.dtype) if weight is None else weight
+    w = np.full(classes, 1, x.dtype, like=x) if weight is None else weight
     if target.dtype.kind not in "iu":
         q = _by_class(target, axis).astype(x.dtype)
         return ((1 - smoothing) * q + smoothing / classes) * w, n
     wanted, kept = _classes(target, classes, ignore_index)
     q = np.tile(smoothing / classes * w, (n, 1))
-    q[np.arange(n), wanted] += (1 - smoothing) * w[wanted]
+    q[np.arange(n, like=x), wanted] += (1 - smoothing) * w[wanted]
     share = w[wanted]
     if kept is not None:
         q[~kept] = 0
@@ -248,7 +250,8 @@ def _against(x: Array, q: Array, weight: Array | None, smoothing: float) -> tupl
     """-sum_c q_c log p_c, row by row, 0 log 0 being 0; and the VJP."""
     top, e, total = _stable_exp(x, 1)
     log_p = x - top - np.log(total)
-    losses = -pairwise_sum(np.multiply(q, log_p, out=np.zeros_like(q), where=q != 0), 1)
+    with np.errstate(invalid="ignore"):
+        losses = -pairwise_sum(np.where(q != 0, q * log_p, 0), 1)
 
     def to_rows(each: Array) -> tuple[Array, Array]:
         dx = (e / total * pairwise_sum(q, 1, keepdims=True) - q) * each
@@ -277,4 +280,4 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Traced:
         raise ValueError(f"mse_loss: the batch is empty, input has shape {gap.shape}")
     n = gap.size if reduction == "mean" else 1
     y = gap * gap if reduction == "none" else pairwise_sum(gap * gap) / n
-    return y, (lambda g: g * (2 / n * gap), lambda g: g * (-2 / n * gap))
+    return y, lambda g: (lambda: g * (2 / n * gap), lambda: g * (-2 / n * gap))

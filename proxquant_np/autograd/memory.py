@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: what becomes of memory that is given back, an explicit choice.
+"""What becomes of memory that is given back, an explicit choice.
 
 A training step asks for the same large arrays every time and gives them back at its end. GNU's C
 library returns such memory to the system, which hands it out anew page by page, filled with zeros:

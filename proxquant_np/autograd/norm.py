@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: batch normalization, with the residual sum and the ReLU after it.
+"""Batch normalization, with the residual sum and the ReLU after it.
 
 Once convolutions are quick, a network spends as long in between, carrying activations to and from
 memory. So `_batch_norm_blocks` goes over them as seldom as it can, twice forward and twice
@@ -83,7 +83,8 @@ def batch_norm(
 
     # Copies: the statistics may be estimated anew before the way back.
     fixed = None if training else (running_mean.copy(), running_var.copy())
-    small = input.size <= _SMALL
+    # The blocks are for NumPy on a processor with caches; the definition, for any array.
+    small = input.size <= _SMALL or not isinstance(input, np.ndarray)
     normalize = _batch_norm_small if small else _batch_norm_blocks
     y, vjp, mean, var = normalize(input, fixed, weight, bias, eps, residual, relu)
     if training and running_mean is not None:
@@ -184,13 +185,14 @@ class _Blocks:
         part = entries[self.ends[block] : self.ends[block + 1]]
         return part.reshape(-1, min(self.width, len(part)))
 
-    def by_channel(self, rows: Array) -> Array:
-        """Sums over a block, one a channel, in float64.
+    def by_channel(self, rows: Array, times: Array | None = None) -> Array:
+        """Sums over a block, or over its products with another, one per channel, in float64.
 
         Few rows are added one to the other, and the rest pairwise or in float64: the error is
         that of a short sum.
         """
-        sums = np.add.reduce(rows, 0).reshape(-1, self.channels, self.rest)
+        sums = np.add.reduce(rows, 0) if times is None else np.einsum("ij,ij->j", rows, times)
+        sums = sums.reshape(-1, self.channels, self.rest)
         return np.add.reduce(np.add.reduce(sums, -1), 0, np.result_type(rows.dtype, np.float64))
 
     def each(self, task: Callable[[int], Array | None]) -> Array | None:
@@ -249,12 +251,9 @@ def _batch_norm_blocks(
         def sums(block: int) -> Array:
             let = rows(passed, block)
             if relu:
-                bits = f"i{dtype.itemsize}"
-                positive = rows(y, block) > 0
-                np.multiply(rows(g, block).view(bits), positive, out=let.view(bits))
+                _let_through(rows(g, block), rows(y, block) > 0, let)
             d = rows(x, block) - wide_about[: let.shape[1]]
-            d *= let
-            return np.array([blocks.by_channel(let), blocks.by_channel(d)])
+            return np.array([blocks.by_channel(let), blocks.by_channel(d, let)])
 
         to_bias, to_slope = blocks.each(sums)
         to_slope -= to_bias * (mean - about)
@@ -265,20 +264,24 @@ def _batch_norm_blocks(
         dx = passed if relu and residual is None else np.empty_like(x)
 
         def to_input(block: int) -> None:
-            scaled = rows(dx, block)
-            width = scaled.shape[1]
-            np.multiply(rows(passed, block), wide_slope[:width], out=scaled)
+            out = rows(dx, block)
+            width = out.shape[1]
+            np.multiply(rows(passed, block), wide_slope[:width], out=out)
             if not fixed:
-                d = rows(x, block) * wide_tilt[:width]
-                d += wide_level[:width]
-                scaled += d
+                out += rows(x, block) * wide_tilt[:width] + wide_level[:width]
 
         blocks.each(to_input)
         to_residual = None if residual is None else blocks.unflat(passed)
-        to_x, to_weight, to_bias = blocks.unflat(dx), to_weight.astype(dtype), to_bias.astype(dtype)
-        return to_x, None, None, to_weight, to_bias, None, None, None, to_residual
+        of_channels = to_weight.astype(dtype), to_bias.astype(dtype)
+        return blocks.unflat(dx), None, None, *of_channels, None, None, None, to_residual
 
     return blocks.unflat(y), vjp, mean, var
+
+
+def _let_through(g: Array, positive: Array, out: Array) -> None:
+    """g where positive, and 0 elsewhere, even where g is infinite: so its bits are multiplied."""
+    bits = f"i{g.itemsize}"
+    np.multiply(g.view(bits), positive, out=out.view(bits))
 
 
 def _moments(x: Array, blocks: _Blocks) -> tuple[Array, Array]:
@@ -299,8 +302,7 @@ def _moments(x: Array, blocks: _Blocks) -> tuple[Array, Array]:
     def sums(block: int) -> Array:
         rows = blocks.rows(x, block)
         d = rows - wide_about[: rows.shape[1]]
-        first = blocks.by_channel(d)
-        return np.array([first, blocks.by_channel(np.multiply(d, d, out=d))])
+        return np.array([blocks.by_channel(d), blocks.by_channel(d, d)])
 
     first, second = blocks.each(sums) / n
     return about + first, second - first * first

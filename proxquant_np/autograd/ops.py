@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: the elementary operations, each beside its vector-Jacobian products.
+"""The elementary operations, each beside its vector-Jacobian products.
 
 Names, argument order and conventions are PyTorch's (`dim`, `keepdim`, unbiased `var`, `pad` from
 the last axis), so that a line here can be checked against the same line there.
@@ -28,6 +28,7 @@ come without NumPy's warning, as in PyTorch.
 from __future__ import annotations
 
 import builtins
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,29 +36,33 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd.summation import pairwise_sum
-from proxquant_np.autograd.tensor import VJP, Array, Tensor, Traced, differentiable
+from proxquant_np.autograd.tensor import (
+    Array,
+    Tensor,
+    Traced,
+    as_array,
+    differentiable,
+    is_array,
+)
 
 Dim = int | tuple[int, ...] | None
 _at_edges = np.errstate(divide="ignore", invalid="ignore")
 
 
-def _idle_is_zero(vjp: VJP) -> VJP:
-    """The same VJP, but 0 wherever the incoming gradient is 0: there, 0 * inf means 0."""
-
-    @_at_edges
-    def quiet(g: Array) -> Array:
-        return np.where(g == 0, 0, vjp(g))
-
-    return quiet
+def _idle_is_zero(g: Array, gradient: Callable[[], Array]) -> Callable[[], Array]:
+    """The same gradient, but 0 wherever the incoming one is 0: there, 0 * inf means 0."""
+    return _at_edges(lambda: np.where(g == 0, 0, gradient()))
 
 
 def _times(g: Array, slope: Array) -> Array:
     """g * slope, the same way. Quicker: it looks only if the processor has noted a 0 * inf."""
+    if not isinstance(g, np.ndarray):  # other libraries' processors are not asked
+        return _idle_is_zero(g, lambda: g * slope)()
     try:
         with np.errstate(invalid="raise"):
             return g * slope
     except FloatingPointError:
-        return _idle_is_zero(lambda g: g * slope)(g)
+        return _idle_is_zero(g, lambda: g * slope)()
 
 
 def _only(g: Array, where: Array) -> Array:
@@ -114,8 +119,8 @@ def add(input: Array, other: Array, *, alpha: float = 1) -> Traced:
     """
     input, other = _promoted(input, other)
     if alpha == 1:
-        return input + other, (lambda g: g, lambda g: g)
-    return input + alpha * other, (lambda g: g, lambda g: alpha * g)
+        return input + other, lambda g: (g, g)
+    return input + alpha * other, lambda g: (g, lambda: alpha * g)
 
 
 @differentiable
@@ -128,8 +133,8 @@ def sub(input: Array, other: Array, *, alpha: float = 1) -> Traced:
     """
     input, other = _promoted(input, other)
     if alpha == 1:
-        return input - other, (lambda g: g, lambda g: -g)
-    return input - alpha * other, (lambda g: g, lambda g: -alpha * g)
+        return input - other, lambda g: (g, lambda: -g)
+    return input - alpha * other, lambda g: (g, lambda: -alpha * g)
 
 
 @differentiable
@@ -144,7 +149,7 @@ def mul(input: Array, other: Array) -> Traced:
         array([4., 6.])
     """
     input, other = _promoted(input, other)
-    return input * other, (lambda g: _times(g, other), lambda g: _times(g, input))
+    return input * other, lambda g: (lambda: _times(g, other), lambda: _times(g, input))
 
 
 @differentiable
@@ -158,7 +163,10 @@ def div(input: Array, other: Array) -> Traced:
     """
     input, other = _promoted(input, other)
     y = input / other
-    return y, (_idle_is_zero(lambda g: g / other), _idle_is_zero(lambda g: -g * (y / other)))
+    return y, lambda g: (
+        _idle_is_zero(g, lambda: g / other),
+        _idle_is_zero(g, lambda: -g * (y / other)),
+    )
 
 
 @differentiable
@@ -185,9 +193,9 @@ def pow(input: Array, exponent: Array) -> Traced:
     """
     a, b = _promoted(input, exponent)
     y = a**b
-    return y, (
-        _idle_is_zero(lambda g: g * np.where(np.equal(b, 0), 0, b * a ** (b - 1))),
-        _idle_is_zero(lambda g: g * np.where(np.equal(a, 0), 0, y * np.log(a))),
+    return y, lambda g: (
+        _idle_is_zero(g, lambda: g * np.where(np.equal(b, 0), 0, b * a ** (b - 1))),
+        _idle_is_zero(g, lambda: g * np.where(np.equal(a, 0), 0, y * np.log(a))),
     )
 
 
@@ -201,7 +209,7 @@ def matmul(input: Array, other: Array) -> Traced:
     """
     a, b = input, other
     if a.ndim > 1 and b.ndim > 1:
-        return a @ b, (lambda g: g @ b.mT, lambda g: a.mT @ g)
+        return a @ b, lambda g: (lambda: g @ b.mT, lambda: a.mT @ g)
     y = a @ b
     row = a[None, :] if a.ndim == 1 else a  # a vector is a matrix with one row (or one column)
     col = b[:, None] if b.ndim == 1 else b
@@ -211,7 +219,7 @@ def matmul(input: Array, other: Array) -> Traced:
         gb = row.mT @ g.reshape(full)
         return gb[..., 0] if b.ndim == 1 else gb
 
-    return y, (lambda g: g.reshape(full) @ col.mT, to_b)
+    return y, lambda g: (lambda: g.reshape(full) @ col.mT, lambda: to_b(g))
 
 
 @differentiable
@@ -235,10 +243,10 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Traced:
     y = rows @ weight.T
     if bias is not None:
         y = np.add(y, bias, out=y if y.dtype == bias.dtype else None)
-    return y.reshape(input.shape[:-1] + (n_out,)), (
-        lambda g: (g.reshape(n, n_out) @ weight).reshape(input.shape),
-        lambda g: g.reshape(n, n_out).T @ rows,
-        lambda g: pairwise_sum(g.reshape(n, n_out), 0),
+    return y.reshape(input.shape[:-1] + (n_out,)), lambda g: (
+        lambda: (g.reshape(n, n_out) @ weight).reshape(input.shape),
+        lambda: g.reshape(n, n_out).T @ rows,
+        lambda: pairwise_sum(g.reshape(n, n_out), 0),
     )
 
 
@@ -266,7 +274,7 @@ def log(input: Array) -> Traced:
         >>> F.log(pq.Tensor([1.0, 0.0]))
         Tensor([  0., -inf], dtype=float64)
     """
-    return np.log(input), _idle_is_zero(lambda g: g / input)
+    return np.log(input), lambda g: _idle_is_zero(g, lambda: g / input)
 
 
 @differentiable
@@ -279,7 +287,7 @@ def sqrt(input: Array) -> Traced:
         Tensor([2., 3.], dtype=float64)
     """
     y = np.sqrt(input)
-    return y, _idle_is_zero(lambda g: g / (2 * y))
+    return y, lambda g: _idle_is_zero(g, lambda: g / (2 * y))
 
 
 @differentiable
@@ -304,9 +312,9 @@ def maximum(input: Array, other: Array) -> Traced:
         Tensor([3, 5], dtype=int64)
     """
     input, other = _promoted(input, other)
-    return np.maximum(input, other), (
-        lambda g: (_only(g, input > other) + _only(g, input >= other)) / 2,
-        lambda g: (_only(g, input < other) + _only(g, input <= other)) / 2,
+    return np.maximum(input, other), lambda g: (
+        lambda: (_only(g, input > other) + _only(g, input >= other)) / 2,
+        lambda: (_only(g, input < other) + _only(g, input <= other)) / 2,
     )
 
 
@@ -319,9 +327,9 @@ def minimum(input: Array, other: Array) -> Traced:
         Tensor([1, 2], dtype=int64)
     """
     input, other = _promoted(input, other)
-    return np.minimum(input, other), (
-        lambda g: (_only(g, input < other) + _only(g, input <= other)) / 2,
-        lambda g: (_only(g, input > other) + _only(g, input >= other)) / 2,
+    return np.minimum(input, other), lambda g: (
+        lambda: (_only(g, input < other) + _only(g, input <= other)) / 2,
+        lambda: (_only(g, input > other) + _only(g, input >= other)) / 2,
     )
 
 
@@ -341,7 +349,7 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
     min, max = _promoted(input, min)[1], _promoted(input, max)[1]
     if input.dtype.kind == "f":  # as in PyTorch, integers do not widen floats
         min, max = (
-            np.asarray(v, input.dtype) if getattr(v, "dtype", input.dtype).kind in "iu" else v
+            v.astype(input.dtype) if getattr(v, "dtype", input.dtype).kind in "iu" else v
             for v in (min, max)
         )
     above = np.True_ if min is None else input >= min
@@ -349,10 +357,10 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
     ordered = np.True_ if min is None or max is None else np.less_equal(min, max)
     # NumPy 2.0's own clip refuses to have no limit at all.
     y = input.copy() if min is None and max is None else np.clip(input, min, max)
-    return y, (
-        lambda g: _only(g, above & below),
-        lambda g: _only(g, ~above & ordered),
-        lambda g: _only(g, ~(below & ordered)),
+    return y, lambda g: (
+        lambda: _only(g, above & below),
+        lambda: _only(g, ~above & ordered),
+        lambda: _only(g, ~(below & ordered)),
     )
 
 
@@ -364,9 +372,9 @@ def where(condition: Array, input: Array, other: Array) -> Traced:
         >>> F.where(np.array([True, False]), pq.Tensor([1, 2]), pq.Tensor([3, 4]))
         Tensor([1, 4], dtype=int64)
     """
-    condition = np.asarray(condition, bool)
+    condition = as_array(condition).astype(bool, copy=False)
     y = np.where(condition, *_promoted(input, other))
-    return y, (None, lambda g: _only(g, condition), lambda g: _only(g, ~condition))
+    return y, lambda g: (None, lambda: _only(g, condition), lambda: _only(g, ~condition))
 
 
 @differentiable
@@ -505,7 +513,7 @@ def var(
 
 def _extremum(reduce: Callable, input: Array, dim: Dim, keepdim: bool) -> Traced:
     name = reduce.__name__.removeprefix("a")
-    if isinstance(dim, Array):
+    if is_array(dim):
         raise TypeError(f"{name}: dim must be an axis; for two tensors say F.{name}imum")
     dim = axes_of(name, input, dim)
     y = reduce(input, axis=dim, keepdims=True)
@@ -578,7 +586,7 @@ def permute(input: Array, dims: tuple[int, ...]) -> Traced:
         >>> F.permute(pq.Tensor(np.zeros((2, 3, 4))), (1, 2, 0)).shape
         (3, 4, 2)
     """
-    inverse = np.argsort([d % input.ndim for d in dims])
+    inverse = np.argsort([d % input.ndim for d in dims]).tolist()
     return np.transpose(input, dims), lambda g: np.transpose(g, inverse)
 
 
@@ -595,10 +603,13 @@ def getitem(input: Array, index: Any) -> Traced:
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
     basic = all(p is None or p is ... or isinstance(p, int | np.integer | slice) for p in parts)
+    if not basic and not isinstance(input, np.ndarray):  # indices lie where the entries do
+        listed = list, np.ndarray
+        parts = tuple(np.asarray(p, like=input) if isinstance(p, listed) else p for p in parts)
 
     def vjp(g: Array) -> Array:
         # One entry after the other, and an entry may be taken often: summed in float64.
-        full = np.zeros(input.shape, g.dtype if basic else np.float64)
+        full = np.zeros(input.shape, g.dtype if basic else np.float64, like=g)
         if basic:
             full[parts] = g
         else:
@@ -614,7 +625,7 @@ def _concatenate(*arrays: Array, dim: int = 0) -> Traced:
         shapes = [a.shape for a in arrays]
         raise ValueError(f"concatenate: tensors must have the same number of axes, got {shapes}")
     y = np.concatenate(arrays, axis=dim)
-    ends = np.cumsum([a.shape[dim] for a in arrays])[:-1]
+    ends = list(itertools.accumulate(a.shape[dim] for a in arrays))[:-1]
     return y, lambda g: tuple(np.split(g, ends, axis=dim))
 
 
@@ -665,13 +676,13 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float =
         )
     kept = tuple(slice(*_less(-b, -a, n)) for (b, a), n in zip(pairs, input.shape, strict=True))
     inside = tuple(slice(*_less(b, a, n)) for (b, a), n in zip(pairs, sizes, strict=True))
-    y = np.full(sizes, 0 if value is None else value, input.dtype)
+    y = np.full(sizes, 0 if value is None else value, input.dtype, like=input)
     y[inside] = input[kept]
 
     def vjp(g: Array) -> Array:
         if builtins.min(pad, default=0) >= 0:
             return g[inside]
-        full = np.zeros(input.shape, g.dtype)
+        full = np.zeros(input.shape, g.dtype, like=g)
         full[kept] = g[inside]
         return full
 
@@ -715,7 +726,8 @@ def dropout(
         raise ValueError("dropout: rng must be a numpy.random.Generator when training, got None")
     dtype = input.dtype if input.dtype.kind in "fc" else np.dtype(np.float64)
     scale = dtype.type(1 / (1 - p) if p < 1 else 0)
-    keep = (rng.random(input.shape, np.float32) >= p) * scale
+    kept = rng.random(input.shape, np.float32) >= p  # drawn on the host: the same on any device
+    keep = np.asarray(kept, like=input) * scale
     return input * keep, lambda g: g * keep
 
 
@@ -746,12 +758,14 @@ def straight_through(
         >>> w.grad
         array([5., 0.])
     """
-    y = np.asarray(projection(w), w.dtype)  # integers or booleans could hold no gradient
+    y = as_array(projection(w)).astype(
+        w.dtype, copy=False
+    )  # integers or booleans could hold no gradient
     if y.shape != w.shape:
         raise ValueError(f"straight_through: projection gave {y.shape} for w of shape {w.shape}")
     if backward is None:
         return y, lambda g: g
-    factor = np.asarray(backward(w), w.dtype)
+    factor = as_array(backward(w)).astype(w.dtype, copy=False)
     if factor.shape != w.shape:
         raise ValueError(f"straight_through: backward gave {factor.shape} for w of shape {w.shape}")
     return y, lambda g: g * factor

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: pooling of images, one tap of the window after the other (windows.py)."""
+"""Pooling of images, one tap of the window after the other (windows.py)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def max_pool2d(
                 share = left * is_largest(tap)
                 left -= share
                 dtap += share.view(x.dtype)
-            if not left.any():
+            if isinstance(left, np.ndarray) and not left.any():  # a device is not waited for
                 break
         return like(input, dx[inside])
 
@@ -96,6 +96,7 @@ def avg_pool2d(
         "avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode, fill=0
     )
     share = _share(input, axes, ceil_mode, count_include_pad, divisor_override)
+    share = share if isinstance(share, float) else np.asarray(share, like=input)
     with short_buffers():
         y = sum(_taps(x, axes)) * share
 

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: the long short-term memory, fused through time, and embedding lookup.
+"""The long short-term memory, fused through time, and embedding lookup.
 
 The readable definition of one step is `nn.LSTMCell`, written in primitives; a test holds the two
 equal. Fused means: one matrix product for the input projections of all times, one small product a
@@ -13,7 +13,9 @@ import numpy as np
 
 from proxquant_np.autograd.ops import dropout as drop
 from proxquant_np.autograd.ops import stack, transpose
-from proxquant_np.autograd.tensor import Array, Tensor, Traced, differentiable
+from proxquant_np.autograd.summation import pairwise_sum
+from proxquant_np.autograd.tensor import Array, Tensor, Traced, as_array, differentiable
+from proxquant_np.autograd.threads import blas_on_one_thread
 
 
 @differentiable
@@ -33,27 +35,35 @@ def embedding(input: Array, weight: Array) -> Traced:
         array([[0., 0.],
                [2., 2.]])
     """
-    input = np.asarray(input)
+    input = as_array(input)
     if input.dtype.kind not in "iu":
         raise TypeError(f"embedding: input must hold integers, got {input.dtype}")
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must have shape (count, size), got {weight.shape}")
-    if input.size and not 0 <= input.min() <= input.max() < len(weight):
+    # Unsigned, -1 is large, too: one number to wait for, if a device has it.
+    if input.size and input.astype(np.intp).view(np.uintp).max() >= len(weight):
         raise ValueError(
             f"embedding: input must hold 0..{len(weight) - 1} for weight {weight.shape}, "
             f"got {input.min()}..{input.max()}"
         )
 
     def to_weight(g: Array) -> Array:
-        full = np.zeros(weight.shape, g.dtype)
-        if input.size:
+        full = np.zeros(weight.shape, g.dtype, like=g)
+        if not isinstance(g, np.ndarray):  # whose rows need not be counted, and waited for
+            np.add.at(full, input.reshape(-1), g.reshape(-1, g.shape[-1]))
+        elif input.size:
             order = np.argsort(input, axis=None, kind="stable")  # equal indices side by side
             rows = input.reshape(-1)[order]
             starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
             full[rows[starts]] = np.add.reduceat(g.reshape(-1, g.shape[-1])[order], starts)
         return full
 
-    return weight[input], (None, to_weight)
+    return weight[input], lambda g: (None, lambda: to_weight(g))
+
+
+# sigmoid(a) = 1/2 tanh(a/2) + 1/2, so one tanh serves all gates: with s = 1/2 for i, f, o and s = 1
+# for g, they are y = s tanh(s a) + 1 - s. The slope of y in a is (1 - y)(y + 2s - 1).
+_SCALES = np.array([0.5, 0.5, 1, 0.5]).reshape(4, 1, 1)
 
 
 @differentiable
@@ -73,45 +83,86 @@ def _lstm_layer(
     """
     (length, n, size), hidden = x.shape, w_hh.shape[1]
     given = [a for a in (x, h0, c0, w_ih, w_hh, b_ih, b_hh) if a is not None]
-    dtype = np.result_type(*given)
-    # sigmoid(a) = 1/2 tanh(a/2) + 1/2, so one tanh serves all gates: s tanh(s a) + 1 - s, with
-    # s = 1/2 for i, f, o and s = 1 for g. Its slope in a is (1 - y)(y + 2s - 1).
-    s = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), hidden)
-    rest, shift = 1 - s, 2 * s - 1
-
-    gates = np.matmul(x.reshape(length * n, size), w_ih.T, dtype=dtype)
-    gates = gates.reshape(length, n, 4 * hidden)
+    dtype = np.result_type(*(a.dtype for a in given))
+    flat_x = x.reshape(length * n, size)
+    gates = np.matmul(flat_x, w_ih.reshape(4, hidden, size).swapaxes(1, 2), dtype=dtype)
     if b_ih is not None:
-        gates += b_ih + b_hh
-    i, f, g, o = np.moveaxis(gates.reshape(length, n, 4, hidden), 2, 0)
-    states = np.empty((length + 2, n, hidden), dtype)  # hidden states 0..T, then the cell T
-    c = np.empty((length + 1, n, hidden), dtype)
-    tanh_c = np.empty((length, n, hidden), dtype)
+        gates += (b_ih + b_hh).reshape(4, 1, hidden)
+    gates = gates.reshape(4, length, n, hidden)
+    states = np.empty((length + 2, n, hidden), dtype, like=x)  # hidden states 0..T, then the cell T
+    c = np.empty((length + 1, n, hidden), dtype, like=x)
+    tanh_c = np.empty((length, n, hidden), dtype, like=x)
     h = states[:-1]
     h[0] = 0 if h0 is None else h0
     c[0] = 0 if c0 is None else c0
-    w_hh_t = w_hh.T.copy()  # rows are columns of w_hh: as quick again, and used at every step
-    for t in range(length):
-        a, c_t, tanh_c_t = gates[t], c[t + 1], tanh_c[t]
-        a += h[t] @ w_hh_t
-        a *= s
-        np.tanh(a, out=a)
-        a *= s
-        a += rest
-        np.multiply(f[t], c[t], out=c_t)
-        c_t += i[t] * g[t]
-        np.tanh(c_t, out=tanh_c_t)
-        np.multiply(o[t], tanh_c_t, out=h[t + 1])
+    _through_time(gates, h, c, tanh_c, w_hh)
     states[-1] = c[-1]
 
     def vjp(gy: Array) -> tuple[Array | None, ...]:
-        d = np.empty_like(gates)  # the gradient before the nonlinearities
-        di, df, dg, do = np.moveaxis(d.reshape(length, n, 4, hidden), 2, 0)
-        dh, dc = np.zeros((n, hidden), dtype), gy[-1].copy()
+        d, dh, dc = _back_through_time(gy, gates, c, tanh_c, w_hh)
+        d = d.reshape(4, length * n, hidden)
+        dx = np.zeros(x.shape, dtype, like=x)
+        for d_gate, w_gate in zip(d, w_ih.reshape(4, hidden, size), strict=True):
+            dx += (d_gate @ w_gate).reshape(x.shape)
+        to_ih, to_hh = (np.empty(w.shape, dtype, like=x) for w in (w_ih, w_hh))
+        flat_h = h[:-1].reshape(length * n, hidden)
+        np.matmul(d.swapaxes(1, 2), flat_x, out=to_ih.reshape(4, hidden, size))
+        np.matmul(d.swapaxes(1, 2), flat_h, out=to_hh.reshape(4, hidden, hidden))
+        if b_ih is None:
+            return dx, dh, dc, to_ih, to_hh
+        to_bias = pairwise_sum(d, 1).reshape(4 * hidden)
+        return dx, dh, dc, to_ih, to_hh, to_bias, to_bias.copy()
+
+    return states[1:], vjp
+
+
+def _through_time(gates: Array, h: Array, c: Array, tanh_c: Array, w_hh: Array) -> None:
+    """From step to step: fill h and c from 1 on, tanh_c, and in gates, (4, T, n, hidden), which
+    hold W_ih x + b before, the gates.
+    """
+    _, length, n, hidden = gates.shape
+    i, f, g, o = gates
+    scales = np.asarray(_SCALES, gates.dtype, like=gates)
+    # More entries of a product of h with rows of w_hh make BLAS copy them to an order of its own,
+    # which for the few rows of h takes as long as the product. Less than 30 rows are slow, too.
+    part = _divisor(hidden, 1200 // max(n, 1), 30)
+    rows = w_hh.reshape(4, hidden // part, part, hidden).swapaxes(2, 3)
+    if part == hidden:
+        rows = rows.copy()  # columns now: as quick again, if they must be copied at every step
+    product = np.empty((4, n, hidden), gates.dtype, like=gates)
+    parts = product.reshape(4, n, hidden // part, part).swapaxes(1, 2)
+    with blas_on_one_thread():
+        for t in range(length):
+            a, c_t, tanh_c_t = gates[:, t], c[t + 1], tanh_c[t]
+            np.matmul(h[t], rows, out=parts)
+            a += product
+            a *= scales
+            np.tanh(a, out=a)
+            a *= scales
+            a += 1 - scales
+            np.multiply(f[t], c[t], out=c_t)
+            c_t += i[t] * g[t]
+            np.tanh(c_t, out=tanh_c_t)
+            np.multiply(o[t], tanh_c_t, out=h[t + 1])
+
+
+def _back_through_time(
+    gy: Array, gates: Array, c: Array, tanh_c: Array, w_hh: Array
+) -> tuple[Array, Array, Array]:
+    """The gradients in what the gates are the nonlinearities of, in h_0 and in c_0."""
+    _, length, n, hidden = gates.shape
+    i, f, g, o = gates
+    d = np.empty_like(gates)
+    di, df, dg, do = d
+    slope_shift = 2 * np.asarray(_SCALES, gates.dtype, like=gates) - 1
+    dh, dc = np.zeros_like(c[0]), gy[-1].copy()
+    part = _divisor(hidden, 640_000 // max(n * hidden, 1), 64)  # as on the way there
+    rows = w_hh.reshape(4, hidden // part, part, hidden)
+    with blas_on_one_thread():
         for t in reversed(range(length)):
-            a, d_t, tanh_c_t = gates[t], d[t], tanh_c[t]
+            a, d_t, tanh_c_t = gates[:, t], d[:, t], tanh_c[t]
             np.subtract(1, a, out=d_t)
-            d_t *= a + shift
+            d_t *= a + slope_shift
             dh += gy[t]
             do[t] *= dh * tanh_c_t
             dc += dh * o[t] * (1 - tanh_c_t * tanh_c_t)
@@ -119,20 +170,15 @@ def _lstm_layer(
             df[t] *= dc * c[t]
             dg[t] *= dc * i[t]
             dc *= f[t]
-            np.matmul(d_t, w_hh, out=dh)
-        flat = d.reshape(length * n, 4 * hidden)
-        to_bias = None if b_ih is None else flat.sum(0)
-        return (
-            (flat @ w_ih).reshape(x.shape),
-            dh,
-            dc,
-            flat.T @ x.reshape(length * n, size),
-            flat.T @ h[:-1].reshape(length * n, hidden),
-            to_bias,
-            None if to_bias is None else to_bias.copy(),
-        )
+            parts = d_t.reshape(4, n, hidden // part, part).swapaxes(1, 2)
+            np.add.reduce(parts @ rows, (0, 1), out=dh)
+    return d, dh, dc
 
-    return states[1:], vjp
+
+def _divisor(n: int, most: int, least: int) -> int:
+    """The largest divisor of n up to `most`; n itself if that is less than `least`."""
+    divisor = next((b for b in range(min(n, most), 0, -1) if n % b == 0), 0)
+    return divisor if divisor >= least else n
 
 
 def lstm(

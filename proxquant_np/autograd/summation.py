@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: sums whose rounding error hardly grows with the number of terms.
+"""Sums whose rounding error hardly grows with the number of terms.
 
 NumPy sums by pairs, halves of halves, only along the axis that lies closest in memory. Along every
 other one it adds row after row, each sum rounded: in float32, 20 million ones give 16777216, where

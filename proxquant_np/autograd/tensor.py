@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: the tensor, the recording of operations, and the backward pass.
+"""The tensor, the recording of operations, and the backward pass.
 
 An operation is a plain function on NumPy arrays that returns its value and its vector-Jacobian
 products (VJPs). `differentiable` turns it into a function on tensors; everything that all
@@ -27,12 +27,12 @@ VJP = Callable[[Array], Any]
 Traced = tuple[Array, Any]
 """What an operation's forward function returns: `(y, vjp)`.
 
-`vjp` is either a tuple of functions, one for each positional argument (so that gradients nobody
-asks for are never computed), or one function that returns all of them (where they share work).
-Each maps the gradient of the loss in y, which it must not write to, to the gradient in that
-argument, up to the broadcasting of the argument, which is undone for it. What it returns is a new
-array, the incoming gradient itself, or a view; never an array that something else still uses, nor
-the same one twice. None, as function or as gradient, says that the argument takes no gradient.
+`vjp` maps the gradient of the loss in y, which it must not write to, to the gradients in the
+positional arguments: a tuple with an entry for each, or the entry itself where there is one
+argument. An entry is an array; or a function without arguments that returns it, which is called
+only if the gradient is wanted; or None, if the argument takes no gradient. Broadcasting of the
+argument is undone for it. The array is a new one, the incoming gradient itself, or a view; never
+an array that something else still uses, nor the same new one twice.
 """
 
 _FLOATS = (np.float32, np.float64)
@@ -40,6 +40,28 @@ _NUMPY_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch accepts both
 _creation_order = itertools.count()
 """One clock for all: it stamps each operation when it is recorded, each leaf when it changes."""
 _last_change = -1  # the clock when any leaf last changed in place
+
+
+def is_array(x: Any) -> bool:
+    """Whether it is NumPy's array or one of a library that answers to NumPy's functions.
+
+    Examples:
+        >>> from proxquant_np.autograd.tensor import is_array
+        >>> is_array(np.ones(3)), is_array([1.0]), is_array(1.0), is_array(np.float32(1))
+        (True, False, False, False)
+    """
+    return hasattr(type(x), "__array_function__")
+
+
+def as_array(x: Any) -> Array:
+    """x itself, if it is an array of another library than NumPy; else as `np.asarray` makes it.
+
+    Examples:
+        >>> from proxquant_np.autograd.tensor import as_array
+        >>> as_array([1.0, 2.0])
+        array([1., 2.])
+    """
+    return np.asarray(x) if isinstance(x, np.ndarray) or not is_array(x) else x
 
 
 _blocks: ContextVar[int] = ContextVar("no_grad blocks around the running code", default=0)
@@ -70,7 +92,9 @@ class no_grad(contextlib.ContextDecorator):
 class Tensor:
     """An array that remembers how it was computed.
 
-    `data` is a NumPy array (shared, not copied, where `data` already is one). With
+    `data` is a NumPy array (shared, not copied, where `data` already is one), or an array of any
+    other library that answers to NumPy's functions, by `__array_ufunc__` and `__array_function__`
+    (CuPy's, on a GPU): then all that is computed from it is one of that library. With
     `requires_grad=True` (float32 or float64 only) the tensor is a *leaf*: `backward` on anything
     computed from it adds the gradient to `grad`, an array of the same shape and dtype, or None
     before the first. Arithmetic follows NumPy's broadcasting. So does its type promotion, but a
@@ -100,7 +124,7 @@ class Tensor:
     __array_ufunc__ = None  # `array + tensor` asks the tensor, instead of looping over its entries
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self.data = np.asarray(data.data if isinstance(data, Tensor) else data)
+        self.data = as_array(data.data if isinstance(data, Tensor) else data)
         if self.data.dtype.kind not in "biufc":
             raise TypeError(f"data must be numeric, got dtype {self.data.dtype}")
         if requires_grad and self.data.dtype not in _FLOATS:
@@ -127,7 +151,7 @@ class Tensor:
         return np.array(self.data, dtype, copy=copy)
 
     def numpy(self) -> Array:
-        """The array itself (not a copy).
+        """The array itself (not a copy), of whatever library it is.
 
         Examples:
             >>> x = pq.Tensor([1.0, 2.0])
@@ -187,7 +211,8 @@ class Tensor:
                 )
             grad = np.ones_like(self.data)
         else:
-            grad = np.array(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+            grad = grad.data if isinstance(grad, Tensor) else grad
+            grad = np.array(grad, self.dtype, like=self.data)
             if grad.shape != self.shape:
                 raise ValueError(f"grad must have shape {self.shape}, got shape {grad.shape}")
         if self._vjp is None:
@@ -201,22 +226,22 @@ class Tensor:
             age, node = heappop(queue)
             g = pending.pop(node)
             parents, vjp = node._parents, node._vjp
-            if age > changed:  # recorded before a leaf, perhaps one of these, changed
-                _check_unchanged(parents, vjp, -age)
             node._parents, node._vjp = (), _freed
-            separate = isinstance(vjp, tuple)
-            if not separate:
-                grads = vjp(g)
-                if not isinstance(grads, tuple):
-                    grads = (grads,)
+            parts = vjp(g)
+            if type(parts) is not tuple:
+                parts = (parts,)
+            if age > changed:  # recorded before a leaf, perhaps one of these, changed
+                _check_unchanged(parents, vjp, parts, -age)
             for i, parent in enumerate(parents):
                 if not (isinstance(parent, Tensor) and parent.requires_grad):
                     continue
-                part = vjp[i] and vjp[i](g) if separate else grads[i]
-                if part is None:
-                    raise _no_gradient(vjp, i)
-                if type(part) is not np.ndarray:  # NumPy makes scalars of arrays without axes
-                    part = np.asarray(part)
+                part = parts[i]
+                if type(part) is not np.ndarray:
+                    if callable(part):
+                        part = part()
+                    if part is None:
+                        raise _no_gradient(vjp, i)
+                    part = as_array(part)  # NumPy makes scalars of arrays without axes
                 if part.shape != parent.data.shape:
                     part = unbroadcast(part, parent.data.shape)
                 if part.dtype != parent.data.dtype:
@@ -225,10 +250,11 @@ class Tensor:
                     owned = parent.grad is not None or (part is not g and part.base is None)
                     _accumulate(parent, part if owned else part.copy())
                 elif parent in pending:
-                    pending[parent] = np.asarray(pending[parent] + part)
+                    pending[parent] = as_array(pending[parent] + part)
                 else:
                     pending[parent] = part
                     heappush(queue, (-parent._order, parent))
+            del parts  # and what its functions enclose, before the next ones need memory
 
     def __getstate__(self) -> object:  # what copy.deepcopy and pickle copy
         if self._vjp is not None:
@@ -309,14 +335,16 @@ def mark_changed(tensors: Iterable[Tensor]) -> None:
     _last_change = now
 
 
-def _check_unchanged(parents: tuple, vjp: Any, order: int) -> None:
-    """Refuse arguments that changed after an operation, the order-th, and that its VJPs use."""
+def _check_unchanged(parents: tuple, vjp: VJP, parts: tuple, order: int) -> None:
+    """Refuse arguments that changed after an operation, the order-th, and that gradients use.
+
+    A gradient that is left to a function uses what that encloses; others may use all of the VJP.
+    """
     for changed in parents:
         if isinstance(changed, Tensor) and getattr(changed, "_order", -1) > order:
-            used = vjp
-            if isinstance(vjp, tuple):
-                pairs = zip(vjp, parents, strict=False)
-                used = [f for f, p in pairs if isinstance(p, Tensor) and p.requires_grad]
+            pairs = zip(parts, parents, strict=False)
+            wanted = [part for part, p in pairs if isinstance(p, Tensor) and p.requires_grad]
+            used = wanted if all(map(callable, wanted)) else vjp
             if _holds(used, changed.data, set()):
                 name = getattr(changed, "path", None) or "a leaf"
                 raise RuntimeError(
@@ -332,7 +360,7 @@ def _holds(thing: Any, array: Array, seen: set[int]) -> bool:
     if id(thing) in seen or thing is None or isinstance(thing, _PLAIN):
         return False
     seen.add(id(thing))
-    if isinstance(thing, Array):
+    if is_array(thing):
         return np.may_share_memory(thing, array)
     if isinstance(thing, types.FunctionType):
         thing = [c.cell_contents for c in thing.__closure__ or ()] + list(thing.__defaults__ or ())
@@ -346,10 +374,17 @@ def _holds(thing: Any, array: Array, seen: set[int]) -> bool:
 _PLAIN = (int, float, complex, str, slice, type, np.generic, np.dtype, np.errstate)
 
 
-def _no_gradient(vjp: Any, i: int) -> RuntimeError:
-    known = next(f for f in vjp if f) if isinstance(vjp, tuple) else vjp
-    name = known.__qualname__.split(".")[0]  # the operation that the function was defined in
+def _no_gradient(vjp: VJP, i: int) -> RuntimeError:
+    name = vjp.__qualname__.split(".")[0]  # the operation that the function was defined in
     return RuntimeError(f"{name}: argument {i} requires grad, but has none; detach() it")
+
+
+def _no_vjp(op: str, vjp: Any) -> TypeError:
+    return TypeError(
+        f"{op}: vjp must be one function of the incoming gradient, got a {type(vjp).__name__}; "
+        "for gradients that are computed only if wanted, return functions without arguments: "
+        "lambda g: (lambda: g * b, lambda: g * a)"
+    )
 
 
 def _accumulate(leaf: Tensor, g: Array) -> None:
@@ -387,6 +422,12 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
         array(12.)
         >>> pq.gradcheck(cube, x)
         True
+        >>> @pq.autograd.differentiable
+        ... def product(a, b):
+        ...     return a * b, lambda g: (lambda: g * b, lambda: g * a)
+        ...
+        >>> pq.gradcheck(product, [np.array([1.0, 2.0]), np.array(3.0)])
+        True
     """
     signature = inspect.signature(forward)
     takes = [  # which positional arguments are arrays: those annotated so, or all of *arrays
@@ -413,11 +454,13 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
             arrays = without_lists(arrays)
         y, vjp = forward(*arrays, **options)
         out = Tensor.__new__(Tensor)
-        out.data = y if type(y) is np.ndarray else np.asarray(y)
+        out.data = y if type(y) is np.ndarray else as_array(y)
         out.grad = None
         if not _blocks.get():
             for a in args:
                 if isinstance(a, Tensor) and a.requires_grad:
+                    if not callable(vjp):
+                        raise _no_vjp(op.__name__, vjp)
                     out.requires_grad = True
                     out._parents = args
                     out._vjp = vjp

@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: how convolution and batch normalization share out a batch over threads.
+"""How convolution and batch normalization share out a batch over threads.
 
 NumPy lets go of Python's lock while it computes, so threads that work on different images run side
 by side. Inside, BLAS is held to one thread: its own compete with ours, for they spin long after a
@@ -97,7 +97,7 @@ def one_thread() -> Iterator[None]:
     """
     before = _count.set(1)
     try:
-        with _blas_on_one_thread():
+        with blas_on_one_thread():
             yield
     finally:
         _count.reset(before)
@@ -117,7 +117,7 @@ def parallel(task: Callable[[int, int], Any], n: int, work: int) -> list[Any]:
     """
     parts = 1 if work < _SMALL else max(1, min(get_num_threads(), n))
     ends = [n * i // parts for i in range(parts + 1)]
-    with _blas_on_one_thread():
+    with blas_on_one_thread():
         if parts == 1:
             return [task(0, n)]
         pool = _pool(parts - 1, os.getpid())
@@ -139,7 +139,8 @@ def _pool(n: int, process: int) -> ThreadPoolExecutor:
 
 
 @contextlib.contextmanager
-def _blas_on_one_thread() -> Iterator[None]:
+def blas_on_one_thread() -> Iterator[None]:
+    """Within it NumPy's BLAS computes with one thread, in the whole process."""
     global _holders, _blas_before
     controls = _blas_controls()
     if not controls:

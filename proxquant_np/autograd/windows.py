@@ -1,4 +1,4 @@
-"""Layer 1, differentiate: images in memory, and the windows that slide over them.
+"""Images in memory, and the windows that slide over them.
 
 Shapes are PyTorch's, (n, c, h, w), over any memory order; results lie in memory as (h, w, c, n),
 "images last". One pixel of a whole batch is then one long run, so that whatever is done pixel by

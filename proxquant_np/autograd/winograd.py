@@ -1,4 +1,4 @@
-r"""Layer 1, differentiate: three rows of a kernel for the price of two.
+r"""Three rows of a kernel for the price of two.
 
 A kernel of three rows k0, k1, k2, at two neighbouring output rows y0, y1, sees four input rows
 d0 ... d3, and needs six products of a kernel's row with an input row:
@@ -74,13 +74,16 @@ def convolve_vjp(
 ) -> tuple[Array | None, Array]:
     """The gradients in x (None unless `input_too`) and in the weight.
 
-    The kernel slides over g turned around, and over as much padding as x's pixels need.
+    The kernel slides over g turned around, and over as much padding as x's pixels need. For the
+    weight alone, x itself does as well: a first layer's images have fewer channels than g.
     """
+    if not input_too:
+        return None, _correlate(x, axes, pixels=g)[1]
     around = tuple(
         axis._replace(out=size, before=axis.kernel - 1 - axis.before)
         for axis, size in zip(axes, x.shape, strict=False)
     )
-    turned = weight.swapaxes(0, 1)[:, :, ::-1, ::-1] if input_too else None
+    turned = weight.swapaxes(0, 1)[:, :, ::-1, ::-1]
     dx, dw = _correlate(g, around, turned, x)
     return dx, dw.swapaxes(0, 1)[:, :, ::-1, ::-1]
 

@@ -1,4 +1,4 @@
-"""Layer 3, build: the networks of the paper, and how a file names one of them.
+"""The networks of the paper, and how a file names one of them.
 
 Each keeps what it was constructed with in `arguments`.
 """

@@ -1,4 +1,4 @@
-"""Layer 3, build: a small convolutional network, for the digits."""
+"""A small convolutional network, for the digits."""
 
 from __future__ import annotations
 

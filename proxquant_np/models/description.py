@@ -1,4 +1,4 @@
-"""Layer 3, build: what a network was constructed with, so that a file can say it."""
+"""What a network was constructed with, so that a file can say it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 3, build: the LSTM language model."""
+"""The LSTM language model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 3, build: the multi-layer perceptron."""
+"""The multi-layer perceptron."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 3, build: residual networks for small images. He, Zhang, Ren and Sun 2016, on CIFAR-10."""
+"""Residual networks for small images. He, Zhang, Ren and Sun 2016, on CIFAR-10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 3, build: modules and layers, named and shaped as PyTorch's.
+"""Modules and layers, named and shaped as PyTorch's.
 
 module.py           Module, Parameter, and which parameters of a network are quantized
 init.py             initialisers

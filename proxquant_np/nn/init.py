@@ -1,4 +1,4 @@
-"""Layer 3, build: initialisers. Each draws an array of the given shape from the generator `rng`.
+"""Initialisers. Each draws an array of the given shape from the generator `rng`.
 
 A weight's shape is (out, in, *kernel); its fan-in is the number of inputs that one output sums.
 

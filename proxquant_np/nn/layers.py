@@ -1,4 +1,4 @@
-"""Layer 3, build: the layers, one small class each.
+"""The layers, one small class each.
 
 Names, parameters and default initialisation are PyTorch's. Layers that draw take `rng`, a NumPy
 generator or a seed: pass one generator through a network, so that its layers differ. Without it

@@ -1,15 +1,17 @@
-"""Layer 3, build: modules, their parameters and state, and which parameters are quantized."""
+"""Modules, their parameters and state, and which parameters are quantized."""
 
 from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
+from proxquant_np.autograd.tensor import as_array, is_array
+from proxquant_np.checks import check_callable
 
 
 def check_counts(**counts: int) -> None:
@@ -34,7 +36,8 @@ class Parameter(Tensor):
     __slots__ = ("path",)
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(np.array(_array(data), order="C"), requires_grad)
+        data = as_array(_array(data))
+        super().__init__(np.array(data, order="C", like=data), requires_grad)
         self.path = ""
 
 
@@ -195,6 +198,47 @@ class Module:
         missing = [path for path in own if path not in checked]
         return StateKeys(missing, [path for path in state if path not in own])
 
+    def to(self, function: Callable[[np.ndarray], np.ndarray]) -> Module:
+        """Replace the array of every parameter and buffer by `function` of it; returns self.
+
+        That moves a network from one array library to another: `model.to(cupy.asarray)` onto a GPU,
+        `model.to(cupy.asnumpy)` back. Parameters stay the same objects, so that an optimizer made
+        before still steps them (its own state does not move); their gradients are forgotten. If
+        the function fails for one array, nothing has moved.
+
+        Raises:
+            TypeError: a function that gives no array.
+            ValueError: one that changes a shape or a dtype.
+
+        Examples:
+            >>> model = pq.models.MLP((4, 8, 2)).to(np.copy)
+            >>> type(model.layers[0].weight.data)
+            <class 'numpy.ndarray'>
+        """
+        check_callable("function", function, "a function from array to array")
+        places = [
+            (path, module, name, getattr(module, name)) for path, module, name in self._named()
+        ]
+        moved = {}  # by the identity of what may be shared
+        for path, _, _, value in places:
+            if id(value) not in moved:
+                old = _array(value)
+                new = moved[id(value)] = function(old)
+                if not is_array(new):
+                    raise TypeError(f"function must return an array, got {type(new).__name__}")
+                if (new.shape, new.dtype) != (old.shape, old.dtype):
+                    raise ValueError(
+                        f"function must keep the shape {old.shape} and the dtype {old.dtype} of "
+                        f"{path}, got {new.shape} and {new.dtype}"
+                    )
+        for _, module, name, value in places:
+            if isinstance(value, Parameter):
+                value.data, value.grad = moved[id(value)], None
+            else:
+                setattr(module, name, moved[id(value)])
+        mark_changed(self.parameters())
+        return self
+
     def train(self, mode: bool = True) -> Module:
         """Set training mode (or, with False, evaluation mode) here and below."""
         for _, module in self.named_modules():
@@ -270,7 +314,7 @@ def check_state(
         )
     checked = {}
     for name in [name for name in own if name in state]:
-        mine, value = np.asarray(own[name]), np.asarray(_array(state[name]))
+        mine, value = as_array(own[name]), as_array(_array(state[name]))
         if value.shape != mine.shape:
             raise ValueError(f"{name} must have shape {mine.shape}, got {value.shape}")
         if not np.can_cast(value.dtype, mine.dtype, "same_kind"):
@@ -281,7 +325,9 @@ def check_state(
             raise ValueError(f"{name} has NaN or infinite entries; all must be finite")
         if value.dtype.kind == "i" and (value < 0).any():
             raise ValueError(f"{name} counts something; it must be >= 0")
-        checked[name] = value
+        # Files hold NumPy's arrays: moved to where the network lies.
+        there = not isinstance(mine, np.ndarray) and isinstance(value, np.ndarray)
+        checked[name] = np.asarray(value, like=mine) if there else value
     return checked
 
 

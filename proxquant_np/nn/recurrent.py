@@ -1,4 +1,4 @@
-"""Layer 3, build: embedding and long short-term memory, readable (LSTMCell) and fused (LSTM).
+"""Embedding and long short-term memory, readable (LSTMCell) and fused (LSTM).
 
 Names, parameters, order of gates and default initialisation are PyTorch's.
 """
@@ -77,7 +77,8 @@ class LSTMCell(Module):
         """x (n, input_size), state (h, c), each (n, hidden_size), to the next state."""
         size = self.hidden_size
         if state is None:
-            zeros = Tensor(np.zeros((input.shape[0], size), self.weight_hh.dtype))
+            weight = self.weight_hh.data
+            zeros = Tensor(np.zeros((input.shape[0], size), weight.dtype, like=weight))
             state = zeros, zeros
         h, c = state
         # a = W_ih x + b_ih + W_hh h + b_hh

@@ -1,4 +1,4 @@
-"""Layer 3, build: what a network prints as, a table of its layers."""
+"""What a network prints as, a table of its layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 3, build: trained ternary weights, an example of straight-through with trained levels."""
+"""Trained ternary weights, an example of straight-through with trained levels."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TrainedTernaryLinear(Linear):
         self.threshold = threshold
         sides = [_codes(w, threshold) == sign for sign in (1, -1)]
         self.pos, self.neg = (
-            Parameter(np.asarray(np.abs(w[side]).sum() / max(1, side.sum()), w.dtype))
+            Parameter((np.abs(w[side]).sum() / max(1, int(side.sum()))).astype(w.dtype))
             for side in sides
         )
 
