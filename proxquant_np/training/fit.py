@@ -25,11 +25,11 @@ import numpy as np
 import proxquant_np.functional as F
 from proxquant_np import models
 from proxquant_np.autograd import Tensor, threads
+from proxquant_np.checks import check_number
 from proxquant_np.data import Split, chunks
 from proxquant_np.files import shown
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
-from proxquant_np.optim.optimizer import check_number
 from proxquant_np.prox import Regularizer
 from proxquant_np.training import metrics, resume
 from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -193,7 +193,7 @@ def fit(
         _check_integer("length", length, 1)
         length = int(length)
     if max_norm is not None:
-        max_norm = check_number("max_norm", max_norm)
+        max_norm = check_number("max_norm", max_norm, 0, below=math.inf)
     _check_integer("checkpoint_every", checkpoint_every, 1)
     if isinstance(changed, str) or set(changed) & set(resume.KEPT):
         raise ValueError(
