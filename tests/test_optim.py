@@ -384,7 +384,11 @@ def test_clip_grad_norm_of_long_gradients(n):
     [
         (dict(base=BinaryL1()), TypeError, "base must be an Optimizer"),
         (dict(regularizer=BinaryL1), TypeError, "regularizer must be a Regularizer, got <class"),
-        (dict(homotopy=0.1), TypeError, "homotopy must be a function of the step t, or None, got 0.1"),
+        (
+            dict(homotopy=0.1),
+            TypeError,
+            "homotopy must be a function of the step t, or None, got 0.1",
+        ),
         (dict(params=[leaf([1.0])]), ValueError, "held by base"),
         (dict(params=[]), ValueError, "at least one"),
     ],

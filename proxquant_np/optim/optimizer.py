@@ -191,10 +191,13 @@ class Optimizer:
             raise ValueError("points must name parameters of this optimizer, got another one")
         for i, p in enumerate(self.params):
             x = points.get(p)
-            if x is not None and (x.shape, x.dtype) != (p.shape, p.dtype):
+            if x is None:
+                continue
+            check_instance(f"the point of params[{i}]", x, np.ndarray, "an array, or None")
+            if (x.shape, x.dtype) != (p.shape, p.dtype) or not x.flags.writeable:
                 raise ValueError(
-                    f"the point of params[{i}] must be of its shape {p.shape} and dtype {p.dtype}, "
-                    f"got {x.shape} and {x.dtype}"
+                    f"the point of params[{i}] must be writeable, of its shape {p.shape} and dtype "
+                    f"{p.dtype}, got {x.shape} and {x.dtype}, writeable {x.flags.writeable}"
                 )
         return [points.get(p, p.data) for p in self.params]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from proxquant_np.autograd import mark_changed
+from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.checks import check_callable, check_instance
 from proxquant_np.nn.module import check_state
 from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters
@@ -125,6 +125,13 @@ class QuantizedOptimizer:
             raise ValueError(f"{', '.join(values)} can be set of one group, not of several")
         (i,) = self._mapped
         (self.groups[i],) = _as_groups(*self.groups[i]._replace(**values))
+
+    @property
+    def mapped(self) -> dict[str, Group]:
+        """The groups that are mapped: under "" if it is one, else under ".0", ".1", ..., their
+        places in `groups`. By these suffixes histories and checkpoints tell them apart."""
+        several = len(self._mapped) > 1
+        return {f".{i}" if several else "": self.groups[i] for i in self._mapped}
 
     @property
     def regularizer(self) -> Any:
@@ -278,15 +285,50 @@ def _as_groups(params: Any, regularizer: Any, homotopy: Any) -> Iterator[Group]:
         yield Group(as_parameters(params), regularizer, homotopy)
 
 
-def quantize_and_freeze(
-    params: Params | QuantizedOptimizer, regularizer: Regularizer | None = None
-) -> None:
+Targets = QuantizedOptimizer | Sequence[Group] | Mapping[Tensor, Regularizer | None]
+
+
+def targets(
+    params: Params | Targets, regularizer: Regularizer | None = None
+) -> list[tuple[Tensor, Regularizer]]:
+    """Each parameter that is quantized, with the regularizer on whose set it is.
+
+    params: with a regularizer, which is that of all, by name or as an iterable. Without, a wrapper,
+    its groups, or a mapping from parameters to regularizers; what has None there is left out.
+
+    Examples:
+        >>> from proxquant_np.optim.quantized import targets
+        >>> v, w = pq.nn.Parameter([0.5]), pq.nn.Parameter([2.0])
+        >>> targets({v: pq.prox.BinaryL1(), w: None})
+        [(Tensor([0.5], dtype=float64), BinaryL1())]
+    """
+    if regularizer is not None:
+        groups: Any = [Group(params, regularizer, None)]
+    elif isinstance(params, QuantizedOptimizer):
+        groups = params.groups
+    elif isinstance(params, Mapping) and all(isinstance(p, Tensor) for p in params):
+        groups = [Group([p], own, None) for p, own in params.items()]
+    else:
+        groups = _as_groups(params, None, _REQUIRED)
+    found: dict[Tensor, Regularizer] = {}
+    for members, own, _ in groups:
+        if own is not None:
+            check_instance("regularizer", own, Regularizer, "a Regularizer")
+            members = as_parameters(members)
+            if not found.keys().isdisjoint(members):
+                raise ValueError("groups must be disjoint, got one parameter twice")
+            found |= dict.fromkeys(members, own)
+    return list(found.items())
+
+
+def quantize_and_freeze(params: Params | Targets, regularizer: Regularizer | None = None) -> None:
     """Project the parameters onto the quantized set and take them out of training, in place.
 
-    A wrapper in the place of both arguments stands for what it quantizes, each group on its own
-    set. requires_grad becomes False and the gradient None, so no optimizer moves them again,
-    whatever momentum it carries. If one of them cannot be projected, or is frozen already, at
-    values that another regularizer gave it (ValueError), none is changed. Twice is once.
+    Without a regularizer, `params` says on which set each one is: a wrapper, its groups, or a
+    mapping from parameters to regularizers. requires_grad becomes False and the gradient None, so
+    no optimizer moves them again, whatever momentum it carries. If one of them cannot be
+    projected, or is frozen already, at values that another regularizer gave it (ValueError), none
+    is changed. Twice is once.
 
     Examples:
         >>> w = pq.nn.Parameter([0.25, -0.5])
@@ -294,21 +336,12 @@ def quantize_and_freeze(
         >>> w
         Tensor([ 1., -1.], dtype=float64)
     """
-    if isinstance(params, QuantizedOptimizer):
-        if regularizer is not None:
-            raise TypeError("regularizer must be left out: the wrapper's groups have their own")
-        chosen = [
-            (p, params.groups[i].regularizer)
-            for p, i in zip(params.params, params._group, strict=True)
-        ]
-    else:
-        check_instance("regularizer", regularizer, Regularizer, "a Regularizer")
-        chosen = [(p, regularizer) for p in as_parameters(params)]
-    projections = [regularizer.project(p.data) for p, regularizer in chosen]
-    for i, ((p, regularizer), projected) in enumerate(zip(chosen, projections, strict=True)):
+    chosen = targets(params, regularizer)
+    projections = [own.project(p.data) for p, own in chosen]
+    for i, ((p, own), projected) in enumerate(zip(chosen, projections, strict=True)):
         if not (p.requires_grad or np.array_equal(projected, p.data)):
             raise ValueError(
-                f"params[{i}] (shape {p.shape}) is frozen, and {regularizer} would quantize it "
+                f"params[{i}] (shape {p.shape}) is frozen, and {own} would quantize it "
                 "anew; set requires_grad to True first if that is meant (nothing was changed)"
             )
     for (p, _), projected in zip(chosen, projections, strict=True):
