@@ -265,18 +265,21 @@ class QuantizedOptimizer:
 
 def _as_groups(params: Any, regularizer: Any, homotopy: Any) -> Iterator[Group]:
     """What was given, as groups whose parameters are lists, checked."""
-    given = [(params, regularizer, homotopy)]
-    if regularizer is None:
-        given = list(params) if isinstance(params, list | tuple) else []
-        if not given or not all(isinstance(group, tuple) and len(group) == 3 for group in given):
-            raise TypeError(
-                "regularizer must be a Regularizer, or params a list of groups (params, "
-                f"regularizer, homotopy), got regularizer None and params {type(params).__name__}"
-            )
-        if homotopy is not _REQUIRED and homotopy is not None:
-            raise TypeError("homotopy must be left out: each group has its own")
+    listed = isinstance(params, list | tuple) and bool(params)
+    listed = listed and all(isinstance(group, tuple) and len(group) == 3 for group in params)
+    if listed:
+        if regularizer is not None or homotopy not in (None, _REQUIRED):
+            raise TypeError("regularizer and homotopy must be left out: each group has its own")
+        given = params
+    elif regularizer is None:
+        raise TypeError(
+            "regularizer must be a Regularizer, or params a list of groups (params, regularizer, "
+            f"homotopy), got regularizer None and params {type(params).__name__}"
+        )
     elif homotopy is _REQUIRED:
         raise TypeError("homotopy must be given: lambda_t of t = 0, 1, ..., or None (a projection)")
+    else:
+        given = [(params, regularizer, homotopy)]
     for params, regularizer, homotopy in given:
         if regularizer is not None:
             check_instance("regularizer", regularizer, Regularizer, "a Regularizer")
@@ -303,6 +306,8 @@ def targets(
         [(Tensor([0.5], dtype=float64), BinaryL1())]
     """
     if regularizer is not None:
+        if isinstance(params, QuantizedOptimizer):
+            raise TypeError("regularizer must be left out: the wrapper's groups have their own")
         groups: Any = [Group(params, regularizer, None)]
     elif isinstance(params, QuantizedOptimizer):
         groups = params.groups

@@ -235,8 +235,10 @@ def refusal(found: Mapping[str, str], layout: Mapping[str, str], changed: Collec
         >>> pq.training.resume.refusal({"lr": "lr was 0.1, is 0.2"}, {}, changed=[])
         "lr was 0.1, is 0.2 (if on purpose, pass changed=['lr'])"
     """
-    left = {name: text for name, text in found.items() if name not in changed} | layout
+    fixed = {*KEPT, *(name for name in found if name.startswith("parameters."))}
+    left = {name: text for name, text in found.items() if name in fixed or name not in changed}
+    left |= layout
     what = "; ".join([*left.values()][:5])
-    if left and not left.keys() & {*KEPT, *layout}:
+    if left and not left.keys() & {*fixed, *layout}:
         what += f" (if on purpose, pass changed={[*changed, *left]!r})"
     return what
