@@ -139,10 +139,12 @@ class Optimizer:
             >>> w.data, latent
             (array([1.]), array([-0.25]))
         """
-        moving = self._moving(points)
+        moving = [p.data for p in self.params] if points is None else self._moving(points)
         active = tuple(
-            p.requires_grad and p.grad is not None and x is not None
-            for p, x in zip(self.params, moving, strict=True)
+            [
+                x is not None and p.requires_grad and p.grad is not None
+                for p, x in zip(self.params, moving, strict=True)
+            ]
         )
         for i, (p, span) in enumerate(zip(self.params, self._spans, strict=True)):
             if active[i] and p.grad.shape != p.data.shape:
@@ -172,31 +174,29 @@ class Optimizer:
                     x.flat[part] = w
             else:
                 w, g = self._joined[:, :n]
-                np.concatenate([moving[i].reshape(-1) for i in members], out=w)
+                together = [moving[i] for i in members]
+                np.concatenate([x.reshape(-1) for x in together], out=w)
                 np.concatenate([self.params[i].grad.reshape(-1) for i in members], out=g)
                 self.update(w, g, state, t, self._scratch[:n])
                 start = 0
-                for x in (moving[i] for i in members):
+                for x in together:
                     x[...] = w[start : start + x.size].reshape(x.shape)
                     start += x.size
-        moved = zip(self.params, moving, active, strict=True)
-        mark_changed(p for p, x, a in moved if a and x is p.data)
+        moved = itertools.compress(self.params, active)
+        mark_changed(moved if points is None else (p for p in moved if p not in points))
 
-    def _moving(self, points: Mapping[Tensor, np.ndarray | None] | None) -> list[np.ndarray | None]:
+    def _moving(self, points: Mapping[Tensor, np.ndarray | None]) -> list[np.ndarray | None]:
         """For each parameter the array that moves, or None."""
-        if points is None:
-            return [p.data for p in self.params]
         check_instance("points", points, Mapping, "a mapping from parameters to arrays")
         if not self._held >= points.keys():
             raise ValueError("points must name parameters of this optimizer, got another one")
-        for i, p in enumerate(self.params):
-            x = points.get(p)
+        for p, x in points.items():
             if x is None:
                 continue
-            check_instance(f"the point of params[{i}]", x, np.ndarray, "an array, or None")
-            if (x.shape, x.dtype) != (p.shape, p.dtype) or not x.flags.writeable:
+            check_instance("a point", x, np.ndarray, "an array, or None")
+            if x.shape != p.shape or x.dtype != p.dtype or not x.flags.writeable:
                 raise ValueError(
-                    f"the point of params[{i}] must be writeable, of its shape {p.shape} and dtype "
+                    f"a point must be writeable, of its parameter's shape {p.shape} and dtype "
                     f"{p.dtype}, got {x.shape} and {x.dtype}, writeable {x.flags.writeable}"
                 )
         return [points.get(p, p.data) for p in self.params]

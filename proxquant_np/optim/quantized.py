@@ -107,7 +107,7 @@ class QuantizedOptimizer:
         if not self._mapped:
             raise ValueError("groups must hold a regularizer, got None in each of them")
         self.params = [p for i in self._mapped for p in self.groups[i].params]
-        self._group = [i for i in self._mapped for _ in self.groups[i].params]
+        self._places = [j for j, i in enumerate(self._mapped) for _ in self.groups[i].params]
         for p in self.params:
             as_weights(p.data)
         self.clip = bool(clip)
@@ -214,17 +214,17 @@ class QuantizedOptimizer:
 
     def map_(self, points: list[np.ndarray], strength: Any) -> None:
         """w <- prox(clip(point)), in place; the points are clipped in place, too."""
-        strengths = dict(
-            zip(self._mapped, strength if isinstance(strength, tuple) else (strength,), strict=True)
-        )
-        for i in self.trained():
+        strengths = strength if isinstance(strength, tuple) else (strength,)
+        trained = self.trained()
+        for i in trained:
             if self.clip:
                 np.clip(points[i], -1, 1, out=points[i])
-            regularizer = self.groups[self._group[i]].regularizer
-            regularizer.prox(points[i], strengths[self._group[i]], out=self.params[i].data)
+            place = self._places[i]
+            regularizer = self.groups[self._mapped[place]].regularizer
+            regularizer.prox(points[i], strengths[place], out=self.params[i].data)
             if self._image is not None:
                 np.copyto(self._image[i], self.params[i].data)
-        mark_changed(self.params[i] for i in self.trained())
+        mark_changed(self.params[i] for i in trained)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
