@@ -303,7 +303,7 @@ def targets(
         >>> from proxquant_np.optim.quantized import targets
         >>> v, w = pq.nn.Parameter([0.5]), pq.nn.Parameter([2.0])
         >>> targets({v: pq.prox.BinaryL1(), w: None})
-        [(Tensor([0.5], dtype=float64), BinaryL1())]
+        [(Tensor([0.5], dtype=float64, requires_grad=True), BinaryL1())]
     """
     if regularizer is not None:
         if isinstance(params, QuantizedOptimizer):
