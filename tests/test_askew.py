@@ -85,5 +85,5 @@ def test_it_resumes_and_refuses():
     other = AskewSGD(SGD([w], 0.05), [w], Geometric(1.0, 0.9))
     other.load_state_dict(optimizer.state_dict())
     assert other.steps == 1
-    with pytest.raises(ValueError, match="pull must lie in"):
+    with pytest.raises(ValueError, match="pull must be a number >= 0"):
         AskewSGD(SGD([w], 0.05), [w], Constant(1.0), pull=-1)

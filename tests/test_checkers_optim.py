@@ -283,7 +283,8 @@ class FirstGradientAtStart(DualAveraging):
 class StepsTheImage(DualAveraging):
     """The base moves the weights, and they are the new latent."""
 
-    def _swap(self):
+    def check_step(self):
+        super().check_step()
         for z, p in zip(self.latent, self.params, strict=True):
             z[...] = p.data
 
@@ -423,9 +424,9 @@ def test_changes_that_nobody_notices_are_caught(build):
 
 
 class SharesItsBase(ProxGradient):
-    def check_gradients(self):
+    def check_step(self):
         self.base.wrappers = self._number
-        super().check_gradients()
+        super().check_step()
 
 
 def test_a_base_that_is_stepped_twice_is_caught():

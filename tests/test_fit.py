@@ -32,7 +32,7 @@ from proxquant_np.training import (
 )
 from proxquant_np.training.fit import HISTOGRAM_EDGES
 
-fit_module = importlib.import_module("proxquant_np.training.fit")
+saved_run_module = importlib.import_module("proxquant_np.training.saved_run")
 CASES = sorted(OPTIMIZERS)
 FIT = {"steps": 7, "batch_size": 5, "progress": False}
 
@@ -989,10 +989,10 @@ def test_checkpoints_that_say_nonsense_of_their_run(change, tmp_path):
 
 @pytest.mark.parametrize("now", ["threads", "BLAS kernel", "NumPy", None])
 def test_resuming_with_other_rounding_says_so(now, tmp_path, monkeypatch, recwarn):
-    file, other = tmp_path / "run.npz", {**fit_module._computing(), now: "another"}
+    file, other = tmp_path / "run.npz", {**saved_run_module._computing(), now: "another"}
     fit(*start("adam"), TRAIN, **FIT, checkpoint=file)
     if now:
-        monkeypatch.setattr(fit_module, "_computing", lambda: other)
+        monkeypatch.setattr(saved_run_module, "_computing", lambda: other)
         with pytest.warns(
             UserWarning, match=f"other rounding: {now} was .*, is another. The steps"
         ):

@@ -121,7 +121,7 @@ def test_evaluate_does_not_depend_on_its_batches(batch_size):
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_evaluate_needs_batches(batch_size):
-    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
+    with pytest.raises(ValueError, match=f"batch_size must be an integer >= 1, got {batch_size}"):
         evaluate(nn.Linear(3, 2), np.ones((4, 3)), np.zeros(4, int), batch_size)
 
 

@@ -194,7 +194,7 @@ def test_lr_is_the_base_s():
     opt = ProxGradient(base, [p], BinaryL1(), Constant(3))
     opt.lr = 0.5
     assert base.lr == 0.5 and opt.lr == 0.5 and opt.strength == 1.5
-    with pytest.raises(ValueError, match="lr must lie in"):
+    with pytest.raises(ValueError, match="lr must be a number >= 0"):
         opt.lr = -1.0
 
 

@@ -1,7 +1,7 @@
-"""Layer 4, train: base steps, and the two ways to quantize around them.
+"""Base steps, and the two ways to quantize around them.
 
-optimizer.py       what all share: Optimizer (base steps), QuantizedOptimizer (wrappers)
-sgd.py, adam.py    base steps
+optimizer.py       what base steps share; sgd.py, adam.py: two of them
+quantized.py       what the wrappers around them share
 dual_averaging.py  lazy: a latent moves, the weights are its image
 prox_gradient.py   eager: the weights themselves move, then are mapped
 bop.py             neither: binary weights whose signs are flipped
@@ -14,7 +14,8 @@ from proxquant_np.optim.bop import Bop as Bop
 from proxquant_np.optim.clipping import clip_grad_norm as clip_grad_norm
 from proxquant_np.optim.dual_averaging import DualAveraging as DualAveraging
 from proxquant_np.optim.optimizer import Optimizer as Optimizer
-from proxquant_np.optim.optimizer import QuantizedOptimizer as QuantizedOptimizer
-from proxquant_np.optim.optimizer import quantize_and_freeze as quantize_and_freeze
 from proxquant_np.optim.prox_gradient import ProxGradient as ProxGradient
+from proxquant_np.optim.quantized import Group as Group
+from proxquant_np.optim.quantized import QuantizedOptimizer as QuantizedOptimizer
+from proxquant_np.optim.quantized import quantize_and_freeze as quantize_and_freeze
 from proxquant_np.optim.sgd import SGD as SGD

@@ -1,4 +1,4 @@
-"""Layer 4, train: Adam."""
+"""Adam."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 4, train: AskewSGD, which steers the weights into narrowing intervals around -1 and +1."""
+"""AskewSGD, which steers the weights into narrowing intervals around -1 and +1."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from proxquant_np.optim.optimizer import Number, Optimizer, Params, QuantizedOptimizer
+from proxquant_np.optim.optimizer import Number, Optimizer, Params
+from proxquant_np.optim.quantized import QuantizedOptimizer
 from proxquant_np.prox import BinaryL1
 
 
@@ -41,7 +42,7 @@ class AskewSGD(QuantizedOptimizer):
 
     def step(self) -> None:
         """Turn the gradients, let the base step, clip."""
-        self.check_gradients()
+        self.check_step()
         width = self.homotopy(self.steps)
         turned = [self.params[i] for i in self.trained() if self.params[i].grad is not None]
         for p in turned:

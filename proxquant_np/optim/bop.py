@@ -1,16 +1,12 @@
-"""Layer 4, train: Bop, which has binary weights only: nothing is projected, signs are flipped."""
+"""Bop, which has binary weights only: nothing is projected, signs are flipped."""
 
 from __future__ import annotations
-
-import copy
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from proxquant_np.autograd import mark_changed
-from proxquant_np.nn.module import check_state
-from proxquant_np.optim.optimizer import Number, Optimizer, Params, QuantizedOptimizer
+from proxquant_np.optim.optimizer import Number, Optimizer, Params
+from proxquant_np.optim.quantized import QuantizedOptimizer
 from proxquant_np.prox import BinaryL1
 
 
@@ -36,7 +32,7 @@ class Bop(QuantizedOptimizer):
     """
 
     threshold, adaptivity = Number(), Number(below=1.0)
-    hyperparameters = ("threshold", "adaptivity")
+    hyperparameters, slots = ("threshold", "adaptivity"), ("momentum",)
 
     def __init__(
         self, base: Optimizer, params: Params, threshold: float = 1e-8, adaptivity: float = 1e-4
@@ -48,21 +44,14 @@ class Bop(QuantizedOptimizer):
 
     def step(self) -> None:
         """Step what is not quantized, then flip signs."""
-        self.check_gradients()
+        self.check_step()
         self._check_signs()
+        self.base.step(dict.fromkeys(self.params))  # None: they stay
         moved = [i for i in self.trained() if self.params[i].grad is not None]
-        gradients = [self.params[i].grad for i in moved]
         for i in moved:
-            self.params[i].grad = None  # the base does not move what has no gradient
-        try:
-            self.base.step()
-        finally:
-            for i, g in zip(moved, gradients, strict=True):
-                self.params[i].grad = g
-        for i, g in zip(moved, gradients, strict=True):
             m, w = self.momentum[i], self.params[i].data
             m *= 1 - self.adaptivity
-            m += self.adaptivity * g
+            m += self.adaptivity * self.params[i].grad
             np.negative(w, out=w, where=m * w > self.threshold)  # |w| = 1
         mark_changed(self.params[i] for i in moved)
         self.steps += 1
@@ -76,21 +65,3 @@ class Bop(QuantizedOptimizer):
                     "but was changed since: load weights before constructing Bop, or project them "
                     "(BinaryL1().project)"
                 )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The evidence m, the hyperparameters, and the base's state (under "base.")."""
-        momentum = {f"momentum.{i}": m.copy() for i, m in enumerate(self.momentum)}
-        numbers = {name: getattr(self, name) for name in self.hyperparameters}
-        return {**super().state_dict(), **numbers, **momentum}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned, after the model's; see `Optimizer`."""
-        arrays = check_state(self, state, self.state_dict())
-        numbers = {name: arrays[name].item() for name in self.hyperparameters}
-        for name, number in numbers.items():  # one out of range stops here, nothing has changed
-            setattr(copy.copy(self), name, number)
-        super().load_state_dict(state)
-        for name, number in numbers.items():
-            setattr(self, name, number)
-        for i, m in enumerate(self.momentum):
-            m[...] = state[f"momentum.{i}"]

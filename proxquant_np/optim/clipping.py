@@ -1,4 +1,4 @@
-"""Layer 4, train: gradient-norm clipping, for recurrent networks between backward and step."""
+"""Gradient-norm clipping, for recurrent networks between backward and step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from proxquant_np.optim.optimizer import Params, as_parameters, check_number
+from proxquant_np.checks import check_number
+from proxquant_np.optim.optimizer import Params, as_parameters
 
 _RUN = 4096
 # Least sum of n squares, divided by n, of which those that underflow cannot be a rounding error.
@@ -30,7 +31,7 @@ def clip_grad_norm(params: Params, max_norm: float) -> float:
         >>> w.grad
         array([0.6, 0.8])
     """
-    max_norm = check_number("max_norm", max_norm)
+    max_norm = check_number("max_norm", max_norm, 0, below=math.inf)
     grads = [p.grad for p in as_parameters(params) if p.grad is not None]
     square, power = sum(_square(g) for g in grads), 0
     # Where squares leave the range of the dtype, or their last digits do, all is scaled by a power

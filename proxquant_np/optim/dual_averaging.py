@@ -1,13 +1,11 @@
-"""Layer 4, train: lazy quantization. Its eager sibling is prox_gradient.py; diff the two."""
+"""Lazy quantization. Its eager sibling is prox_gradient.py; diff the two."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-
-from proxquant_np.optim.optimizer import Optimizer, Params, QuantizedOptimizer
+from proxquant_np.optim.optimizer import Optimizer, Params
+from proxquant_np.optim.quantized import Group, Homotopy, QuantizedOptimizer
 from proxquant_np.prox import Regularizer
 
 
@@ -37,12 +35,14 @@ class DualAveraging(QuantizedOptimizer):
         (array([-1., -1.]), [array([-0.25, -1.  ])])
     """
 
+    slots = ("latent",)
+
     def __init__(
         self,
         base: Optimizer,
-        params: Params,
-        regularizer: Regularizer,
-        homotopy: Callable[[int], float] | None = None,
+        params: Params | Sequence[Group],
+        regularizer: Regularizer | None = None,
+        homotopy: Homotopy | None = None,
         *,
         clip: bool = False,
     ) -> None:
@@ -53,46 +53,8 @@ class DualAveraging(QuantizedOptimizer):
 
     def step(self) -> None:
         """Move the latent, then map it to the weights."""
-        self.check_gradients()
-        self._check_image()
+        self.check_step()
         strength = self.strength
-        self._swap()
-        try:
-            self.base.step()
-        finally:
-            self._swap()
+        self.base.step(dict(zip(self.params, self.latent, strict=True)))
         self.map_(self.latent, strength)
         self.steps += 1
-
-    def _swap(self) -> None:
-        """Exchange weights and latent, so that the base moves the latent."""
-        for i in self.trained():
-            p = self.params[i]
-            p.data, self.latent[i] = self.latent[i], p.data
-
-    def map_(self, points: list[np.ndarray], strength: float) -> None:
-        """As the base class, and remember the image."""
-        super().map_(points, strength)
-        for i in self.trained():
-            np.copyto(self._image[i], self.params[i].data)
-
-    def _check_image(self) -> None:
-        for i in self.trained():
-            if not np.array_equal(self.params[i].data, self._image[i]):
-                raise ValueError(
-                    f"params[{i}] (shape {self.params[i].shape}) was changed since the last step; "
-                    "DualAveraging trains a latent of its own. Load weights before constructing "
-                    "it; when resuming, load the model's state, then the optimizer's"
-                )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The latent, the position in the homotopy and the base's state (under "base.")."""
-        latent = {f"latent.{i}": z.copy() for i, z in enumerate(self.latent)}
-        return {**super().state_dict(), **latent}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned, after the model's; see `Optimizer`."""
-        super().load_state_dict(state)
-        for i, p in enumerate(self.params):
-            self.latent[i][...] = state[f"latent.{i}"]
-            self._image[i][...] = p.data

@@ -1,4 +1,4 @@
-"""Layer 4, train: what base optimizers share, and what the two quantizing wrappers share.
+"""Base steps: what SGD, Adam and others share.
 
 A base optimizer is a formula on flat vectors (`SGD.update`, `Adam.update`). This file applies it
 to a network: block by block, so that a large layer passes through the cache once however many
@@ -10,16 +10,14 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
+from proxquant_np.checks import check_instance, check_number
 from proxquant_np.nn.module import check_state
-from proxquant_np.prox import Regularizer
-from proxquant_np.prox.regularizer import as_weights
 
 Params = Mapping[str, Tensor] | Iterable[Tensor]
 _BLOCK = 1 << 14  # entries: a block of weight, gradient and Adam's moments fits a 512 KB cache
@@ -57,20 +55,8 @@ def as_parameters(params: Params) -> list[Tensor]:
     return found
 
 
-def check_number(name: str, value: float, *, below: float = math.inf) -> float:
-    """The hyperparameter as a float, if 0 <= value < below."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not 0 <= value < below:
-        raise ValueError(f"{name} must lie in [0, {below}), got {value}")
-    return float(value)
-
-
 class Number:
-    """A hyperparameter: an attribute that takes only numbers in [0, below), and keeps a float.
-
-    A NumPy scalar would draw float32 arithmetic to its own precision; a float does not.
-    """
+    """A hyperparameter: an attribute that takes only numbers in [0, below), and keeps a float."""
 
     def __init__(self, below: float = math.inf) -> None:
         self.below = below
@@ -79,7 +65,7 @@ class Number:
         self.name = name
 
     def __set__(self, owner: object, value: float) -> None:
-        vars(owner)[self.name] = check_number(self.name, value, below=self.below)
+        vars(owner)[self.name] = check_number(self.name, value, 0, below=self.below)
 
 
 class Optimizer:
@@ -121,6 +107,7 @@ class Optimizer:
         self._plan: list[tuple[slice, list[int]]] = []
         self._joined = np.empty((2, _BLOCK), dtype)
         self._scratch = np.empty(_BLOCK, dtype)
+        self._held = frozenset(self.params)
         self.wrappers = 0  # how many were constructed over it; the last one may step it
 
     def update(
@@ -133,14 +120,32 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} defines no update()")
 
-    def step(self) -> None:
+    def step(self, points: Mapping[Tensor, np.ndarray | None] | None = None) -> None:
         """Move every parameter that has a gradient and is not frozen, in place.
 
+        points: what moves in a parameter's place, an array of its shape and dtype, by the
+        gradient of the parameter; None says that it stays, and so does its state. Whatever is not
+        named moves itself.
+
         Raises:
-            ValueError: a gradient of another shape than its parameter, or a parameter whose data
-                have another size or dtype than at construction; nothing has moved then.
+            ValueError: a gradient of another shape than its parameter, a parameter whose data have
+                another size or dtype than at construction, or points that do not fit; nothing has
+                moved then.
+
+        Examples:
+            >>> w, latent = pq.nn.Parameter([1.0]), np.array([0.25])
+            >>> w.sum().backward()
+            >>> pq.optim.SGD([w], lr=0.5).step({w: latent})
+            >>> w.data, latent
+            (array([1.]), array([-0.25]))
         """
-        active = tuple(p.requires_grad and p.grad is not None for p in self.params)
+        moving = [p.data for p in self.params] if points is None else self._moving(points)
+        active = tuple(
+            [
+                x is not None and p.requires_grad and p.grad is not None
+                for p, x in zip(self.params, moving, strict=True)
+            ]
+        )
         for i, (p, span) in enumerate(zip(self.params, self._spans, strict=True)):
             if active[i] and p.grad.shape != p.data.shape:
                 raise ValueError(
@@ -160,23 +165,41 @@ class Optimizer:
             state = [s[span] for s in self._state]
             n, t = span.stop - span.start, int(self._steps[members[0]])
             if len(members) == 1:
-                p, offset = self.params[members[0]], self._spans[members[0]].start
+                (i,) = members
+                x, offset = moving[i], self._spans[i].start
                 part = slice(span.start - offset, span.stop - offset)
-                w = _flat(p.data, part)
-                self.update(w, _flat(p.grad, part), state, t, self._scratch[:n])
-                if not p.data.flags.c_contiguous:
-                    p.data.flat[part] = w
+                w = _flat(x, part)
+                self.update(w, _flat(self.params[i].grad, part), state, t, self._scratch[:n])
+                if not x.flags.c_contiguous:
+                    x.flat[part] = w
             else:
-                together = [self.params[i] for i in members]
                 w, g = self._joined[:, :n]
-                np.concatenate([p.data.reshape(-1) for p in together], out=w)
-                np.concatenate([p.grad.reshape(-1) for p in together], out=g)
+                together = [moving[i] for i in members]
+                np.concatenate([x.reshape(-1) for x in together], out=w)
+                np.concatenate([self.params[i].grad.reshape(-1) for i in members], out=g)
                 self.update(w, g, state, t, self._scratch[:n])
                 start = 0
-                for p in together:
-                    p.data[...] = w[start : start + p.size].reshape(p.shape)
-                    start += p.size
-        mark_changed(itertools.compress(self.params, active))
+                for x in together:
+                    x[...] = w[start : start + x.size].reshape(x.shape)
+                    start += x.size
+        moved = itertools.compress(self.params, active)
+        mark_changed(moved if points is None else (p for p in moved if p not in points))
+
+    def _moving(self, points: Mapping[Tensor, np.ndarray | None]) -> list[np.ndarray | None]:
+        """For each parameter the array that moves, or None."""
+        check_instance("points", points, Mapping, "a mapping from parameters to arrays")
+        if not self._held >= points.keys():
+            raise ValueError("points must name parameters of this optimizer, got another one")
+        for p, x in points.items():
+            if x is None:
+                continue
+            check_instance("a point", x, np.ndarray, "an array, or None")
+            if x.shape != p.shape or x.dtype != p.dtype or not x.flags.writeable:
+                raise ValueError(
+                    f"a point must be writeable, of its parameter's shape {p.shape} and dtype "
+                    f"{p.dtype}, got {x.shape} and {x.dtype}, writeable {x.flags.writeable}"
+                )
+        return [points.get(p, p.data) for p in self.params]
 
     def _make_plan(self, active: tuple[bool, ...]) -> list[tuple[slice, list[int]]]:
         """Blocks of at most _BLOCK entries: parts of one parameter, or several whole ones.
@@ -242,173 +265,3 @@ class Optimizer:
 def _flat(a: np.ndarray, part: slice) -> np.ndarray:
     """These entries of `a` in C order: a view if `a` is contiguous, else a copy."""
     return a.reshape(-1)[part] if a.flags.c_contiguous else a.flat[part]
-
-
-class QuantizedOptimizer:
-    """What the lazy and the eager wrapper share: everything but which point is moved and mapped.
-
-    Args:
-        base: moves everything it holds.
-        params: those of its parameters that are quantized, by name or as an iterable.
-        regularizer: its prox is the map.
-        homotopy: lambda_t for t = 0, 1, ...; None for the hard projection (infinite strength).
-        clip: limit the moved point to [-1, 1] before mapping, as the published configurations
-            of both BinaryConnect and ProxQuant do.
-
-    A frozen parameter (requires_grad False) is neither moved nor mapped. One that is not frozen
-    but has no gradient is mapped where it stands.
-
-    A base belongs to the wrapper that was constructed over it last: earlier ones then refuse to
-    step (RuntimeError), for two wrappers, say of some layers each, would step one base twice. Two
-    bases that hold the same parameter are not noticed, and each moves it: as two optimizers do in
-    PyTorch, one after the other, or with a loss of their own. For layers on different sets, give
-    each wrapper a base that holds the parameters of its own layers alone.
-
-    `step` refuses NaN and infinite gradients (ValueError), and a bad lambda_t, before anything
-    changes. What it cannot foresee is a move that overflows: the regularizer then refuses the
-    weights after the base has taken its step.
-
-    Examples:
-        >>> w = pq.nn.Parameter([0.25])
-        >>> sgd = pq.optim.SGD([w], lr=0.5)
-        >>> eager = pq.optim.ProxGradient(sgd, [w], pq.prox.BinaryL1(), pq.prox.Constant(3.0))
-        >>> isinstance(eager, pq.optim.QuantizedOptimizer), eager.lr, eager.strength
-        (True, 0.5, 1.5)
-    """
-
-    def __init__(
-        self,
-        base: Optimizer,
-        params: Params,
-        regularizer: Regularizer,
-        homotopy: Callable[[int], float] | None,
-        *,
-        clip: bool = False,
-    ) -> None:
-        if not isinstance(base, Optimizer):
-            raise TypeError(f"base must be an Optimizer such as SGD, got {type(base).__name__}")
-        if homotopy is not None and not callable(homotopy):
-            raise TypeError(f"homotopy must be callable or None, got {type(homotopy).__name__}")
-        self.base = base
-        self.params = as_parameters(params)
-        held = {id(p) for p in base.params}
-        if any(id(p) not in held for p in self.params):
-            raise ValueError("params must all be held by base, got one that it does not step")
-        for p in self.params:
-            as_weights(p.data)
-        self.regularizer = _check_regularizer(regularizer)
-        self.homotopy = homotopy
-        self.clip = bool(clip)
-        self.steps = 0
-        base.wrappers += 1
-        self._number = base.wrappers
-
-    @property
-    def lr(self) -> float:
-        """The base's learning rate; may be set."""
-        return self.base.lr
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self.base.lr = value
-
-    @property
-    def strength(self) -> float:
-        """lr * lambda_t of the coming step, t being the steps taken; infinite without homotopy."""
-        if self.homotopy is None:
-            return math.inf
-        lam = self.homotopy(self.steps)
-        if isinstance(lam, bool) or not isinstance(lam, Real):
-            raise TypeError(f"homotopy(t) must be a number, got {lam!r} at t = {self.steps}")
-        strength = self.lr * lam
-        if not strength >= 0:
-            raise ValueError(
-                f"lr * homotopy(t) must be >= 0, got {strength} at t = {self.steps}, lr = {self.lr}"
-            )
-        return strength
-
-    def trained(self) -> list[int]:
-        """Indices of the quantized parameters that are not frozen."""
-        return [i for i, p in enumerate(self.params) if p.requires_grad]
-
-    def check_gradients(self) -> None:
-        """Refuse gradients that make no sense, and a base that is no longer its own."""
-        if self._number != self.base.wrappers:
-            base, name = type(self.base).__name__, type(self).__name__
-            raise RuntimeError(
-                f"this {name} shares its base with another wrapper that was constructed after it; "
-                f"two would step the {base} twice. Use one wrapper over the {base}, or for each "
-                "one a base that holds other parameters"
-            )
-        for i, p in enumerate(self.base.params):
-            g = p.grad
-            if g is None or not p.requires_grad:
-                continue
-            if g.shape != p.shape:
-                raise ValueError(
-                    f"the gradient of base.params[{i}] must have its shape {p.shape}, got {g.shape}"
-                )
-            if not (math.isfinite(np.vdot(g, g)) or np.isfinite(g).all()):  # the first is quick
-                raise ValueError(
-                    f"the gradient of base.params[{i}] (shape {p.shape}) has NaN or infinite "
-                    "entries; all must be finite (nothing was changed)"
-                )
-
-    def map_(self, points: list[np.ndarray], strength: float) -> None:
-        """w <- prox(clip(point)), in place; the points are clipped in place, too."""
-        for i in self.trained():
-            if self.clip:
-                np.clip(points[i], -1, 1, out=points[i])
-            self.regularizer.prox(points[i], strength, out=self.params[i].data)
-        mark_changed(self.params[i] for i in self.trained())
-
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        self.base.zero_grad()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position in the homotopy and the base's state (under "base.")."""
-        state: dict[str, Any] = {f"base.{k}": v for k, v in self.base.state_dict().items()}
-        return {"homotopy_step": self.steps, **state}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned, after the model's; see `Optimizer`."""
-        arrays = check_state(self, state, self.state_dict())
-        self.base.load_state_dict(
-            {k.removeprefix("base."): v for k, v in arrays.items() if k.startswith("base.")}
-        )
-        self.steps = arrays["homotopy_step"].item()
-
-
-def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
-    """Project the parameters onto the quantized set and take them out of training, in place.
-
-    requires_grad becomes False and the gradient None, so no optimizer moves them again, whatever
-    momentum it carries. If one of them cannot be projected, or is frozen already, at values that
-    another regularizer gave it (ValueError), none is changed. Twice is once.
-
-    Examples:
-        >>> w = pq.nn.Parameter([0.25, -0.5])
-        >>> pq.quantize_and_freeze([w], pq.prox.BinaryL1())
-        >>> w
-        Tensor([ 1., -1.], dtype=float64)
-    """
-    params = as_parameters(params)
-    _check_regularizer(regularizer)
-    projections = [regularizer.project(p.data) for p in params]
-    for i, (p, projected) in enumerate(zip(params, projections, strict=True)):
-        if not (p.requires_grad or np.array_equal(projected, p.data)):
-            raise ValueError(
-                f"params[{i}] (shape {p.shape}) is frozen, and {regularizer} would quantize it "
-                "anew; set requires_grad to True first if that is meant (nothing was changed)"
-            )
-    for p, projected in zip(params, projections, strict=True):
-        p.data[...] = projected
-        p.requires_grad, p.grad = False, None
-    mark_changed(params)
-
-
-def _check_regularizer(regularizer: Regularizer) -> Regularizer:
-    if not isinstance(regularizer, Regularizer):
-        raise TypeError(f"regularizer must be a Regularizer, got {regularizer!r}")
-    return regularizer

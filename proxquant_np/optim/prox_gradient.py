@@ -1,8 +1,8 @@
-"""Layer 4, train: eager quantization. Its lazy sibling is dual_averaging.py; diff the two."""
+"""Eager quantization. Its lazy sibling is dual_averaging.py; diff the two."""
 
 from __future__ import annotations
 
-from proxquant_np.optim.optimizer import QuantizedOptimizer
+from proxquant_np.optim.quantized import QuantizedOptimizer
 
 
 class ProxGradient(QuantizedOptimizer):
@@ -30,7 +30,7 @@ class ProxGradient(QuantizedOptimizer):
 
     def step(self) -> None:
         """Move the weights, then map them."""
-        self.check_gradients()
+        self.check_step()
         strength = self.strength
         self.base.step()
         self.map_([p.data for p in self.params], strength)

@@ -1,9 +1,12 @@
-"""Layer 4, train: stochastic gradient descent."""
+"""Stochastic gradient descent."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from proxquant_np.autograd import Tensor
 from proxquant_np.optim.optimizer import Number, Optimizer, Params
 
 
@@ -45,14 +48,14 @@ class SGD(Optimizer):
         self.slots = ("momentum_buffer",) if momentum else ()
         super().__init__(params, lr)
 
-    def step(self) -> None:
+    def step(self, points: Mapping[Tensor, np.ndarray | None] | None = None) -> None:
         """As any optimizer's; ValueError if `momentum` was set, but was 0 at construction."""
         if self.momentum and not self.slots:
             raise ValueError(
                 f"momentum was 0 at construction, so it cannot become {self.momentum}: "
                 "there is nothing to keep it in; construct SGD with the momentum"
             )
-        super().step()
+        super().step(points)
 
     def update(
         self, w: np.ndarray, g: np.ndarray, state: list[np.ndarray], t: int, scratch: np.ndarray

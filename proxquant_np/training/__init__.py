@@ -1,9 +1,13 @@
-"""Training (layer 5): the loop, its checkpoints, and what is measured on the way.
+"""The training loop, its checkpoints, and what is measured on the way.
 
 metrics.py     sign changes, quantization gap, errors
 checkpoint.py  the file format: written whole or not at all, never unpickled
 resume.py      is the run that goes on the one that was saved?
 progress.py    bars that cost no run
+history.py     what a run measures
+saved_run.py   saving and restoring it
+run.py         its batches and its step
+interrupt.py   Ctrl-C at the end of a step
 fit.py         the loop
 """
 
@@ -13,5 +17,5 @@ from proxquant_np.training.checkpoint import CheckpointError as CheckpointError
 from proxquant_np.training.checkpoint import load_checkpoint as load_checkpoint
 from proxquant_np.training.checkpoint import save_checkpoint as save_checkpoint
 from proxquant_np.training.checkpoint import written_whole as written_whole
-from proxquant_np.training.fit import History as History
 from proxquant_np.training.fit import fit as fit
+from proxquant_np.training.history import History as History

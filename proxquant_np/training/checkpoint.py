@@ -1,4 +1,4 @@
-"""Training (layer 5): checkpoint files.
+"""Checkpoint files.
 
 A checkpoint is an .npz archive of plain arrays, one of which is a JSON text for everything that is
 not an array. Nothing in it is ever unpickled, and it is read and checked in full (the archive

@@ -1,8 +1,9 @@
-"""Training (layer 5): what is measured on weights and on networks. Nothing here changes either."""
+"""What is measured on weights and on networks. Nothing here changes either."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -11,8 +12,10 @@ import numpy as np
 
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor, no_grad
+from proxquant_np.checks import check_integer
 from proxquant_np.data import Split, chunks
 from proxquant_np.nn import Module, Parameter, quantizable_parameters
+from proxquant_np.optim.quantized import Targets, targets
 from proxquant_np.prox import Regularizer
 
 Weights = Any
@@ -110,19 +113,24 @@ def transitions(a: Weights, b: Weights) -> Transitions:
     return Transitions(*(counts / sum(x.size for x, _ in pairs)).tolist())
 
 
-def quantization_gap(w: Weights, regularizer: Regularizer) -> float:
+def quantization_gap(w: Weights, regularizer: Regularizer | None = None) -> float:
     """mean |w - P_Q(w)|, P_Q the regularizer's projection of each array; 0 exactly on Q.
 
-    w: an array, or a collection, which is pooled. Errors as the regularizer's.
+    w: an array, or a collection, which is pooled. Errors as the regularizer's. Without one: a
+    wrapper, its groups, or a mapping from parameters to regularizers, each parameter on its own Q.
 
     Examples:
         >>> w = np.array([-1.0, 0.5, 2.0, 1.0])
         >>> pq.training.metrics.quantization_gap(w, pq.prox.BinaryL1())
         0.375
     """
-    arrays = _arrays(w, "w")
-    total = sum(float(np.abs(x - regularizer.project(x)).sum(dtype=np.float64)) for x in arrays)
-    return total / sum(x.size for x in arrays)
+    if regularizer is None:
+        params, projections = zip(*targets(w), strict=True)
+    else:
+        params, projections = w, itertools.repeat(regularizer)
+    pairs = list(zip(_arrays(params, "w"), projections, strict=False))
+    total = sum(float(np.abs(x - r.project(x)).sum(dtype=np.float64)) for x, r in pairs)
+    return total / sum(x.size for x, _ in pairs)
 
 
 State = tuple[Tensor, ...]
@@ -187,8 +195,7 @@ def evaluate(
         True
     """
     check_examples("x and y", x, y)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_integer("batch_size", batch_size, 1)
     batches = (
         [Split(x[i : i + batch_size], y[i : i + batch_size]) for i in range(0, len(y), batch_size)]
         if length is None
@@ -241,11 +248,15 @@ def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def quantized_copy(
-    model: Module, regularizer: Regularizer, params: Iterable[Parameter] | None = None
+    model: Module,
+    regularizer: Regularizer | Targets,
+    params: Iterable[Parameter] | None = None,
 ) -> Module:
     """A copy of the model with `params` (default: its quantizable ones) projected in the copy.
 
-    Those that are frozen (requires_grad False) are deployed as they are, on whatever set that is.
+    In the place of a regularizer a wrapper, its groups, or a mapping from parameters to
+    regularizers says which parameters, and each on which set; leave out `params` then. Those that
+    are frozen (requires_grad False) are deployed as they are, on whatever set that is.
 
     Examples:
         >>> model = pq.nn.Linear(3, 2)
@@ -255,7 +266,14 @@ def quantized_copy(
     """
     copies: dict[int, Any] = {}  # deepcopy's memo: from the id of a thing to its copy
     copied = copy.deepcopy(model, copies)
-    for p in quantizable_parameters(model).values() if params is None else params:
+    if isinstance(regularizer, Regularizer):
+        chosen = list(quantizable_parameters(model).values() if params is None else params)
+        pairs = [(p, regularizer) for p in chosen]
+    elif params is None:
+        pairs = targets(regularizer)
+    else:
+        raise TypeError("params must be left out: the groups say which parameters are quantized")
+    for p, regularizer in pairs:
         if p.requires_grad:
             data = copies[id(p)].data
             regularizer.project(data, out=data)

@@ -1,4 +1,4 @@
-"""Training (layer 5): is the run that goes on the one that was saved?
+"""Is the run that goes on the one that was saved?
 
 What can be compared is compared. A checkpoint records its run as text: the arguments of `fit`, the
 kind and the plain attributes of every module (`settings`), and what is frozen. A function cannot be
@@ -22,6 +22,7 @@ import numpy as np
 from proxquant_np.nn import Module
 from proxquant_np.optim import Optimizer, QuantizedOptimizer
 from proxquant_np.prox import Regularizer
+from proxquant_np.training.run import Batches, Prepare, Run
 
 KEPT = ("seed", "batch_size", "examples", "validation examples", "length", "optimizer", "base")
 """What must stay as it was: the place in the data, and what the saved state belongs to."""
@@ -29,11 +30,47 @@ _FUNCTIONS = ("schedule", "homotopy", "prepare")
 _PLAIN = (bool, int, float, str, type(None), np.generic)
 
 
+def identity(
+    run: Run,
+    batches: Batches,
+    functions: Mapping[str, Callable[[int], float] | None],
+    regularizer: Regularizer | None,
+) -> dict[str, Any]:
+    """The arguments of `fit`, as JSON can hold them; those of each group where there are more."""
+    optimizer, validation = run.optimizer, run.recorder.validation or ()
+    base = getattr(optimizer, "base", optimizer)
+    schedule = functions["schedule"]
+    found = {
+        "seed": batches.seed,
+        "batch_size": batches.batch_size,
+        "examples": len(batches.x),
+        "validation examples": len(validation[0]) if validation else 0,
+        "checksum of the data": _data_checksum(batches.x, batches.y, *validation),
+        "schedule": _name(schedule),
+        "length": batches.length,
+        "max_norm": run.max_norm,
+        "prepare": None if batches.prepare is None else _name(batches.prepare),
+        "regularizer": _name(regularizer),
+        "optimizer": type(optimizer).__name__,
+        **{name: _name(f) for name, f in functions.items() if name != "schedule"},
+        "clip": getattr(optimizer, "clip", None),
+        "base": type(base).__name__,
+        **{k: getattr(base, k) for k in base.hyperparameters if k != "lr" or schedule is None},
+    }
+    for suffix, group in getattr(optimizer, "mapped", {}).items():
+        if suffix:
+            params = {*group.params}
+            named = [name for name, p in run.recorder.weights.items() if p in params]
+            found[f"regularizer{suffix}"] = _name(group.regularizer)
+            found[f"parameters{suffix}"] = named
+    return found
+
+
 def settings(
     model: Module,
     optimizer: Optimizer | QuantizedOptimizer,
     regularizer: Regularizer | None,
-    prepare: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None,
+    prepare: Prepare | None,
     inputs: np.ndarray,
 ) -> dict[str, str]:
     """What tells runs apart beyond the arguments of `fit`, each by a name and as text.
@@ -59,13 +96,29 @@ def settings(
     if prepare is not None:
         made = prepare(inputs.copy(), np.random.default_rng(0))
         found["prepare of the first batch"] = sample(made)
-    if regularizer is not None and not is_dataclass(regularizer):
-        try:
-            made = regularizer.prox(np.linspace(-2, 2, 64).reshape(8, 8), 0.25)
-            found["prox of a fixed matrix"] = sample(made)
-        except Exception:  # it may be meant for weights of other shapes only
-            pass
+    groups = {suffix: g.regularizer for suffix, g in getattr(optimizer, "mapped", {}).items()}
+    for suffix, mapped_by in {**groups, "": regularizer}.items():
+        if mapped_by is not None and not is_dataclass(mapped_by):
+            try:
+                made = mapped_by.prox(np.linspace(-2, 2, 64).reshape(8, 8), 0.25)
+                found[f"prox of a fixed matrix{suffix}"] = sample(made)
+            except Exception:  # it may be meant for weights of other shapes only
+                pass
     return found
+
+
+def _name(thing: Any) -> str:
+    """Something to recognise an argument by in another process: its values, if it can name them."""
+    return repr(thing) if thing is None or is_dataclass(thing) else type(thing).__name__
+
+
+def _data_checksum(*arrays: np.ndarray) -> str:
+    """Of types, shapes and contents: quick, and enough to notice that data are not the same."""
+    found = 0
+    for a in arrays:
+        found = zlib.crc32(f"{a.dtype.str} {a.shape}".encode(), found)
+        found = zlib.crc32(np.ascontiguousarray(a), found)
+    return f"{found:08x}"
 
 
 def _is_plain(value: Any) -> bool:
@@ -115,17 +168,20 @@ def _value(function: Callable[[int], float], t: int) -> float | None:
 
 def _past(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Values of schedule and homotopy at some past steps of a checkpoint, from its history."""
-    rates, strengths = arrays.get("steps/lr", ()), arrays.get("steps/strength", ())
+    rates = arrays.get("steps/lr", ())
     step, since = meta.get("step", 0), meta.get("since", {})
     offset = int(arrays.get("optimizer/homotopy_step", step)) - step  # steps taken before the run
     known = [t for t in sorted({0, step // 2, step - 1}) if 0 <= t < len(rates)]
-    lambdas = {
-        str(t + offset): float(strengths[t] / rates[t])
-        for t in known
-        if t >= since.get("homotopy", 0) and rates[t] > 0 and math.isfinite(strengths[t])
-    }
-    schedule = {str(t): float(rates[t]) for t in known if t >= since.get("schedule", 0)}
-    return {"schedule": schedule, "homotopy": lambdas}
+    past = {"schedule": {str(t): float(rates[t]) for t in known if t >= since.get("schedule", 0)}}
+    for entry, strengths in arrays.items():
+        if entry.startswith("steps/strength"):
+            name = entry.replace("steps/strength", "homotopy")
+            past[name] = {
+                str(t + offset): float(strengths[t] / rates[t])
+                for t in known
+                if t >= since.get(name, 0) and rates[t] > 0 and math.isfinite(strengths[t])
+            }
+    return past
 
 
 def differences(
@@ -149,14 +205,15 @@ def differences(
         name: f"{name} was {saved.get(name)}, is {own.get(name)}"
         for name in {**own, **saved}
         if own.get(name) != saved.get(name)
-        and not (name in _FUNCTIONS and _two_functions(own.get(name), saved.get(name)))
+        and not (
+            name.split(".")[0] in _FUNCTIONS and _two_functions(own.get(name), saved.get(name))
+        )
     }
-    to_come = meta.get("ahead", {})
-    for name, past in _past(meta, arrays).items():
-        function = functions[name]
+    past, to_come = _past(meta, arrays), meta.get("ahead", {})
+    for name, function in functions.items():
         if function is None or name in found or saved.get(name) in (None, "None"):
             continue
-        for t, value in {**past, **to_come.get(name, {})}.items():
+        for t, value in {**past.get(name, {}), **to_come.get(name, {})}.items():
             now = _value(function, int(t))
             if now is None or not math.isclose(now, value, rel_tol=1e-9):
                 found[name] = f"{name}({t}) was {value:.9g}, is {now}"
@@ -178,8 +235,10 @@ def refusal(found: Mapping[str, str], layout: Mapping[str, str], changed: Collec
         >>> pq.training.resume.refusal({"lr": "lr was 0.1, is 0.2"}, {}, changed=[])
         "lr was 0.1, is 0.2 (if on purpose, pass changed=['lr'])"
     """
-    left = {name: text for name, text in found.items() if name not in changed} | layout
+    fixed = {*KEPT, *(name for name in found if name.startswith("parameters."))}
+    left = {name: text for name, text in found.items() if name in fixed or name not in changed}
+    left |= layout
     what = "; ".join([*left.values()][:5])
-    if left and not left.keys() & {*KEPT, *layout}:
+    if left and not left.keys() & {*fixed, *layout}:
         what += f" (if on purpose, pass changed={[*changed, *left]!r})"
     return what

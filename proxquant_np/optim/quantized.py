@@ -1,0 +1,355 @@
+"""What the lazy and the eager wrapper share: everything but which points move and are mapped."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from proxquant_np.autograd import Tensor, mark_changed
+from proxquant_np.checks import check_callable, check_instance
+from proxquant_np.nn.module import check_state
+from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters
+from proxquant_np.prox import Regularizer
+from proxquant_np.prox.regularizer import as_weights
+
+Homotopy = Callable[[int], float]
+_REQUIRED: Any = object()
+
+
+class Group(NamedTuple):
+    """Parameters that are mapped alike: by the prox of `regularizer` with lambda_t = homotopy(t).
+
+    A homotopy of None stands for the projection (infinite strength), a regularizer of None for full
+    precision: nothing is mapped.
+
+    Examples:
+        >>> net = pq.models.MLP((64, 32, 32, 10), rng=0)
+        >>> first, inner, last = pq.quantizable_parameters(net).values()
+        >>> groups = [
+        ...     pq.optim.Group([inner], pq.prox.BinaryL1(), pq.prox.Linear(1e-3)),
+        ...     pq.optim.Group([first, last], pq.prox.TernaryL2(), pq.prox.Linear(1e-2)),
+        ... ]
+        >>> eager = pq.optim.ProxGradient(pq.optim.Adam(net.parameters()), groups)
+        >>> [len(group.params) for group in eager.groups], len(eager.params)
+        ([1, 2], 3)
+    """
+
+    params: Params
+    regularizer: Regularizer | None
+    homotopy: Homotopy | None
+
+
+class QuantizedOptimizer:
+    """A base step, then a map of the quantized parameters.
+
+    Args:
+        base: moves everything it holds.
+        params: those of its parameters that are quantized, by name or as an iterable; or, for
+            mixed precision, a list of groups (params, regularizer, homotopy), and nothing after it.
+        regularizer: its prox is the map.
+        homotopy: lambda_t for t = 0, 1, ...; None for the hard projection (infinite strength).
+        clip: limit the moved point to [-1, 1] before mapping, as the published configurations
+            of both BinaryConnect and ProxQuant do.
+
+    `groups` lists the groups, one if no list was given, and `params` all parameters that are
+    mapped, in their order. `regularizer`, `homotopy` and `strength` are those of the group that is
+    mapped or, if there are several, tuples.
+
+    A frozen parameter (requires_grad False) is neither moved nor mapped. One that is not frozen
+    but has no gradient is mapped where it stands.
+
+    A base belongs to the wrapper that was constructed over it last: earlier ones then refuse to
+    step (RuntimeError), for two wrappers, say of some layers each, would step one base twice; one
+    wrapper of several groups is what is wanted there. Two bases that hold the same parameter are
+    not noticed, and each moves it: as two optimizers do in PyTorch, one after the other, or with a
+    loss of their own.
+
+    `step` refuses NaN and infinite gradients (ValueError), and a bad lambda_t, before anything
+    changes. What it cannot foresee is a move that overflows: the regularizer then refuses the
+    weights after the base has taken its step.
+
+    Examples:
+        >>> w = pq.nn.Parameter([0.25])
+        >>> sgd = pq.optim.SGD([w], lr=0.5)
+        >>> eager = pq.optim.ProxGradient(sgd, [w], pq.prox.BinaryL1(), pq.prox.Constant(3.0))
+        >>> isinstance(eager, pq.optim.QuantizedOptimizer), eager.lr, eager.strength
+        (True, 0.5, 1.5)
+    """
+
+    hyperparameters: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()
+    """Names of the attributes that hold an array for each parameter, to be saved with the rest."""
+    _image: list[np.ndarray] | None = None
+    """The weights as the last map left them, if they are only the image of what is trained."""
+
+    def __init__(
+        self,
+        base: Optimizer,
+        params: Params | Sequence[Group],
+        regularizer: Regularizer | None = None,
+        homotopy: Homotopy | None = _REQUIRED,
+        *,
+        clip: bool = False,
+    ) -> None:
+        self.base = check_instance("base", base, Optimizer, "an Optimizer such as SGD")
+        self.groups = list(_as_groups(params, regularizer, homotopy))
+        members = [p for group in self.groups for p in group.params]
+        if len({*members}) < len(members):
+            raise ValueError("groups must be disjoint, got one parameter twice")
+        if not {*base.params}.issuperset(members):
+            raise ValueError("params must all be held by base, got one that it does not step")
+        self._mapped = [i for i, group in enumerate(self.groups) if group.regularizer is not None]
+        if not self._mapped:
+            raise ValueError("groups must hold a regularizer, got None in each of them")
+        self.params = [p for i in self._mapped for p in self.groups[i].params]
+        self._places = [j for j, i in enumerate(self._mapped) for _ in self.groups[i].params]
+        for p in self.params:
+            as_weights(p.data)
+        self.clip = bool(clip)
+        self.steps = 0
+        base.wrappers += 1
+        self._number = base.wrappers
+
+    def _of_groups(self, values: Iterable[Any]) -> Any:
+        """The value of the only group that is mapped, or a tuple."""
+        values = tuple(values)
+        return values[0] if len(values) == 1 else values
+
+    def _set(self, **values: Any) -> None:
+        if len(self._mapped) > 1:
+            raise ValueError(f"{', '.join(values)} can be set of one group, not of several")
+        (i,) = self._mapped
+        (self.groups[i],) = _as_groups(*self.groups[i]._replace(**values))
+
+    @property
+    def mapped(self) -> dict[str, Group]:
+        """The groups that are mapped: under "" if it is one, else under ".0", ".1", ..., their
+        places in `groups`. By these suffixes histories and checkpoints tell them apart."""
+        several = len(self._mapped) > 1
+        return {f".{i}" if several else "": self.groups[i] for i in self._mapped}
+
+    @property
+    def regularizer(self) -> Any:
+        """Whose prox is the map; may be set."""
+        return self._of_groups(self.groups[i].regularizer for i in self._mapped)
+
+    @regularizer.setter
+    def regularizer(self, value: Regularizer) -> None:
+        self._set(regularizer=value)
+
+    @property
+    def homotopy(self) -> Any:
+        """lambda_t as a function of t, or None; may be set."""
+        return self._of_groups(self.groups[i].homotopy for i in self._mapped)
+
+    @homotopy.setter
+    def homotopy(self, value: Homotopy | None) -> None:
+        self._set(homotopy=value)
+
+    @property
+    def lr(self) -> float:
+        """The base's learning rate; may be set."""
+        return self.base.lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.base.lr = value
+
+    @property
+    def strength(self) -> Any:
+        """lr * lambda_t of the coming step, t being the steps taken; infinite without homotopy."""
+        return self._of_groups(self._strength(self.groups[i].homotopy) for i in self._mapped)
+
+    def _strength(self, homotopy: Homotopy | None) -> float:
+        if homotopy is None:
+            return math.inf
+        lam = homotopy(self.steps)
+        if isinstance(lam, bool) or not isinstance(lam, Real):
+            raise TypeError(f"homotopy(t) must be a number, got {lam!r} at t = {self.steps}")
+        strength = self.lr * lam
+        if not strength >= 0:
+            raise ValueError(
+                f"lr * homotopy(t) must be >= 0, got {strength} at t = {self.steps}, lr = {self.lr}"
+            )
+        return strength
+
+    def trained(self) -> list[int]:
+        """Indices of the quantized parameters that are not frozen."""
+        return [i for i, p in enumerate(self.params) if p.requires_grad]
+
+    def check_step(self) -> None:
+        """Refuse gradients that make no sense, a shared base, and weights of another's making."""
+        if self._number != self.base.wrappers:
+            base, name = type(self.base).__name__, type(self).__name__
+            raise RuntimeError(
+                f"this {name} shares its base with another wrapper that was constructed after it; "
+                f"two would step the {base} twice. Use one wrapper over the {base}, which takes a "
+                "list of groups (params, regularizer, homotopy)"
+            )
+        for i, p in enumerate(self.base.params):
+            g = p.grad
+            if g is None or not p.requires_grad:
+                continue
+            if g.shape != p.shape:
+                raise ValueError(
+                    f"the gradient of base.params[{i}] must have its shape {p.shape}, got {g.shape}"
+                )
+            if not (math.isfinite(np.vdot(g, g)) or np.isfinite(g).all()):  # the first is quick
+                raise ValueError(
+                    f"the gradient of base.params[{i}] (shape {p.shape}) has NaN or infinite "
+                    "entries; all must be finite (nothing was changed)"
+                )
+        for i in self.trained() if self._image is not None else ():
+            if not np.array_equal(self.params[i].data, self._image[i]):
+                raise ValueError(
+                    f"params[{i}] (shape {self.params[i].shape}) was changed since the last step; "
+                    f"{type(self).__name__} trains a latent of its own. Load weights before "
+                    "constructing it; when resuming, load the model's state, then the optimizer's"
+                )
+
+    def map_(self, points: list[np.ndarray], strength: Any) -> None:
+        """w <- prox(clip(point)), in place; the points are clipped in place, too."""
+        strengths = strength if isinstance(strength, tuple) else (strength,)
+        trained = self.trained()
+        for i in trained:
+            if self.clip:
+                np.clip(points[i], -1, 1, out=points[i])
+            place = self._places[i]
+            regularizer = self.groups[self._mapped[place]].regularizer
+            regularizer.prox(points[i], strengths[place], out=self.params[i].data)
+            if self._image is not None:
+                np.copyto(self._image[i], self.params[i].data)
+        mark_changed(self.params[i] for i in trained)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        self.base.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps taken, hyperparameters and arrays, and the base's state (under "base.")."""
+        return {
+            "homotopy_step": self.steps,
+            **{f"base.{k}": v for k, v in self.base.state_dict().items()},
+            **{name: getattr(self, name) for name in self.hyperparameters},
+            **{f"{name}.{i}": array.copy() for name, i, array in self._arrays()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, after the model's; see `Optimizer`."""
+        arrays = check_state(self, state, self.state_dict())
+        numbers = {name: arrays[name].item() for name in self.hyperparameters}
+        for name, number in numbers.items():  # one out of range stops here, nothing has changed
+            setattr(copy.copy(self), name, number)
+        self.base.load_state_dict(
+            {k.removeprefix("base."): v for k, v in arrays.items() if k.startswith("base.")}
+        )
+        self.steps = arrays["homotopy_step"].item()
+        for name, number in numbers.items():
+            setattr(self, name, number)
+        for name, i, array in self._arrays():
+            array[...] = arrays[f"{name}.{i}"]
+        if self._image is not None:
+            for image, p in zip(self._image, self.params, strict=True):
+                image[...] = p.data
+
+    def _arrays(self) -> Iterator[tuple[str, int, np.ndarray]]:
+        for name in self.slots:
+            for i, array in enumerate(getattr(self, name)):
+                yield name, i, array
+
+
+def _as_groups(params: Any, regularizer: Any, homotopy: Any) -> Iterator[Group]:
+    """What was given, as groups whose parameters are lists, checked."""
+    listed = isinstance(params, list | tuple) and bool(params)
+    listed = listed and all(isinstance(group, tuple) and len(group) == 3 for group in params)
+    if listed:
+        if regularizer is not None or homotopy not in (None, _REQUIRED):
+            raise TypeError("regularizer and homotopy must be left out: each group has its own")
+        given = params
+    elif regularizer is None:
+        raise TypeError(
+            "regularizer must be a Regularizer, or params a list of groups (params, regularizer, "
+            f"homotopy), got regularizer None and params {type(params).__name__}"
+        )
+    elif homotopy is _REQUIRED:
+        raise TypeError("homotopy must be given: lambda_t of t = 0, 1, ..., or None (a projection)")
+    else:
+        given = [(params, regularizer, homotopy)]
+    for params, regularizer, homotopy in given:
+        if regularizer is not None:
+            check_instance("regularizer", regularizer, Regularizer, "a Regularizer")
+        if homotopy is not None:
+            check_callable("homotopy", homotopy, "a function of the step t, or None")
+        yield Group(as_parameters(params), regularizer, homotopy)
+
+
+Targets = QuantizedOptimizer | Sequence[Group] | Mapping[Tensor, Regularizer | None]
+
+
+def targets(
+    params: Params | Targets, regularizer: Regularizer | None = None
+) -> list[tuple[Tensor, Regularizer]]:
+    """Each parameter that is quantized, with the regularizer on whose set it is.
+
+    params: with a regularizer, which is that of all, by name or as an iterable. Without, a wrapper,
+    its groups, or a mapping from parameters to regularizers; what has None there is left out.
+
+    Examples:
+        >>> from proxquant_np.optim.quantized import targets
+        >>> v, w = pq.nn.Parameter([0.5]), pq.nn.Parameter([2.0])
+        >>> targets({v: pq.prox.BinaryL1(), w: None})
+        [(Tensor([0.5], dtype=float64, requires_grad=True), BinaryL1())]
+    """
+    if regularizer is not None:
+        if isinstance(params, QuantizedOptimizer):
+            raise TypeError("regularizer must be left out: the wrapper's groups have their own")
+        groups: Any = [Group(params, regularizer, None)]
+    elif isinstance(params, QuantizedOptimizer):
+        groups = params.groups
+    elif isinstance(params, Mapping) and all(isinstance(p, Tensor) for p in params):
+        groups = [Group([p], own, None) for p, own in params.items()]
+    else:
+        groups = _as_groups(params, None, _REQUIRED)
+    found: dict[Tensor, Regularizer] = {}
+    for members, own, _ in groups:
+        if own is not None:
+            check_instance("regularizer", own, Regularizer, "a Regularizer")
+            members = as_parameters(members)
+            if not found.keys().isdisjoint(members):
+                raise ValueError("groups must be disjoint, got one parameter twice")
+            found |= dict.fromkeys(members, own)
+    return list(found.items())
+
+
+def quantize_and_freeze(params: Params | Targets, regularizer: Regularizer | None = None) -> None:
+    """Project the parameters onto the quantized set and take them out of training, in place.
+
+    Without a regularizer, `params` says on which set each one is: a wrapper, its groups, or a
+    mapping from parameters to regularizers. requires_grad becomes False and the gradient None, so
+    no optimizer moves them again, whatever momentum it carries. If one of them cannot be
+    projected, or is frozen already, at values that another regularizer gave it (ValueError), none
+    is changed. Twice is once.
+
+    Examples:
+        >>> w = pq.nn.Parameter([0.25, -0.5])
+        >>> pq.quantize_and_freeze([w], pq.prox.BinaryL1())
+        >>> w
+        Tensor([ 1., -1.], dtype=float64)
+    """
+    chosen = targets(params, regularizer)
+    projections = [own.project(p.data) for p, own in chosen]
+    for i, ((p, own), projected) in enumerate(zip(chosen, projections, strict=True)):
+        if not (p.requires_grad or np.array_equal(projected, p.data)):
+            raise ValueError(
+                f"params[{i}] (shape {p.shape}) is frozen, and {own} would quantize it "
+                "anew; set requires_grad to True first if that is meant (nothing was changed)"
+            )
+    for (p, _), projected in zip(chosen, projections, strict=True):
+        p.data[...] = projected
+        p.requires_grad, p.grad = False, None
+    mark_changed(p for p, _ in chosen)

@@ -1,0 +1,197 @@
+"""The history of a run: what `fit` measures, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.autograd import Tensor
+from proxquant_np.data import Split
+from proxquant_np.nn import Module, quantizable_parameters
+from proxquant_np.optim import Optimizer, QuantizedOptimizer
+from proxquant_np.prox import Regularizer
+from proxquant_np.training import metrics
+
+HISTOGRAM_EDGES = np.linspace(-2.025, 2.025, 82)  # with -1, 0 and +1 in the middle of their bins
+LISTS = ("steps", "epochs", "parameters", "flips")
+"""The fields of a History, by which a checkpoint names them."""
+
+
+@dataclass(repr=False)
+class History:
+    """What `fit` measured, in plain lists.
+
+    `steps`, one entry a step: loss and error on the batch (before the step), lr, strength (of the
+    step's map; infinite for a projection, 0 for a base optimizer), sign change against the start
+    and against the step before. `epochs`, one entry an epoch: mean training loss and error,
+    validation loss and error of the weights in use, and the error with them quantized (in a copy;
+    of a language model also the loss, the perplexity being exp of a loss),
+    sign change against the start and the epoch before, quantization gap, and the histogram of the
+    weights (of the latent ones where there are any) over HISTOGRAM_EDGES, outliers in the end bins.
+    `parameters` and `flips`: sign change against the start and against the epoch before, after each
+    epoch, by parameter.
+
+    With several groups, strength and quantization gap are there for each, by its place in the
+    optimizer's list ("strength.0", "quantization_gap.0"), beside the gap of all of them.
+
+    The weights meant are those that the optimizer quantizes; with a base optimizer, all that are
+    quantizable. Entries that do not exist in a run (no validation split, no regularizer) are
+    absent.
+
+    Examples:
+        >>> history = pq.training.History(steps={"strength": [0.5, np.inf]})
+        >>> history.to_dict()["steps"], history
+        ({'strength': [0.5, None]}, History(2 steps, 0 epochs, strength 0.5 -> inf))
+    """
+
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    epochs: dict[str, list[Any]] = field(default_factory=dict)
+    parameters: dict[str, list[float]] = field(default_factory=dict)
+    flips: dict[str, list[float]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The length of the run, and how some of the entries began and ended."""
+        groups = {"steps": self.steps, "epochs": self.epochs}
+        counts = [f"{len(next(iter(g.values()), ()))} {name}" for name, g in groups.items()]
+        shown = {name: self.steps.get(name) for name in ("loss", "error", "lr", "strength")}
+        for name in ("validation_error", "quantized_error", "quantization_gap"):
+            shown[name] = self.epochs.get(name)
+        told = [f"{name} {v[0]:.3g} -> {v[-1]:.3g}" for name, v in shown.items() if v]
+        return f"History({', '.join(counts + told)})"
+
+    def to_dict(self) -> dict[str, dict[str, list[Any]]]:
+        """As JSON can hold it, strictly: None stands for infinity, the strength of a projection."""
+        return {
+            group: {
+                name: [None if v in (math.inf, -math.inf) else v for v in values]
+                for name, values in entries.items()
+            }
+            for group, entries in asdict(self).items()
+        }
+
+
+class Recorder:
+    """Fills a history as a run goes on. `signs` are the references for sign changes.
+
+    reading: batch_size and length of a language model's stream, for `metrics.evaluate`; else {}.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer | QuantizedOptimizer,
+        regularizer: Regularizer | None,
+        validation: Split | None,
+        reading: Mapping[str, int],
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.validation, self.reading = validation, reading
+        self.weights = quantizable_parameters(model)
+        self.targets: dict[str, dict[Tensor, Regularizer]] = {}
+        if isinstance(optimizer, QuantizedOptimizer):
+            chosen = {id(p) for p in optimizer.params}
+            self.weights = {k: p for k, p in model.named_parameters() if id(p) in chosen}
+            for suffix, (params, mapped_by, _) in optimizer.mapped.items():
+                params = {*params}
+                self.targets[suffix] = {p: mapped_by for p in self.weights.values() if p in params}
+        if regularizer is not None:
+            self.targets = {"": dict.fromkeys(self.weights.values(), regularizer)}
+        self.history = History()
+        now = _joined(p.data for p in self.weights.values()) >= 0
+        self.signs = {"initial": now, "before_step": now, "before_epoch": now}
+
+    def step(self, loss: float, logits: np.ndarray, y: np.ndarray, strength: Any) -> None:
+        """After a step: loss and logits are those before it, `strength` was that of its map."""
+        signs = _joined(p.data for p in self.weights.values()) >= 0  # sign_pm, True for +1
+        suffixes = getattr(self.optimizer, "mapped", ("",))
+        strengths = strength if isinstance(strength, tuple) else (strength,)
+        now = {
+            "loss": loss,
+            "error": float(np.count_nonzero(logits.argmax(1) != y) / y.size),
+            "lr": self.optimizer.lr,
+            **{f"strength{s}": value for s, value in zip(suffixes, strengths, strict=True)},
+            "change_from_start": _changed(signs, self.signs["initial"]),
+            "change_from_last_step": _changed(signs, self.signs["before_step"]),
+        }
+        self.signs["before_step"] = signs
+        _append(self.history.steps, now)
+
+    def epoch(self, length: int) -> None:
+        """After the last of an epoch's `length` steps."""
+        now: dict[str, Any] = {
+            name: float(np.mean(self.history.steps[name][-length:])) for name in ("loss", "error")
+        }
+        if self.validation is not None:
+            result = metrics.evaluate(self.model, *self.validation, **self.reading)
+            now["validation_loss"], now["validation_error"] = result
+        if self.targets:
+            now |= self._quantized()
+        signs = self.signs["before_step"]
+        now["change_from_start"] = _changed(signs, self.signs["initial"])
+        now["change_from_last_epoch"] = _changed(signs, self.signs["before_epoch"])
+        _append(self.history.parameters, self._by_parameter(signs != self.signs["initial"]))
+        _append(self.history.flips, self._by_parameter(signs != self.signs["before_epoch"]))
+        self.signs["before_epoch"] = signs
+        points = getattr(self.optimizer, "latent", None) or [p.data for p in self.weights.values()]
+        counts, _ = np.histogram(np.clip(_joined(points), -2, 2), HISTOGRAM_EDGES)
+        now["histogram"] = counts.tolist()
+        _append(self.history.epochs, now)
+
+    def _quantized(self) -> dict[str, float]:
+        """The gap, of each group and of all, and how good the network is with the gap closed."""
+        pooled = {p: r for group in self.targets.values() for p, r in group.items()}
+        now = {}
+        for suffix, group in {"": pooled, **self.targets}.items():
+            moved = {p: r for p, r in group.items() if p.requires_grad}  # frozen: deployed as is
+            gap = metrics.quantization_gap(moved) if moved else 0.0
+            now[f"quantization_gap{suffix}"] = gap
+        if self.validation is not None:
+            copied = metrics.quantized_copy(self.model, pooled)
+            result = metrics.evaluate(copied, *self.validation, **self.reading)
+            now["quantized_error"] = result.error
+            if self.reading:
+                now["quantized_loss"] = result.loss
+        return now
+
+    def _by_parameter(self, changed: np.ndarray) -> dict[str, float]:
+        ends = np.cumsum([p.size for p in self.weights.values()], dtype=int)
+        parts = zip(self.weights, np.split(changed, ends), strict=False)
+        return {name: float(part.mean()) for name, part in parts}
+
+    def summary(self) -> str:
+        """The last epoch in a few words."""
+        prefix = "" if self.validation is None else "validation_"
+        loss, error = (self.history.epochs[f"{prefix}{name}"][-1] for name in ("loss", "error"))
+        value = metrics.Evaluation(loss, error).perplexity if self.reading else error
+        shown = f"{prefix}{'perplexity' if self.reading else 'error'} {value:.3f}"
+        return f"loss {self.history.epochs['loss'][-1]:.3f}, {shown.replace('_', ' ')}"
+
+    def arrays(self) -> dict[str, dict[str, Any]]:
+        """What a checkpoint keeps of it."""
+        signs = {name: np.packbits(value) for name, value in self.signs.items()}
+        return {"signs": signs, **{name: getattr(self.history, name) for name in LISTS}}
+
+    def restore(self, parts: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Take over what `arrays` gave."""
+        size = self.signs["initial"].size
+        for name, packed in parts["signs"].items():
+            self.signs[name] = np.unpackbits(packed, count=size).astype(bool)
+        self.history = History(*({k: v.tolist() for k, v in parts[name].items()} for name in LISTS))
+
+
+def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    flat = [a.reshape(-1) for a in arrays]
+    return np.concatenate(flat) if flat else np.empty(0)
+
+
+def _changed(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.count_nonzero(a != b) / max(1, a.size))
+
+
+def _append(lists: dict[str, list[Any]], entries: Mapping[str, Any]) -> None:
+    for name, value in entries.items():
+        lists.setdefault(name, []).append(value)

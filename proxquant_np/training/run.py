@@ -1,0 +1,130 @@
+"""What a run of `fit` consists of: batches, each a function of the step, and the step itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import proxquant_np.functional as F
+from proxquant_np.autograd import Tensor
+from proxquant_np.checks import check_integer, check_number
+from proxquant_np.data import Split, chunks
+from proxquant_np.nn import Module
+from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
+from proxquant_np.training import metrics
+from proxquant_np.training.history import Recorder
+
+Prepare = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+class Batches:
+    """The batch of each step, which depends on nothing but the seed and the step.
+
+    Arguments as `fit`'s. `per_epoch` counts them, `first` holds the inputs of the first one, and
+    `reading` says how a stream is cut (it is empty if there is none).
+    """
+
+    def __init__(
+        self, train: Split, batch_size: int, length: int | None, prepare: Prepare | None, seed: int
+    ) -> None:
+        self.x, self.y = train
+        self.batch_size = check_integer("batch_size", batch_size, 1, len(self.x))
+        self.length = None if length is None else check_integer("length", length, 1)
+        self.prepare, self.seed = prepare, check_integer("seed", seed, 0)
+        self.reading = (
+            {} if length is None else {"batch_size": self.batch_size, "length": self.length}
+        )
+        self._chunks = chunks(Split(*train), **self.reading) if self.reading else []
+        self.per_epoch = len(self._chunks) or len(self.x) // self.batch_size
+        self.first = self._chunks[0].x if self._chunks else self.x[: self.batch_size]
+        self._epoch, self._order = -1, np.empty(0, int)
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets of step 0, 1, ..."""
+        epoch, position = divmod(step, self.per_epoch)
+        if self._chunks:
+            inputs, targets = self._chunks[position]
+        else:
+            if epoch != self._epoch:
+                order = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
+                self._epoch, self._order = epoch, order
+            chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
+            inputs, targets = self.x[chosen], self.y[chosen]
+        if self.prepare is not None:  # a seed's trailing zeros do not count, hence 1 + position
+            rng = np.random.default_rng([self.seed, epoch, 1 + position])
+            inputs = self.prepare(inputs, rng)
+        return inputs, targets
+
+    def end_epoch(self, step: int) -> bool:
+        """Whether `step` is the last one of its epoch."""
+        return (step + 1) % self.per_epoch == 0
+
+
+class Run:
+    """A network in training: it, its optimizer, the recurrent state, and what is recorded."""
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer | QuantizedOptimizer,
+        recorder: Recorder,
+        max_norm: float | None,
+    ) -> None:
+        self.model, self.optimizer, self.recorder = model, optimizer, recorder
+        self.max_norm = max_norm
+        if max_norm is not None:
+            self.max_norm = check_number("max_norm", max_norm, 0, below=math.inf)
+        self.state: metrics.State | None = None  # as at the start of an epoch
+        self._held = list(model._named())
+
+    def step(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Forward, backward, step; FloatingPointError if the loss or the model is not finite."""
+        self.model.zero_grad()  # also what the optimizer does not hold: it is in the norm to clip
+        logits, y, self.state = metrics.predict(self.model, x, y, self.state)
+        loss = F.cross_entropy(logits, y)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss is {loss.item()}")
+        loss.backward()
+        if self.max_norm is not None:
+            clip_grad_norm(self.model.parameters(), self.max_norm)
+        strength = getattr(self.optimizer, "strength", 0.0)
+        try:
+            self.optimizer.step()
+        except ValueError:  # of a wrapper, which looks at gradients and weights itself
+            self.check_finite()
+            for name, p in self.model.named_parameters():
+                _check_finite(f"the gradient of {name}", p.grad)
+            raise
+        for path, owner, name in self._held:
+            _check_finite(path, getattr(owner, name))
+        self.recorder.step(loss.item(), logits.data, y, strength)
+
+    def end_epoch(self, length: int) -> None:
+        """Measure the epoch of `length` steps; the next one begins without a recurrent state."""
+        self.state = None
+        self.recorder.epoch(length)
+
+    def arrays(self) -> dict[str, dict[str, Any]]:
+        """What a checkpoint must hold, and hold finite."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "state": {str(i): s.data for i, s in enumerate(self.state or ())},
+        }
+
+    def check_finite(self) -> None:
+        """FloatingPointError if anything is no longer finite that a checkpoint must hold."""
+        for part, entries in self.arrays().items():
+            for name, value in entries.items():
+                _check_finite(name if part == "model" else f"{part}/{name}", np.asarray(value))
+
+
+def _check_finite(name: str, value: Any) -> None:
+    a = value.data if isinstance(value, Tensor) else value
+    if a is None or a.dtype.kind != "f" or math.isfinite(np.vdot(a, a)):  # quick, and may overflow
+        return
+    if not np.isfinite(a).all():
+        raise FloatingPointError(f"{name} has NaN or infinite entries")
