@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import EAGER, LAZY, NEUTRAL, STYLES, new_figure
+from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, STYLES, new_figure
 
 VERDICT_COLOURS = {"supported": EAGER, "contradicted": LAZY}
 

@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, Regularizer
-from proxquant_np.prox.brute_force import objective
-from proxquant_np.theory import prox_gradient
-
-from .style import (
+from proxquant_np.plotting.style import (
     EAGER,
     STRENGTH_COLOURS,
     STRENGTH_LINES,
@@ -21,6 +17,9 @@ from .style import (
     rounded,
     with_jumps,
 )
+from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, Regularizer
+from proxquant_np.prox.brute_force import objective
+from proxquant_np.theory import prox_gradient
 
 SETS = {
     "binary": (-1.0, 1.0),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from proxquant_np.plotting.style import EAGER, LAZY, STYLES, mark_levels, new_figure, rounded
 from proxquant_np.prox import BinaryL1, sign_pm
 from proxquant_np.theory import (
     Quadratic,
@@ -17,8 +18,6 @@ from proxquant_np.theory import (
     f_plus,
     prox_gradient,
 )
-
-from .style import EAGER, LAZY, STYLES, mark_levels, new_figure, rounded
 
 TOYS = {"$f_+$": f_plus, "$f_-$": f_minus}
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from proxquant_np.plotting.style import NEUTRAL, STRENGTH_COLOURS, new_figure
 from proxquant_np.prox import MultiBitL2, Regularizer, TernaryL2, UniformL2
 from proxquant_np.prox.brute_force import excess_error
-
-from .style import NEUTRAL, STRENGTH_COLOURS, new_figure
 
 
 def quantizer_gaps_data(

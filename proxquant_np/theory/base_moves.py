@@ -1,4 +1,4 @@
-r"""How far a base step can move a weight, and so which weights a prox holds. Layer 5.
+r"""How far a base step can move a weight, and so which weights a prox holds.
 
 **Any base step** (ours). Let the base move a weight from a level q to q + m, whatever the base is.
 Then the prox of an L1 distance, with strength s = lr lambda_t, returns q if and only if

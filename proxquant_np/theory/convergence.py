@@ -1,4 +1,4 @@
-"""Prox-gradient, and the inequalities behind its convergence. Layer 5.
+"""Prox-gradient, and the inequalities behind its convergence.
 
 **Theorem.** Let L be beta-smooth, F = L + lambda R >= F*, and w_{t+1} = prox_{lr lambda R}(w_t - lr
 grad L(w_t)) with lr = 1/(2 beta) and an exact prox. With D_t = w_{t+1} - w_t,
@@ -47,9 +47,8 @@ import numpy as np
 
 from proxquant_np.prox import Regularizer
 from proxquant_np.prox.regularizer import Floats, L2Distance
-
-from .dual_averaging import Gradient, Inequality
-from .toys import RoundedW, SmoothLoss, SmoothW
+from proxquant_np.theory.dual_averaging import Gradient, Inequality
+from proxquant_np.theory.toys import RoundedW, SmoothLoss, SmoothW
 
 
 def prox_gradient(

@@ -1,4 +1,4 @@
-"""Straight-through training is dual averaging: three ways to the same iterates. Layer 5.
+"""Straight-through training is dual averaging: three ways to the same iterates.
 
 For steps lr_0, lr_1, ... and g_t = grad L(w_t), the gradient at the *quantized* point, each of
 

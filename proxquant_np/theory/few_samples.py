@@ -1,4 +1,4 @@
-"""Fewer samples than weights: critical points are mostly quantized. Layer 5.
+"""Fewer samples than weights: critical points are mostly quantized.
 
 **Theorem.** Let L(w) = l(A w) with A of n rows (samples) and d columns (weights), l differentiable,
 and R(w) = sum_i r(w_i) with r affine between finitely many levels, its slopes there not 0. If the

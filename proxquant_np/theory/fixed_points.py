@@ -1,4 +1,4 @@
-"""Where BinaryConnect can stand still. Layer 5.
+"""Where BinaryConnect can stand still.
 
 BinaryConnect: z_{t+1} = z_t - lr_t grad L(s_t), s_t = sign_pm(z_t). s is a *fixed point* if s_0 = s
 implies s_t = s for all t.
@@ -25,8 +25,7 @@ import numpy as np
 
 from proxquant_np.prox import sign_pm
 from proxquant_np.prox.regularizer import Floats
-
-from .dual_averaging import Gradient, all_points
+from proxquant_np.theory.dual_averaging import Gradient, all_points
 
 MOST_DIMENSIONS = 16  # to enumerate
 

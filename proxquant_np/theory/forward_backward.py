@@ -1,4 +1,4 @@
-"""Straight-through with another backward pass: when it is still dual averaging. Layer 5.
+"""Straight-through with another backward pass: when it is still dual averaging.
 
     z_{t+1} = z_t - lr_t B(z_t) grad L(F(z_t)),    entry by entry
 
@@ -26,8 +26,7 @@ import numpy as np
 
 from proxquant_np.prox import sign_pm
 from proxquant_np.prox.regularizer import Floats
-
-from .dual_averaging import Gradient, Projection, Run
+from proxquant_np.theory.dual_averaging import Gradient, Projection, Run
 
 
 def by_forward_backward(

@@ -1,4 +1,4 @@
-"""For each assumption of each theorem a smallest problem that breaks the conclusion. Layer 5.
+"""For each assumption of each theorem a smallest problem that breaks the conclusion.
 
 `GALLERY` holds them as data. Each is replayed twice: with the assumption, where the conclusion
 holds, and on the same problem without it, where it does not.
@@ -20,17 +20,21 @@ from proxquant_np.prox import (
     TernaryL2,
     sign_pm,
 )
-
-from .base_moves import adam_move_bound, adam_worst_gradients
-from .convergence import prox_gradient, run_prox_gradient
-from .dual_averaging import by_enumeration, by_projection, regret
-from .fixed_points import fixed_points, is_fixed_point, settle
-from .forward_backward import by_forward_backward
-from .last_iterate import by_aggregate_prox
-from .lazy_cycle import lazy_two_cycle
-from .mirror_descent import mirror_descent
-from .stability import flips, frank_wolfe, predicted_time_at_plus_one, time_at_plus_one
-from .toys import Quadratic, SmoothW, f_minus, f_plus
+from proxquant_np.theory.base_moves import adam_move_bound, adam_worst_gradients
+from proxquant_np.theory.convergence import prox_gradient, run_prox_gradient
+from proxquant_np.theory.dual_averaging import by_enumeration, by_projection, regret
+from proxquant_np.theory.fixed_points import fixed_points, is_fixed_point, settle
+from proxquant_np.theory.forward_backward import by_forward_backward
+from proxquant_np.theory.last_iterate import by_aggregate_prox
+from proxquant_np.theory.lazy_cycle import lazy_two_cycle
+from proxquant_np.theory.mirror_descent import mirror_descent
+from proxquant_np.theory.stability import (
+    flips,
+    frank_wolfe,
+    predicted_time_at_plus_one,
+    time_at_plus_one,
+)
+from proxquant_np.theory.toys import Quadratic, SmoothW, f_minus, f_plus
 
 
 class Counterexample(NamedTuple):

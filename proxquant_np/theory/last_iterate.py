@@ -1,4 +1,4 @@
-r"""Lazy updates of a convex regularizer: the *last* iterate converges. Layer 5.
+r"""Lazy updates of a convex regularizer: the *last* iterate converges.
 
     z_{t+1} = z_t - lr g_t,    w_t = prox_{lam t lr R}(z_t),    g_t a subgradient of L at w_t
 
@@ -36,8 +36,7 @@ import numpy as np
 
 from proxquant_np.prox import Regularizer
 from proxquant_np.prox.regularizer import Floats
-
-from .dual_averaging import Gradient, Run
+from proxquant_np.theory.dual_averaging import Gradient, Run
 
 
 def by_aggregate_prox(

@@ -1,4 +1,4 @@
-r"""Lazy prox-gradient need not converge where the eager one does. Layer 5.
+r"""Lazy prox-gradient need not converge where the eager one does.
 
     lazy     z_{t+1} = z_t - lr grad L(w_t),  w_t = prox_{s R}(z_t)      (`by_projection`)
     eager    w_{t+1} = prox_{s R}(w_t - lr grad L(w_t))                  (`prox_gradient`)
@@ -41,8 +41,7 @@ from typing import NamedTuple
 import numpy as np
 
 from proxquant_np.prox import BinaryL1, BinaryL2, Regularizer
-
-from .toys import SmoothW
+from proxquant_np.theory.toys import SmoothW
 
 
 class TwoCycle(NamedTuple):

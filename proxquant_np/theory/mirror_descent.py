@@ -1,4 +1,4 @@
-r"""Lazy training with tanh is mirror descent. Layer 5.
+r"""Lazy training with tanh is mirror descent.
 
     lazy     z_{t+1} = z_t - lr_t g_t,  w_t = tanh(b z_t)
     mirror   w_{t+1} = argmin_u lr_t <g_t, u> + D(u, w_t),
@@ -26,8 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from proxquant_np.prox.regularizer import Floats
-
-from .dual_averaging import Gradient, Inequality, Run
+from proxquant_np.theory.dual_averaging import Gradient, Inequality, Run
 
 
 def mirror_descent(

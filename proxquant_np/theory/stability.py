@@ -1,4 +1,4 @@
-r"""How often BinaryConnect flips, and when ProxQuant stops. Layer 5.
+r"""How often BinaryConnect flips, and when ProxQuant stops.
 
 **The Frank-Wolfe twin** (ours). Let L(x) = 1/2 x'Ax + b'x, z_0 = 0, lr constant. Then the running
 mean m_t of BinaryConnect's s_0, ..., s_{t-1} is the iterate of Frank-Wolfe on [-1, 1]^d with step
@@ -54,9 +54,8 @@ import numpy as np
 
 from proxquant_np.prox import sign_pm
 from proxquant_np.prox.regularizer import Floats
-
-from .dual_averaging import Gradient
-from .toys import Quadratic
+from proxquant_np.theory.dual_averaging import Gradient
+from proxquant_np.theory.toys import Quadratic
 
 
 def flips(iterates: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Losses on R^d whose constants are known, and a W that is smooth. Layer 5.
+"""Losses on R^d whose constants are known, and a W that is smooth.
 
     Kink         sum_i (|x_i + shift_i| - 1/2)    f+ and f-, the pair that fools BinaryConnect
     Quadratic    1/2 x'Ax + b'x                   with a known minimiser on the cube
