@@ -1,21 +1,21 @@
-"""The theorems, as functions that compute both sides. Plain NumPy, float64.
+"""The theorems, as functions that compute both sides of each. Plain NumPy, in float64.
 
 toys.py             losses whose constants are known, and a smooth W
 dual_averaging.py   straight-through is dual averaging, three ways; its regret
-forward_backward.py the same with another backward pass
+forward_backward.py the same for other backward passes
 mirror_descent.py   lazy training with tanh is mirror descent
 last_iterate.py     lazy training with a convex regularizer converges
-few_samples.py      with fewer samples than weights most weights end at levels
-fixed_points.py     where BinaryConnect can stand still, and whether it does
-lazy_cycle.py       where lazy prox-gradient goes back and forth for ever
-stability.py        how often BinaryConnect flips, and when ProxQuant stops
-base_moves.py       how far SGD and Adam move a weight, and which weights the prox holds
+few_samples.py      with fewer samples than weights, most weights end at levels
+fixed_points.py     where BinaryConnect can come to rest, and whether it does
+lazy_cycle.py       where lazy prox-gradient oscillates forever
+stability.py        how often BinaryConnect flips signs, and when ProxQuant stops
+base_moves.py       how far SGD and Adam move a weight, and which weights the prox holds in place
 convergence.py      the inequalities behind the convergence of prox-gradient
-gallery.py          a smallest counterexample for each assumption of each theorem
+gallery.py          for each assumption of each theorem, a smallest counterexample without it
 
-Each docstring states its theorem and proves it; the tests check it on random problems, then take an
-assumption away and watch it fail. Gradients are functions of a weight vector, so that everything
-here can be run on a network too.
+Each docstring states a theorem and proves it. The tests check it on random problems, then drop an
+assumption and watch it fail. Gradients are functions of a weight vector, so everything here also
+runs on a network.
 """
 
 from proxquant_np.theory.base_moves import adam_move_bound as adam_move_bound

@@ -1,7 +1,7 @@
-"""For each assumption of each theorem a smallest problem that breaks the conclusion.
+"""For each assumption of each theorem, a smallest problem that breaks the conclusion.
 
-`GALLERY` holds them as data. Each is replayed twice: with the assumption, where the conclusion
-holds, and on the same problem without it, where it does not.
+`GALLERY` holds them as data. Each is replayed twice on the same problem: with the assumption, when
+the conclusion holds, and without it, when it does not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from proxquant_np.theory.toys import Quadratic, SmoothW, f_minus, f_plus
 
 
 class Counterexample(NamedTuple):
-    """Of which theorem, which assumption, on what problem; and whether the conclusion holds.
+    """An assumption of a theorem, a problem without it, and whether the conclusion holds there.
 
     `holds(kept)` is the conclusion with (True) and without (False) the assumption.
 
@@ -77,7 +77,7 @@ def _connect(loss, z0, lrs):
 
 
 def _given(vectors):
-    """A gradient that asks nothing of the weights."""
+    """A gradient that ignores the weights and returns these vectors in turn."""
     left = iter(np.atleast_1d(vectors).astype(float))
     return lambda w: np.full(np.shape(w), next(left))
 
