@@ -1,4 +1,4 @@
-"""Figures (above training): one function each, from plain data to a matplotlib Figure.
+"""Figures: one function each, from plain data to a matplotlib Figure.
 
 style.py       colours, axes, saving
 maps.py        regularizers, their Moreau envelopes and prox maps, the homotopy
@@ -6,13 +6,13 @@ quantizers.py  heuristic projections against exact ones
 paths.py       the toy pair, landscapes
 theorems.py    bounds and predictions against measurements
 training.py    weights, signs and errors over steps and epochs
-comparisons.py what experiments found: differences, regimes, layers
+comparisons.py results of experiments: differences, regimes, layers
 
 The data are dicts and lists, exactly what goes into the JSON beside each figure: `save_figure`
-writes both. `NAME_data` computes those of the figure NAME where no training run is needed. Lazy
-methods are orange and eager ones blue everywhere, full precision is grey; hard maps are drawn
-solid, soft ones dashed where both appear; colours are Okabe and Ito's, which colour-blind readers
-can tell apart and which differ in lightness when printed in grey.
+writes both. `NAME_data` computes the data of the figure NAME if that needs no training run.
+Everywhere lazy methods are orange, eager ones blue, and full precision grey; where hard and soft
+maps both appear, hard ones are solid and soft ones dashed. The colours are Okabe and Ito's, which
+colour-blind readers can tell apart and which differ in lightness when printed in grey.
 """
 
 from proxquant_np.plotting.comparisons import differences as differences
