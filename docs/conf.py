@@ -76,6 +76,7 @@ notebooks/README
 docs/api
 docs/theorems
 docs/paper
+docs/one_step
 CLAIMS
 benchmarks/README
 CHANGELOG
