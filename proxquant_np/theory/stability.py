@@ -51,6 +51,7 @@ up to 7.27 lr, however small the gradient (base_moves.py).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -208,24 +209,25 @@ def steps_to_quantize(
         >>> pq.theory.steps_to_quantize(1.0, lr=0.25, lams=[3.0] * 10, gradient_bound=1.0)
         2
     """
-    excess = np.asarray(lams, np.float64) - gradient_bound
-    if not (excess > 0).all():
-        t = int(np.argmax(excess <= 0))
-        bound = np.broadcast_to(gradient_bound, excess.shape)[t]
-        raise ValueError(f"lams[{t}] must be > {bound}, the gradient_bound, got {lams[t]}")
-    bounds = np.broadcast_to(gradient_bound, excess.shape).tolist()
-    goal = Fraction(distance) / Fraction(lr)
-    travelled = Fraction(0)
-    for n, (lam, bound) in enumerate(zip(lams, bounds, strict=True)):
+    steps = (Fraction(lam) - Fraction(bound) for lam, bound in _above(lams, gradient_bound))
+    goal, travelled = Fraction(distance) / Fraction(lr), Fraction(0)
+    for n, travelled in enumerate(itertools.accumulate(steps, initial=Fraction(0))):
         if travelled >= goal:
             return n
-        travelled += Fraction(float(lam)) - Fraction(bound)
-    if travelled >= goal:
-        return len(lams)
     raise ValueError(
         f"lams must be enough to carry weights over the distance {distance}, got {len(lams)} that "
         f"carry them by {float(travelled) * lr}"
     )
+
+
+def _above(lams: Sequence[float], bound: float | Sequence[float]) -> list[tuple[float, float]]:
+    """The pairs (lambda_t, G_t), if lambda_t > G_t in all of them."""
+    bounds = np.broadcast_to(bound, len(lams)).tolist()
+    pairs = list(zip(map(float, lams), bounds, strict=True))
+    for t, (lam, g) in enumerate(pairs):
+        if not lam > g:
+            raise ValueError(f"lams[{t}] must be > {g}, the gradient_bound, got {lam}")
+    return pairs
 
 
 def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
