@@ -10,8 +10,8 @@ grad L(w_t)) with lr = 1/(2 beta) and an exact prox. With D_t = w_{t+1} - w_t,
     best            ||grad F(w_k)||^2 <= 18 beta (F(w_0) - F*) / (t + 2), where ||D_{k-1}|| is the
                     smallest of the first t moves                                       likewise
 
-No constant can be smaller: tests attain the first two, and come as close as one asks to the 6 and
-to the 18 / 3 of t = 1.
+The first four constants cannot be smaller: tests attain the first two and come as close as one asks
+to the 6. The last bound they approach for t = 1.
 
 Proof. *Descent*: w_{t+1} is no worse than w_t in the objective of the prox, divided by lr:
 lambda R(w_{t+1}) + <grad L(w_t), D_t> + beta ||D_t||^2 <= lambda R(w_t). Add L(w_{t+1}) <= L(w_t) +
