@@ -126,7 +126,7 @@ def _decay(kept):
     return same
 
 
-@_breaks(DUAL, "ties go the same way", "f+, z_0 = 0")
+@_breaks(DUAL, "ties are broken the same way", "f+, z_0 = 0")
 def _ties(kept):
     def lower(z):
         return np.where(z > 0, 1.0, -1.0)
@@ -189,12 +189,14 @@ def _summable(kept):
     return bool(stays == is_fixed_point(_one(1.0, 0.0).gradient, np.ones(1)))
 
 
-@_breaks(FIXED, "L is convex (for none with an inner minimum)", "L = x^2/2, or -x^2/2")
+@_breaks(FIXED, "L is convex (with an inner minimum there is none)", "L = x^2/2, or -x^2/2")
 def _concave(kept):
     return not len(fixed_points(_one(1.0 if kept else -1.0, 0.0).gradient, 1))
 
 
-@_breaks(FIXED, "the minimiser is no corner (for flips for ever)", "L = x^2/2 + b x, b = 1/2 or 2")
+@_breaks(
+    FIXED, "the minimiser is not a corner (then it flips forever)", "L = x^2/2 + b x, b = 1/2 or 2"
+)
 def _corner(kept):
     loss = _one(1.0, 0.5 if kept else 2.0)
     return settle(loss.gradient, np.zeros(1), 0.5).verdict == "cycle"
@@ -220,7 +222,7 @@ def _twin_steps(kept):
     return _twin(0.0, lrs, _one(1.0, -0.5).gradient)
 
 
-@_breaks(TWIN, "L is quadratic", "a cubic slope, x^3 - 1/4")
+@_breaks(TWIN, "L is quadratic", "the gradient is cubic, x^3 - 1/4")
 def _twin_cubic(kept):
     return _twin(
         0.0, np.full(25, 0.25), _one(1.0, -0.5).gradient if kept else lambda x: x**3 - 0.25
@@ -236,7 +238,7 @@ def _time_concave(kept):
     return bool(time_at_plus_one(run.iterates[1:]) == predicted_time_at_plus_one(np.zeros(1)))
 
 
-@_breaks(TIME, "L is quadratic", "f+ is least at -1/2")
+@_breaks(TIME, "L is quadratic", "f+, with its minimum at -1/2")
 def _time_toy(kept):
     loss = _one(1.0, 0.5) if kept else f_plus
     run = _connect(loss, 0.0, np.full(400, 0.125))
@@ -341,7 +343,7 @@ def _flat(kept):
     return bool((prox_gradient(_given(np.ones(9)), r, [1.0], 0.125, [100.0] * 9) == 1).all())
 
 
-@_breaks(FINITE, "the distance is L1 of one level nearby", "q = 1, m = -5/4, strength 2")
+@_breaks(FINITE, "the level stays the nearest", "q = 1, m = -5/4, strength 2")
 def _midpoint(kept):
     return bool(BinaryL1().prox([1 - (0.75 if kept else 1.25)], 2.0) == 1)
 
@@ -415,7 +417,7 @@ def _equal_columns(kept):
     return not _critical(r, a, a @ [0.5, 0.5] + 0.25, np.full(2, 0.5), 0.25)
 
 
-@_breaks(FEW, "slopes other than 0", "n = 1, A = (1, 2), w = (1/2, 1/4) fits")
+@_breaks(FEW, "nonzero slopes", "n = 1, A = (1, 2), w = (1/2, 1/4) fits")
 def _no_slope(kept):
     a, r = np.array([[1.0, 2.0]]), PiecewiseAffine([0, 1], [0.5 if kept else 0.0])
     return not _critical(r, a, a @ [0.5, 0.25], np.array([0.5, 0.25]), 0.25)
