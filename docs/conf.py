@@ -1,9 +1,9 @@
-"""The site: the README as its front page, the notebooks, executed, and the API reference.
+"""The site: the README as its front page, the executed notebooks, and the API reference.
 
     python -m sphinx -W -c docs . build/html
 
-Its source folder is the repository itself, so that nothing is copied and every relative link holds.
-Nothing is loaded from a network to show it: MathJax lies among its files.
+Its source folder is the repository itself, so nothing is copied and every relative link holds. The
+site needs no network: MathJax is among its files.
 """
 
 import os
@@ -51,7 +51,7 @@ nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_execution_show_tb = True
 nb_merge_streams = True
-# Sliders need a kernel. Without them the notebooks show what they would first show.
+# Sliders need a kernel. Without one the notebooks show their first position.
 paths = [str(Path(__file__).parent / "without_sliders"), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
@@ -77,6 +77,7 @@ docs/api
 docs/derivatives
 docs/theorems
 docs/paper
+docs/one_step
 CLAIMS
 benchmarks/README
 CHANGELOG
@@ -95,7 +96,7 @@ exercises/*
 
 
 def read_source(app, docname, source):
-    """What a page needs on the site alone: the contents, and links that have a page to lead to."""
+    """Add what a page needs on the site only: the contents, and links to pages instead of files."""
     folder = (ROOT / docname).parent
     source[0] += {"README": CONTENTS, "notebooks/README": NOTEBOOKS}.get(docname, "")
     source[0] = re.sub(r"\]\((proxquant_np/\w+/\w+)\.py\)", r"](source:\1)", source[0])
@@ -113,7 +114,7 @@ def read_source(app, docname, source):
 
 
 def as_rst(app, what, name, obj, options, lines):
-    """Docstrings are written to be read as they are: formulas in plain text, a little Markdown."""
+    """Turn docstrings, plain text with a little Markdown, into reStructuredText."""
     out, literal, before, examples = [], None, "", False
     for line in lines:
         indented = line.startswith("    ")
@@ -133,14 +134,14 @@ def as_rst(app, what, name, obj, options, lines):
 
 
 def escaped(line):
-    """The line, with what means something in reStructuredText alone escaped outside `code`."""
+    """The line with reStructuredText's special characters escaped outside `code`."""
     kept = r"(`[^`]*`|\*\*[^*]+\*\*|(?<!\w)\*\w+\*(?!\w))"
     parts = re.split(kept, line)
     return "".join(p if i % 2 else re.sub(r"([\\*|_])", r"\\\1", p) for i, p in enumerate(parts))
 
 
 def foreign(app, what, name, obj, skip, options):
-    """Skip what a module only imports, but for the parts of its own package and `functional`."""
+    """Skip what a module only imports, except from its own package and in `functional`."""
     here = app.env.temp_data.get("autodoc:module", "")
     home = getattr(obj, "__module__", None) or here
     if not (home.startswith(here) or (here, "proxquant_np") == (FUNCTIONAL, home.split(".")[0])):
@@ -149,7 +150,7 @@ def foreign(app, what, name, obj, skip, options):
 
 
 def finish(app, error):
-    """The front page also under the name that servers look for."""
+    """Copy the front page to the name that servers look for."""
     if not error and app.builder.format == "html":
         shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
 

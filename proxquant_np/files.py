@@ -1,5 +1,5 @@
-"""Files, below everything else: written whole or not at all, read whole or refused, and how what
-comes from outside is shown.
+"""Files are written whole or not at all, and read whole or refused. Text from outside is shown
+with its unprintable characters escaped.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any, BinaryIO
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A binary file to write to, which takes the place of `path` once the block has ended well.
+    """A binary file to write to, which replaces `path` once the block has ended without an error.
 
-    It is a temporary file beside the target, flushed to disk and renamed: the target holds what it
-    held before or all of the new content, never half of either, whenever the process dies. Only a
-    process killed while it writes leaves its temporary file (.NAME.*.tmp) behind. A symbolic link
-    stays one: the file that it names is written. A file that is replaced passes on its permissions
-    and, where the system allows that, its owner and group.
+    It is a temporary file beside the target that is flushed to disk and then renamed. Whenever the
+    process dies, the target holds either its old content or all of the new. Only a process killed
+    while it writes leaves its temporary file (.NAME.*.tmp) behind. A symbolic link is followed:
+    the file that it names is written. A file that is replaced passes on its permissions and, where
+    the system allows that, its owner and group.
 
     Examples:
         >>> from pathlib import Path
@@ -41,15 +41,15 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         old = None
     if old is not None and not stat.S_ISREG(old.st_mode):
-        raise OSError(f"{shown(path)} is a folder or a device, and stays one: choose a file")
-    # For a new file the umask decides. One that others may not read is never open to them, not
-    # even while it is written.
+        raise OSError(f"{shown(path)} is a folder or a device and is not replaced: choose a file")
+    # A new file gets the permissions of the umask. A file that others may not read is never open
+    # to them, not even while it is being written.
     mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, mode)) as file:
             if old is not None:
-                with contextlib.suppress(AttributeError, OSError):  # Windows; another's file
+                with contextlib.suppress(AttributeError, OSError):  # Windows; not our file
                     os.chown(file.fileno(), old.st_uid, old.st_gid)
                 os.chmod(temporary, mode)
             yield file
@@ -61,7 +61,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def read_whole(path: str | os.PathLike) -> bytes:
-    """The content of a file; OSError also for a pipe or a device, which need not have an end.
+    """The content of a file. OSError also for a pipe or a device, which may have no end.
 
     Examples:
         >>> from proxquant_np.files import read_whole
@@ -72,8 +72,8 @@ def read_whole(path: str | os.PathLike) -> bytes:
         b'all or nothing'
     """
     mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a folder, the system says what is wrong
-        raise OSError(f"{shown(path)} is a pipe or a device, and may have no end: give a file")
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # for a folder the system says so
+        raise OSError(f"{shown(path)} is a pipe or a device, which may have no end: choose a file")
     try:
         return Path(path).read_bytes()
     except MemoryError:
@@ -81,8 +81,10 @@ def read_whole(path: str | os.PathLike) -> bytes:
 
 
 def read_json(text: str | bytes, *, finite: bool = False) -> Any:
-    """What a JSON text says. ValueError also for what Python's reader lets pass: a key that an
-    object has twice and, if `finite`, NaN and infinity; or fails at: lists in lists in lists.
+    """The value of a JSON text.
+
+    ValueError also for what Python's own reader accepts (duplicate keys and, if `finite`, NaN and
+    infinity) and for what makes it fail (lists nested too deeply).
 
     Examples:
         >>> from proxquant_np.files import read_json
@@ -90,20 +92,20 @@ def read_json(text: str | bytes, *, finite: bool = False) -> Any:
         ...     read_json('{"seed": 1, "seed": 2}')
         ... except ValueError as error:
         ...     print(error)
-        the key 'seed' stands twice in an object
+        the key 'seed' occurs twice in an object
     """
 
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise ValueError(f"the key {key!r} stands twice in an object")
+                raise ValueError(f"the key {key!r} occurs twice in an object")
             found[key] = value
         return found
 
     def number(name: str) -> float:
         if finite:
-            raise ValueError(f"{name} is no number in JSON")
+            raise ValueError(f"{name} is not a number in JSON")
         return float(name)
 
     try:
@@ -113,8 +115,9 @@ def read_json(text: str | bytes, *, finite: bool = False) -> Any:
 
 
 def json_text(value: Any, path: str | os.PathLike) -> str:
-    """The JSON text of a value, to be written to `path`, which the ValueError names that NaN,
-    infinity, or what JSON does not know at all, is answered by.
+    """The JSON text of a value, to be written to `path`.
+
+    ValueError, which names the path, for NaN, infinity and values that JSON does not have.
 
     Examples:
         >>> from proxquant_np.files import json_text
@@ -131,10 +134,10 @@ def json_text(value: Any, path: str | os.PathLike) -> str:
 
 
 def shown(thing: object) -> str:
-    """str(thing), but what is not printable as its escape: for names, texts and paths from outside.
+    """str(thing) with unprintable characters escaped: for names, texts and paths from outside.
 
-    Control characters could do anything to a terminal, and half of a surrogate pair cannot be
-    written at all.
+    Control characters could do anything to a terminal, and half a surrogate pair cannot be written
+    at all.
 
     Examples:
         >>> from proxquant_np.files import shown

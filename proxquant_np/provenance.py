@@ -1,7 +1,7 @@
-"""What a result was made with: the code, the versions and the machine, and who else has the same.
+"""What a result was made with: the code, the versions and the machine.
 
-The same code, NumPy and Python give the same numbers up to rounding; to the bit they do so with the
-same BLAS kernel (which BLAS chooses for the processor), device and thread count.
+The same code, NumPy and Python give the same numbers up to rounding. With the same BLAS kernel
+(which BLAS chooses for the processor), device and thread count they give the same bits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BINARY = {".npz"}
 
 
 def environment() -> dict[str, Any]:
-    """The code, the versions and the machine that this process computes with; None: not known.
+    """The code, the versions and the machine of this process; None where unknown.
 
     Examples:
         >>> from proxquant_np.provenance import environment
@@ -52,7 +52,7 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def _revision() -> str | None:
-    """The commit of the checkout this package is run from, marked if that was changed; or None."""
+    """The commit of the checkout that this package runs from, marked if files were changed."""
     if not (_ROOT.parent / ".git").exists():
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
@@ -64,10 +64,10 @@ def _revision() -> str | None:
 
 @functools.cache
 def package_digest() -> str:
-    """SHA-256 of this package's files, the same wherever they were installed.
+    """SHA-256 of this package's files, the same wherever it is installed.
 
-    Of their names and contents, line ends aside; without caches, hidden files, and what searches
-    have chosen, which is among each record's arguments.
+    It covers names and contents, with line ends normalized. Caches and hidden files are left out,
+    and so are the choices of searches, which each record has among its arguments.
 
     Examples:
         >>> from proxquant_np.provenance import package_digest
@@ -92,7 +92,7 @@ def package_digest() -> str:
 
 @functools.cache
 def _processor() -> str | None:
-    """The processor's name: of Linux, Python knows only the architecture."""
+    """The processor's name, which on Linux Python itself does not know."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
@@ -101,10 +101,10 @@ def _processor() -> str | None:
 
 
 def is_same_code(made: Mapping[str, Any]) -> bool:
-    """Whether something was made by the code, the NumPy and the Python of this process.
+    """Whether a record was made by the code, the NumPy and the Python of this process.
 
-    By the package's digest or, where none was recorded, by a revision without changes; what
-    recorded neither is not known to be the same. The machine does not matter here.
+    The package's digest decides or, in records without one, an unchanged revision. A record with
+    neither does not count as the same. The machine does not matter here.
 
     Examples:
         >>> from proxquant_np.provenance import environment, is_same_code
@@ -121,7 +121,7 @@ def is_same_code(made: Mapping[str, Any]) -> bool:
 
 
 def grouped(made: Iterable[Mapping[str, Any] | None]) -> list[dict[str, Any]]:
-    """[{"runs": how many, "environment": with what}, ...], the most first; None: not recorded.
+    """[{"runs": count, "environment": ...}, ...], the largest first; None: not recorded.
 
     Examples:
         >>> from proxquant_np.provenance import grouped
@@ -140,7 +140,7 @@ def grouped(made: Iterable[Mapping[str, Any] | None]) -> list[dict[str, Any]]:
 
 
 def described(groups: list[Mapping[str, Any]]) -> list[str]:
-    """Groups of runs in words, "n of m runs are from ...", one of them a line.
+    """Groups of runs in words, one line each: "n of m runs are from ...".
 
     Examples:
         >>> from proxquant_np.provenance import described
@@ -152,7 +152,7 @@ def described(groups: list[Mapping[str, Any]]) -> list[str]:
 
 
 def in_words(made: Mapping[str, Any] | None) -> str:
-    """An environment in words; of an old one, what is not in it is called unknown.
+    """An environment in words; what an old record lacks is called unknown.
 
     Examples:
         >>> from proxquant_np.provenance import in_words

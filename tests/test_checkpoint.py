@@ -174,7 +174,7 @@ def test_objects_are_neither_written_nor_unpickled(file):
         (np.complex64(1j), TypeError, "got complex64"),
         (np.array([Ellipsis]), TypeError, "got ndarray"),
         (np.datetime64("2026-11-01"), TypeError, "got datetime64"),
-        ({1: 0, "1": 0}, ValueError, "'1' stands twice"),
+        ({1: 0, "1": 0}, ValueError, "'1' occurs twice"),
         ("circle", ValueError, "Circular"),
         ("deep", ValueError, "not be read again"),
     ],
@@ -254,8 +254,8 @@ def test_members_that_say_two_things(pairs, says, file):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"schema": 2, "schema": 1, "arrays": [], "meta": 0}', "'schema' stands twice"),
-        ('{"schema": 1, "arrays": [], "meta": {"a": {"b": 1, "b": 1}}}', "'b' stands twice"),
+        ('{"schema": 2, "schema": 1, "arrays": [], "meta": 0}', "'schema' occurs twice"),
+        ('{"schema": 1, "arrays": [], "meta": {"a": {"b": 1, "b": 1}}}', "'b' occurs twice"),
         ('{"schema": 1, "arrays": [], "meta": ' + "[" * 100_000, "nested too deep"),
         ('{"schema": 1, "arrays": []}', "not a whole checkpoint"),
         ('{"schema": true, "arrays": [], "meta": 0}', "schema True"),

@@ -121,7 +121,9 @@ def test_links_and_paths_that_lead_outside_are_not_followed(folder):
 
 @pytest.mark.parametrize("validation", [-1, 101])
 def test_validation_size_is_checked(folder, validation):
-    with pytest.raises(ValueError, match=rf"validation must lie in \[0, 100\], got {validation}"):
+    with pytest.raises(
+        ValueError, match=f"validation must be an integer >= 0 and <= 100, got {validation}"
+    ):
         load_cifar10(folder, validation)
 
 

@@ -156,5 +156,5 @@ def test_chunks_are_contiguous_columns(tokens, batch_size, length):
 
 @pytest.mark.parametrize(("batch_size", "length"), [(0, 3), (2, 0)])
 def test_chunks_refuse(batch_size, length):
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="must be an integer >= 1, got 0"):
         chunks(Split(np.arange(9), np.arange(9)), batch_size, length)

@@ -302,7 +302,7 @@ def test_what_cannot_be_exported(tmp_path):
         (MLP((2, 2)), (2.0,), TypeError, r"input_shape must be a sequence of integers"),
         (MLP((2, 2)), "ab", TypeError, r"input_shape must be a sequence of integers"),
         (MLP((2, 2)), (0,), ValueError, r"input_shape must hold positive lengths, got \(0,\)"),
-        (nn.Linear, (2,), TypeError, "model must be a Module, got type"),
+        (nn.Linear, (2,), TypeError, "model must be a Module, got <class"),
         (nn.Sequential(nn.Conv2d(1, 1, 1)), (4, 4), ValueError, "Sequential.Conv2d:0"),
         (nn.Sequential(nn.AvgPool2d(2)), (4, 4), ValueError, "Sequential.AvgPool2d:0"),
         (Mistaken(), (2, 2), ValueError, r"must give the shape \('n', 2, 2\)"),

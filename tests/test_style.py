@@ -49,6 +49,13 @@ def names(tree):
             yield from ((node, name.replace("numpy.", "np.")) for node, name in dotted)
 
 
+def docstrings(tree):
+    """(node, its docstring on one line) of the module, its classes and its functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield node, " ".join((ast.get_docstring(node) or "").split())
+
+
 def classes(tree):
     return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
@@ -138,6 +145,25 @@ def missing_type_hints(tree):
             yield function
 
 
+def relative_imports(tree):
+    """One import style: absolute, so that every import says where it leads."""
+    yield from (n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level)
+
+
+def layer_numbers(tree):
+    """The order of the parts is in test_layering.py alone: docstrings do not number them."""
+    return [n for n, text in docstrings(tree) if re.search(r"\blayer \d", text, re.IGNORECASE)]
+
+
+def paper_without_number(tree):
+    """What is the paper's says where it is there: section, equation, theorem or figure."""
+    kinds = "Section|equation|Algorithm|Theorem|Remark|Definition|Figure|Appendix"
+    for node, text in docstrings(tree):
+        for after in text.split("Bai, Wang, Liberty")[1:]:
+            if not re.search(rf"({kinds}) [\dA-D]", after[:80]):
+                yield node
+
+
 DRAWING = "Linear|Conv2d|Embedding|LSTM|LSTMCell|Dropout|MLP|SmallCNN|ResNet|BasicBlock"
 
 
@@ -173,6 +199,9 @@ RULES = {  # rule: where it holds
     missing_docstrings: "",
     missing_type_hints: "",
     long_functions: "",
+    relative_imports: "",
+    layer_numbers: "",
+    paper_without_number: "",
     drawn_without_rng: (
         "models/",
         "theory/",
@@ -241,6 +270,13 @@ def test_no_catch_all_modules():
         (missing_type_hints, "def f(*args) -> None: ..."),
         (missing_type_hints, "def f(*, x) -> None: ..."),
         (missing_type_hints, "class C:\n    def f(self, x) -> int: ..."),
+        (relative_imports, "from .losses import mse_loss"),
+        (relative_imports, "def f():\n    from .. import nn"),
+        (layer_numbers, '"""Layer 5, verify: the theorems."""'),
+        (layer_numbers, '"""Training (layer\n5): the loop."""'),
+        (layer_numbers, 'class C:\n    def f(self):\n        """Of layer 2."""'),
+        (paper_without_number, '"""Source: Bai, Wang,\nLiberty 2019."""'),
+        (paper_without_number, 'def f():\n    """Bai, Wang, Liberty 2019, the W."""'),
         (drawn_without_rng, "nn.Linear(2, 3)"),
         (drawn_without_rng, "model = pq.models.MLP((2, 3), dtype=np.float64)"),
         (drawn_without_rng, "self.drop = Dropout(0.5)"),
@@ -267,8 +303,12 @@ def test_no_more_files_grow_beyond_400_lines():
 
 def test_well_behaved_source_passes():
     source = '''
-        """A module."""
+        """A module of layers, which are not numbered.
+
+        Source: Bai, Wang, Liberty 2019, Theorem 5.1.
+        """
         import numpy as np
+        from proxquant_np.checks import check_integer
         from numpy.random import Generator, default_rng
 
         class Base:

@@ -148,9 +148,9 @@ def test_the_bound_of_sgd_is_reached_in_the_limit(nesterov):
 
 def test_base_move_bound_refuses_what_it_cannot_bound():
     w = leaf()
-    with pytest.raises(ValueError, match=r"weight_decay is 0\.1"):
+    with pytest.raises(ValueError, match=r"weight_decay of SGD must be 0 here, got 0\.1"):
         base_move_bound(SGD([w], 0.5, weight_decay=0.1), 1.0)
-    with pytest.raises(TypeError, match="base is Bop"):
+    with pytest.raises(TypeError, match="base must be an SGD or Adam optimizer, got"):
         base_move_bound(Bop(SGD([w], 0.5), [w]), 1.0)
     assert base_move_bound(SGD([w], 0.5)) == np.inf  # no bound on gradients, none on moves
     assert base_move_bound(Adam([w], weight_decay=0.1)) == adam_move_bound()

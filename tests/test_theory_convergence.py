@@ -175,7 +175,7 @@ def test_the_finer_descent_lemma_is_reached_by_either_curvature():
 
 @pytest.mark.parametrize("c", [0.99, 0, -1, float("nan")])
 def test_larger_steps_have_no_constant(c):
-    with pytest.raises(ValueError, match="c is"):
+    with pytest.raises(ValueError, match="c must be a number >= 1, got"):
         rate_constant(c)
 
 
@@ -207,7 +207,7 @@ def test_the_rounded_w_has_an_exact_prox(delta, w, s):
 
 
 def test_the_rounded_w_refuses_what_leaves_no_straight_part():
-    with pytest.raises(ValueError, match=r"delta is 0\.6"):
+    with pytest.raises(ValueError, match=r"delta must be a number > 0 and <= 0\.5, got 0\.6"):
         RoundedW(0.6)
 
 
@@ -270,7 +270,9 @@ def test_a_regularizer_with_kinks_stops_where_no_gradient_vanishes():
     run = run_prox_gradient(loss, BinaryL1(), np.ones(1), 2.0, 3)
     assert not run.moves().any()
     assert 0 not in loss.gradient(np.ones(1)) + 2.0 * np.array([-1, 1])
-    with pytest.raises(TypeError, match="regularizer is BinaryL1"):
+    with pytest.raises(
+        TypeError, match="regularizer must be a smooth W or an L2 distance, got BinaryL1"
+    ):
         run.stationarity()
 
 

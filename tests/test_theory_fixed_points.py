@@ -114,12 +114,12 @@ def test_the_corollary_needs_a_convex_loss():
 def test_enumeration_up_to_sixteen_dimensions():
     pull = np.where(np.arange(16) % 2, 1.0, -1.0)
     assert fixed_points(lambda s: -pull, 16).tolist() == [pull.tolist()]
-    with pytest.raises(ValueError, match="d is 17"):
+    with pytest.raises(ValueError, match="d must be an integer >= 1 and <= 16, got 17"):
         fixed_points(lambda s: s, 17)
 
 
 def test_only_corners_can_be_fixed():
-    with pytest.raises(ValueError, match=r"s is \[0.5\]"):
+    with pytest.raises(ValueError, match=r"s must have entries -1 and \+1 only, got \[0.5\]"):
         is_fixed_point(lambda s: s, np.array([0.5]))
 
 

@@ -201,11 +201,11 @@ def test_falling_steps_do_not_end_the_flips():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((BinaryL2(), 0.51, 1.0), ValueError, "lr is 0.51"),
-        ((BinaryL2(), 0.0, 1.0), ValueError, "lr is 0.0"),
-        ((BinaryL2(), 0.5, 0.0), ValueError, "strength is 0.0"),
-        ((BinaryL2(), 0.5, float("nan")), ValueError, "strength is nan"),
-        ((LevelsL2((0, 1)), 0.5, 1.0), TypeError, "regularizer is LevelsL2"),
+        ((BinaryL2(), 0.51, 1.0), ValueError, "lr must be a number > 0 and <= 0.5, got 0.51"),
+        ((BinaryL2(), 0.0, 1.0), ValueError, "got 0.0"),
+        ((BinaryL2(), 0.5, 0.0), ValueError, "strength must be a number > 0, got 0.0"),
+        ((BinaryL2(), 0.5, float("nan")), ValueError, "strength must be a number > 0, got nan"),
+        ((LevelsL2((0, 1)), 0.5, 1.0), TypeError, "regularizer must be BinaryL1.*, got LevelsL2"),
     ],
 )
 def test_lazy_two_cycle_refuses(arguments, error, message):

@@ -81,7 +81,7 @@ def test_the_minimiser_on_the_cube_is_one(seed, d, data):
 
 
 def test_quadratic_on_cube_refuses_too_many_faces():
-    with pytest.raises(ValueError, match="n_active is 3"):
+    with pytest.raises(ValueError, match="n_active must be an integer >= 0 and <= 2, got 3"):
         quadratic_on_cube(np.random.default_rng(0), 2, 3)
 
 

@@ -1,6 +1,4 @@
-"""Data sets (above `theory`, below `training`; NumPy only). Every loader returns `Splits`,
-`load_text` with a vocabulary beside them.
-"""
+"""Data sets, with NumPy only. Every loader returns `Splits`; `load_text` adds a vocabulary."""
 
 from proxquant_np.data.cifar10 import load_cifar10
 from proxquant_np.data.digits import load_digits

@@ -1,11 +1,11 @@
 """CIFAR-10 from the official binary files: 60,000 colour images of 32x32 pixels in ten classes.
 
 Source: A. Krizhevsky (2009), *Learning Multiple Layers of Features from Tiny Images*,
-https://www.cs.toronto.edu/~kriz/cifar.html. Not part of this package: get the "binary version", or
-let `proxquant-np experiment resnet_cifar10 --download` get it (`data.download`).
+https://www.cs.toronto.edu/~kriz/cifar.html. Not part of this package: download its "binary
+version", or let `proxquant-np experiment resnet_cifar10 --download` do so (`data.download`).
 
 A file holds 10,000 records of 3,073 bytes: the label, then the red, the green and the blue plane,
-each row by row. Images stay uint8, a quarter of the memory, until a batch of them is used:
+each row by row. Images stay uint8, at a quarter of the memory, until a batch of them is used:
 
     x, y = splits.train
     images = normalize(augment(x[batch], rng))
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from proxquant_np.checks import check_integer
 from proxquant_np.data.splits import Split, Splits
 from proxquant_np.files import shown
 
@@ -37,7 +38,7 @@ CLASSES = (
     "truck",
 )
 MEAN = (0.4914, 0.4822, 0.4465)
-"""Of each channel's pixels, as fractions of 255, over the training images."""
+"""Mean and standard deviation of each channel over the training images, in units of 255."""
 STD = (0.2470, 0.2435, 0.2616)
 
 FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
@@ -49,13 +50,15 @@ _GET = "get the binary version, https://www.cs.toronto.edu/~kriz/cifar-10-binary
 def load_cifar10(source: str | Path, validation: int = 5000) -> Splits:
     """Read a folder with the .bin files (or with cifar-10-batches-bin/), or the .tar.gz in place.
 
-    x is uint8 (n, 3, 32, 32), y int64 (n,), classes numbered as in `CLASSES`. Validation images are
-    the last `validation` of the 50,000 training images, whose order in the files is random. Nothing
-    of an archive is written to disk. The pickled "Python version" is refused: unpickling runs code.
+    x is uint8 (n, 3, 32, 32) and y int64 (n,), with classes numbered as in `CLASSES`. The last
+    `validation` of the 50,000 training images, whose order in the files is random, are set aside
+    for validation. An archive is read without writing anything to disk. The pickled "Python
+    version" is refused, because unpickling can run any code.
 
     Raises:
-        FileNotFoundError: no such source, or a file that is not in it.
-        ValueError: a damaged or wrong file or archive, or `validation` outside [0, 50,000].
+        FileNotFoundError: the source, or a file in it, is missing.
+        ValueError: a file or archive is damaged or the wrong one, or `validation` is not in
+            [0, 50,000].
 
     Examples:
         >>> try:
@@ -65,13 +68,12 @@ def load_cifar10(source: str | Path, validation: int = 5000) -> Splits:
         source no/such/folder does not exist
     """
     n_train = RECORDS * (len(FILES) - 1)
-    if not 0 <= validation <= n_train:
-        raise ValueError(f"validation must lie in [0, {n_train}], got {validation}")
+    validation = check_integer("validation", validation, least=0, most=n_train)
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f"source {shown(source)} does not exist; {_GET}")
     if not (source.is_dir() or source.is_file()):
-        raise ValueError(f"source must be a folder or a file, {shown(source)} is neither; {_GET}")
+        raise ValueError(f"source must be a folder or a file, got {shown(source)}; {_GET}")
     found = dict(_from_folder(source) if source.is_dir() else _from_archive(source))
     for name in FILES:
         if name not in found:
@@ -82,7 +84,7 @@ def load_cifar10(source: str | Path, validation: int = 5000) -> Splits:
 
 
 def normalize(images: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
-    """(images / 255 - MEAN) / STD by channel, as float32 or float64; uint8 (n, 3, h, w) images.
+    """(images / 255 - MEAN) / STD per channel, in float32 or float64, of uint8 (n, 3, h, w) images.
 
     Examples:
         >>> from proxquant_np.data import cifar10
@@ -99,10 +101,11 @@ def normalize(images: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
 
 
 def augment(images: np.ndarray, rng: np.random.Generator | int, pad: int = 4) -> np.ndarray:
-    """Each image shifted by up to `pad` pixels either way, black moving in, and mirrored or not.
+    """Random crops of the images, padded with `pad` black pixels; half of them are mirrored.
 
-    The usual augmentation (pad 4, random crop, random flip): offsets are uniform on the
-    (2 pad + 1)^2 crops, mirroring has probability 1/2. uint8 (n, 3, h, w); a new array.
+    This is the usual augmentation (pad 4, random crop, random flip): the (2 pad + 1)^2 crops are
+    equally likely, and each image is mirrored with probability 1/2. Takes uint8 (n, 3, h, w) and
+    returns a new array like it.
 
     Examples:
         >>> from proxquant_np.data import cifar10
@@ -150,7 +153,7 @@ def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
                 if name in FILES and member.isfile():
                     _check_size(f"{archive}: {member.name}", member.size)
                     yield name, tar.extractfile(member).read()
-            while tar.fileobj.read(1 << 20):  # to the end, where the checksum is
+            while tar.fileobj.read(1 << 20):  # up to the checksum at the end
                 pass
     except _Refused:
         raise
@@ -162,14 +165,14 @@ def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 class _Refused(ValueError):
-    """A source that is whole, but not the right one."""
+    """A source that is intact, but not the right one."""
 
 
 def _refuse_pickles(source: Path, name: str) -> None:
     if name in {"cifar-10-batches-py", *(file.removesuffix(".bin") for file in FILES)}:
         raise _Refused(
-            f"{shown(source)} holds {name}: the pickled Python version is not read, as unpickling "
-            f"can run any code; {_GET}"
+            f"{shown(source)} holds {name}: the pickled Python version is not read, because "
+            f"unpickling can run any code; {_GET}"
         )
 
 
@@ -193,7 +196,7 @@ def _decode(source: Path, contents: list[bytes]) -> tuple[np.ndarray, np.ndarray
         x[rows], y[rows] = records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
         if y[rows].max() >= len(CLASSES):
             raise ValueError(
-                f"{shown(source)}: {name} has the label {y[rows].max()}, but labels are 0..9: "
-                f"damaged, or not CIFAR-10; {_GET}"
+                f"{shown(source)}: {name} has the label {y[rows].max()}, but labels are 0..9: it "
+                f"is damaged or not CIFAR-10; {_GET}"
             )
     return x, y

@@ -5,9 +5,9 @@ Learning Repository, doi:10.24432/C50P49; its test set, in scikit-learn's copy. 
 Changes: the pixels are stored as uint8, and a split is added. `make_digits.py` made the file.
 
 `digits.npz` holds three uint8 arrays, in the source's order: `images` (1797, 8, 8), `labels`
-(1797,), and `split` (1797,), which says 0 train, 1 validation, 2 test. The split is stored, so it
-depends on no random generator. It divides images, not writers: one person's digits may stand in
-all three parts.
+(1797,) and `split` (1797,), where 0 is training, 1 validation, 2 test. The split is stored, so it
+does not depend on any random generator. It divides images, not writers: one person's digits may be
+in all three parts.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FILE = Path(__file__).with_name("digits.npz")
 def load_digits(dtype: DTypeLike = np.float32, flat: bool = True) -> Splits:
     """x = (pixels - m) / s, with m and s the mean and standard deviation of all training pixels.
 
-    One m and one s for the whole image, so border pixels that are always empty do no harm: x lies
-    in [-0.82, 1.85], and over the training split it has mean 0 and standard deviation 1.
+    There is one m and one s for all pixel positions, so border pixels that are always empty do no
+    harm: x lies in [-0.82, 1.85] and has mean 0 and standard deviation 1 over the training split.
 
     Shapes: 1,077 training, 360 validation and 360 test examples; x is (n, 64), or (n, 1, 8, 8)
     (NCHW) if not `flat`; y is (n,), classes 0..9, each divided 3:1:1 among the splits.
-    Dtypes: x is `dtype`, float32 or float64; y is int64. The arrays are fresh: the caller's own.
+    Dtypes: x has `dtype`, float32 or float64; y is int64. All arrays are newly allocated.
 
     Raises TypeError for any other `dtype`.
 

@@ -1,7 +1,7 @@
-"""Downloads of data, for who asks for one: by HTTPS alone, of a known size and checksum.
+"""Downloads of data on request, by HTTPS only, with known size and checksum.
 
-Nothing else in this package fetches anything. What a server sends is checked while it comes in;
-where to, and that nothing is kept of what was wrong, is the caller's affair.
+Nothing else in this package uses the network. What a server sends is checked as it arrives; the
+caller decides where it goes, and discards it after an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxquant_np.files import shown
 
 
 class Download(NamedTuple):
-    """A file to get: where it is, and the number and SHA-256 of its bytes."""
+    """A file to download: its address, its size in bytes and its SHA-256."""
 
     url: str
     size: int
@@ -33,15 +33,16 @@ CIFAR10 = Download(  # its page publishes the MD5, c32a1d4ab5d03f1284b67883e8d87
 
 
 class DownloadError(OSError):
-    """No connection, an answer that is not the file, or one by anything but HTTPS."""
+    """There is no connection, or the answer is not the file, or it came by anything but HTTPS."""
 
 
 def fetch(wanted: Download, file: BinaryIO) -> None:
-    """Write what is at `wanted.url` to `file`. Redirections are followed, but to https:// only.
+    """Write what is at `wanted.url` to `file`. Redirections are followed to https:// only.
 
     Raises:
-        DownloadError: the server is not there, is silent for half a minute, redirects to another
-            protocol or in a circle, or sends anything but those bytes. `file` then holds anything.
+        DownloadError: the server cannot be reached, is silent for half a minute, redirects to
+            another protocol or in a circle, or sends anything but those bytes. The content of
+            `file` is then arbitrary.
         OSError: `file` cannot be written.
     """
     _fetch(wanted, file, timeout=30.0, schemes={"https"})
@@ -59,7 +60,7 @@ def _fetch(wanted: Download, file: BinaryIO, timeout: float, schemes: Collection
         try:
             answer = opener.open(wanted.url, timeout=timeout)
         except urllib.error.HTTPError as error:
-            with error:  # it is also the answer
+            with error:  # the error is also the response, to be closed
                 raise _failed(wanted, error) from None
         except (OSError, http.client.HTTPException) as error:
             raise _failed(wanted, getattr(error, "reason", error)) from error
@@ -83,7 +84,7 @@ def _fetch(wanted: Download, file: BinaryIO, timeout: float, schemes: Collection
 
 
 class _Redirections(urllib.request.HTTPRedirectHandler):
-    """Those of the standard library, ten at most, if the new address may be used."""
+    """At most ten, as in the standard library, and only to addresses that are allowed."""
 
     def __init__(self, schemes: Collection[str]) -> None:
         self.schemes = schemes
@@ -102,7 +103,7 @@ def _allowed(url: str, schemes: Collection[str]) -> bool:
 
 
 def _failed(wanted: Download, why: Exception | str) -> DownloadError:
-    """Of which the message is one line, whatever the server or the system said."""
+    """The error, its message on one line, whatever the server or the system said."""
     return DownloadError(
         f"downloading {wanted.url} failed, nothing is kept: {shown(' '.join(str(why).split()))}"
     )

@@ -1,8 +1,8 @@
-"""Makes `digits.npz`; run once, kept to show how. Nothing imports it.
+"""The script that made `digits.npz`, kept to show how. Nothing imports it.
 
     python -m proxquant_np.data.make_digits CSV
 
-CSV has one image a line: 64 pixels row by row, then the label, separated by commas, as in
+CSV has one image per line: 64 pixels row by row, then the label, separated by commas, as in
 scikit-learn's `sklearn/datasets/data/digits.csv.gz`.
 """
 
@@ -19,8 +19,9 @@ from proxquant_np.data.digits import FILE
 def make_digits(source: str | Path) -> dict[str, np.ndarray]:
     """The arrays `images`, `labels` and `split` (all uint8) of the CSV file `source`, in its order.
 
-    Split: with the images sorted by label, and by position within a label, of every five the first
-    goes to validation, the second to test, three to train. Stratified, and no generator is needed.
+    Split: the images are sorted by label, and by position within a label. Of every five, the first
+    goes to validation, the second to test, the rest to training. This is stratified and needs no
+    random generator.
     """
     table = np.loadtxt(source, delimiter=",").astype(np.uint8)
     images, labels = table[:, :64].reshape(-1, 8, 8), table[:, 64]

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Split(NamedTuple):
-    """Inputs `x`, targets `y`, one example per entry of the first axis: `x, y = splits.train`.
+    """Inputs `x` and targets `y`, one example per entry of the first axis: `x, y = splits.train`.
 
     Examples:
         >>> x, y = pq.data.Split(np.zeros((3, 2)), np.array([0, 1, 0]))
@@ -21,7 +21,7 @@ class Split(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """`train` fits the weights, `validation` chooses hyperparameters, `test` is read once, last.
+    """`train` fits the weights, `validation` selects hyperparameters, `test` is read once, last.
 
     Examples:
         >>> train, validation, test = pq.data.load_digits()

@@ -1,4 +1,4 @@
-"""Text for language models: any UTF-8 file, the Penn Treebank, or what Python itself brings along.
+"""Text for language models: any UTF-8 file, the Penn Treebank, or the text that Python comes with.
 
 A text is one stream of tokens, characters or words, in which every line ends with `<eos>`. Its
 splits pair each token with the next: `y[i]` follows `x[i]`.
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from proxquant_np.checks import check_choice, check_integer
 from proxquant_np.data.splits import Split, Splits
 from proxquant_np.files import read_whole, shown
 
@@ -25,9 +26,9 @@ PENN_TREEBANK = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
 
 
 class Vocabulary:
-    """The numbers of tokens: 0 is `<unk>`, any token that has no number of its own, 1 is `<eos>`.
+    """Tokens and their numbers: 0 is `<unk>`, any token without a number of its own, 1 is `<eos>`.
 
-    `tokens` lists them all by number, `level` says what a token is.
+    `tokens` lists all tokens by number; `level` says what a token is.
 
     Examples:
         >>> vocabulary = pq.data.Vocabulary.of("hello", "character")
@@ -46,16 +47,14 @@ class Vocabulary:
                 f"got {len(tokens)} that start with {list(tokens[:2])}"
             )
         self.tokens = tuple(tokens)
-        self.level = _check_level(level)
+        self.level = check_choice("level", level, LEVELS)
         self._numbers = {token: i for i, token in enumerate(tokens)}
 
     @classmethod
     def of(cls, stream: Iterable[str], level: str, size: int | None = None) -> Vocabulary:
-        """All tokens of the stream, the frequent first; with `size`, that many at most."""
-        if size is not None and not isinstance(size, int):
-            raise TypeError(f"size of the vocabulary must be an integer, got {size!r}")
-        if size is not None and size < 2:
-            raise ValueError(f"size must be at least 2, for {UNKNOWN} and {END}, got {size}")
+        """All tokens of the stream, the most frequent first; at most `size` of them, if given."""
+        if size is not None:  # <unk> and <eos> are always in it
+            size = check_integer("size", size, least=2)
         counts = Counter(stream)
         ranked = sorted(counts.keys() - {UNKNOWN, END}, key=lambda token: (-counts[token], token))
         return cls([UNKNOWN, END, *ranked][:size], level)
@@ -71,7 +70,7 @@ class Vocabulary:
         return np.array([self._numbers.get(token, 0) for token in stream], np.int64)
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text again, line for line; words with one space between them."""
+        """The text of these tokens, line by line, with one space between words."""
         tokens = ["\n" if i == 1 else self.tokens[i] for i in numbers]
         if self.level == "character":
             return "".join(tokens)
@@ -81,8 +80,8 @@ class Vocabulary:
 class Text(NamedTuple):
     """`splits` of token numbers, the `vocabulary` that gave them, and the `source`.
 
-    `source` belongs into every result: the text's name, the SHA-256 of the text as UTF-8 with
-    Unix line ends and, for the default text, the version of Python that it came with.
+    `source` belongs in every record of a result: the text's name, the SHA-256 of the text as UTF-8
+    with Unix line ends and, for the default text, the version of Python that it came with.
 
     Examples:
         >>> splits, vocabulary, source = pq.data.load_text()
@@ -96,8 +95,8 @@ class Text(NamedTuple):
 
 
 def tokenize(text: str, level: str) -> list[str]:
-    """The characters, or the words between white space, of each line, and its `<eos>`."""
-    by_word = _check_level(level) == "word"
+    """The characters of each line, or its words between white space, followed by `<eos>`."""
+    by_word = check_choice("level", level, LEVELS) == "word"
     tokens: list[str] = []
     for line in text.removesuffix("\n").split("\n"):
         tokens += line.split() if by_word else line
@@ -108,29 +107,29 @@ def tokenize(text: str, level: str) -> list[str]:
 def load_text(
     path: str | Path | None = None, level: str = "character", vocabulary_size: int | None = None
 ) -> Text:
-    """A text's splits: the first 80% of its tokens for training, 10% validation, the last 10% test.
+    """A text's splits: the first 80% of its tokens for training, then 10% validation, 10% test.
 
     Args:
         path: a UTF-8 file; or a folder with the Penn Treebank's ptb.train.txt, ptb.valid.txt and
-            ptb.test.txt, which are the splits; or None for the language reference inside CPython
-            (`pydoc_data.topics`), which differs a little between versions of Python.
+            ptb.test.txt, which are then the splits; or None for the language reference inside
+            CPython (`pydoc_data.topics`), which differs slightly between versions of Python.
         level: "character" or "word".
-        vocabulary_size: keep only the most frequent tokens, `<unk>` and `<eos>` included. Without
-            it the training part of a file has no `<unk>` to learn from.
+        vocabulary_size: keep only so many of the most frequent tokens, `<unk>` and `<eos>`
+            included. Without it the training part of a file has no `<unk>` to learn from.
 
-    The vocabulary is that of the training part alone, so a token that first appears later is
-    `<unk>`. Numbers are int64, shapes (tokens - 1,).
+    The vocabulary is built from the training part alone, so a token that first appears later is
+    `<unk>`. x and y are int64 of shape (tokens - 1,).
 
     Raises:
-        FileNotFoundError: a file or folder that is not there.
-        ValueError: a file that is not UTF-8, empty or too short, or an unknown level.
+        FileNotFoundError: a file or folder does not exist.
+        ValueError: a file is not UTF-8, or empty, or too short, or the level is unknown.
 
     Examples:
         >>> splits = pq.data.load_text(level="word", vocabulary_size=100).splits
         >>> np.array_equal(splits.train.x[1:], splits.train.y[:-1]), int(splits.train.x.max())
         (True, 99)
     """
-    _check_level(level)
+    check_choice("level", level, LEVELS)
     if path is None:
         names, texts = ["pydoc_data.topics"], [_language_reference()]
     else:
@@ -158,13 +157,13 @@ def load_text(
 def chunks(split: Split, batch_size: int, length: int) -> list[Split]:
     """Cut a stream into pieces (length, batch_size) for truncated backpropagation through time.
 
-    The stream becomes `batch_size` columns of consecutive tokens (what does not fill a row is
-    dropped), the columns are cut into chunks (the last may be shorter). Column j of a chunk goes
-    on where column j of the chunk before stopped, so the recurrent state can be carried over. The
-    chunks are views of the stream.
+    The stream becomes `batch_size` columns of consecutive tokens (an incomplete last row is
+    dropped), and the columns are cut into chunks (the last may be shorter). Column j of a chunk
+    continues column j of the chunk before, so the recurrent state can be carried over. The chunks
+    are views of the stream.
 
     Raises:
-        ValueError: sizes below 1, or fewer tokens than columns.
+        ValueError: a size is below 1, or there are fewer tokens than columns.
 
     Examples:
         >>> stream = pq.data.Split(np.arange(6), np.arange(1, 7))
@@ -174,10 +173,8 @@ def chunks(split: Split, batch_size: int, length: int) -> list[Split]:
         [[0, 3], [1, 4]] [[1, 4], [2, 5]]
         [[2, 5]] [[3, 6]]
     """
-    if not all(isinstance(n, int | np.integer) for n in (batch_size, length)):
-        raise TypeError(f"batch_size and length must be integers, got {batch_size!r}, {length!r}")
-    if batch_size < 1 or length < 1:
-        raise ValueError(f"batch_size and length must be at least 1, got {batch_size} and {length}")
+    batch_size = check_integer("batch_size", batch_size, least=1)
+    length = check_integer("length", length, least=1)
     rows = len(split.x) // batch_size
     if not rows:
         raise ValueError(
@@ -186,12 +183,6 @@ def chunks(split: Split, batch_size: int, length: int) -> list[Split]:
         )
     x, y = (a[: rows * batch_size].reshape(batch_size, rows).T for a in split)
     return [Split(x[t : t + length], y[t : t + length]) for t in range(0, rows, length)]
-
-
-def _check_level(level: str) -> str:
-    if level not in LEVELS:
-        raise ValueError(f"level must be 'character' or 'word', got {level!r}")
-    return level
 
 
 def _read(file: Path) -> str:
@@ -212,8 +203,8 @@ def _read(file: Path) -> str:
 
 
 def _language_reference() -> str:
-    """The topics by name. They repeat one another's sections (`compound` contains `if`), so each
-    paragraph is kept only once: else the test part would repeat the training part."""
+    """The topics, sorted by name. They repeat one another's sections (`compound` contains `if`), so
+    each paragraph is kept only once: otherwise the test part would repeat the training part."""
     try:
         from pydoc_data.topics import topics
     except ImportError:

@@ -1,10 +1,10 @@
-"""Exchange with other frameworks (above training). Nothing is imported before it is asked for:
-`pq.interop.torch` imports PyTorch when it is first named.
+"""Exchange with other frameworks. Each is imported only on use: the first mention of
+`pq.interop.torch` imports PyTorch.
 
-torch.py        states, to PyTorch and back
-safetensors.py  states as files that PyTorch and others read and write
+torch.py        state_dicts, to PyTorch and back
+safetensors.py  state_dicts as files that PyTorch and others read and write
 onnx.py         networks as graphs that ONNX Runtime and others run
-names.py        what a state from elsewhere calls things
+names.py        how the names in a state_dict from elsewhere are matched to ours
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def require(module: str) -> ModuleType:
-    """Import a module of the extra `interop`; ModuleNotFoundError that says how to get it.
+    """Import a module of the extra `interop`; the ModuleNotFoundError says how to install it.
 
     Examples:
         >>> pq.interop.require("json").__name__

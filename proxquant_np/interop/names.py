@@ -1,4 +1,4 @@
-"""The names in a state from elsewhere, as a model here has them."""
+"""How the names in a state_dict from elsewhere are matched to those of a model here."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from proxquant_np.nn import BatchNorm1d, Module
 
-_WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and its like; torch.compile
+_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and the like; of torch.compile
 
 
 def as_here(model: Module, state: Mapping[str, Any]) -> dict[str, Any]:
     """The same entries, without the prefix that a wrapper put before all names.
 
-    Where the state has a batch norm's statistics but no `num_batches_tracked`, as before PyTorch
-    0.4.1, the model's stays. It is asked for where it matters, which is with `momentum=None`.
+    If the state has a batch norm's statistics but no `num_batches_tracked`, as before PyTorch
+    0.4.1, the model's own is kept. It is required only where it matters, with `momentum=None`.
 
     Examples:
         >>> norm = pq.nn.BatchNorm1d(2)

@@ -1,10 +1,10 @@
-"""Inference graphs in ONNX, which ONNX Runtime and others run; extra `interop`.
+"""Inference graphs in ONNX, which ONNX Runtime and others run. Needs the extra `interop`.
 
     pq.interop.onnx.export(pq.load_packed("net.npz"), "net.onnx", (1, 8, 8))
 
-One function a layer, in `_RULES`; a network is what its `forward` makes of its layers, said once
-more here for each kind, or by the module itself, in a method `to_onnx(graph, x)` that adds its
-nodes to the `Graph` and returns the name of its output:
+`_RULES` has one function per layer. How a network's `forward` combines its layers is stated once
+more: here for each kind of network in this package, or by the module itself, in a method
+`to_onnx(graph, x)` that adds its nodes to the `Graph` and returns the name of its output:
 
     class Residual(pq.nn.Module):
         def __init__(self, layers):
@@ -14,7 +14,7 @@ nodes to the `Graph` and returns the name of its output:
         def to_onnx(self, graph, x):
             return graph.add("Add", x, graph.module(self.layers, x))
 
-Batch norm uses its running statistics, dropout does nothing.
+Batch norm uses its running statistics, and dropout does nothing.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ import numpy as np
 
 from proxquant_np import models, nn
 from proxquant_np.autograd import Tensor, no_grad
+from proxquant_np.checks import check_instance
 from proxquant_np.interop import require
 from proxquant_np.models.resnet import BasicBlock
 from proxquant_np.training import written_whole
 
-OPSET, IR_VERSION = 17, 9  # of 2022 and 2023: old enough for every runtime, ReduceMean as written
-_NOT_IN_FLOAT64 = {"Conv", "AveragePool"}  # in ONNX Runtime, though the standard has them
+OPSET, IR_VERSION = 17, 9  # from 2022 and 2023: old enough for every runtime
+_NOT_IN_FLOAT64 = {"Conv", "AveragePool"}  # missing in ONNX Runtime, though standard
 
 
 def export(
@@ -43,19 +44,18 @@ def export(
     input_shape: Sequence[int],
     dtype: type | None = None,
 ) -> None:
-    """Write the network as a graph from "input" (n, *input_shape) to "output", n free.
+    """Write the network as a graph from "input" (n, *input_shape) to "output", for any n.
 
-    MLP, SmallCNN, ResNet, a Sequential of the layers with a rule here, what inherits `forward`
-    from one of these, and modules with a method `to_onnx` (see above). The file is written whole or
-    not at all. Weights are the model's as they are: deploy them first. `dtype` is that of the graph
-    and its weights; by default the widest of the parameters', float32 if there are none.
+    This works for MLP, SmallCNN, ResNet, a Sequential of layers that have a rule here, classes that
+    inherit `forward` from one of these, and modules with a method `to_onnx` (see above). The file
+    is written whole or not at all. Weights are written as they are: deploy them first. `dtype` is
+    that of the graph and its weights; by default the widest of the parameters', or float32.
 
     Raises:
-        TypeError: a layer that has no rule, such as LSTM, or an input_shape that is no sequence of
-            integers.
-        ValueError: an input shape that does not fit the network (a copy of it is run once, on
-            zeros), or a float64 network that ONNX Runtime cannot run: say dtype=np.float32, or
-            dtype=np.float64 to have it for others.
+        TypeError: a layer has no rule, such as LSTM, or input_shape is not a sequence of integers.
+        ValueError: the input shape does not fit the network (a copy of it is run once, on zeros),
+            or ONNX Runtime cannot run the network in float64: pass dtype=np.float32, or
+            dtype=np.float64 to write it for other runtimes.
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: onnx is not installed (extra `interop`).
 
@@ -66,8 +66,7 @@ def export(
         >>> [node.op_type for node in onnx.load("net.onnx").graph.node]
         ['MatMul', 'Add', 'Relu', 'Identity']
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a Module, got {type(model).__name__}")
+    check_instance("model", model, nn.Module, "a Module")
     shape = _shape(input_shape)
     widest = np.result_type(np.float32, *(p.dtype for p in model.parameters()))
     graph = Graph(widest if dtype is None else dtype)
@@ -96,7 +95,7 @@ def _shape(input_shape: Any) -> tuple[int, ...]:
 
 
 def _output_shape(model: nn.Module, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
-    """What a copy of the model makes of zeros, a batch of one; it knows best what it refuses."""
+    """The shape that a copy of the model maps a batch of one to, or the model's own error."""
     trial = copy.deepcopy(model).eval()
     try:
         with no_grad():
@@ -106,7 +105,7 @@ def _output_shape(model: nn.Module, shape: tuple[int, ...], dtype: np.dtype) -> 
 
 
 class Graph:
-    """An ONNX graph in the making: what a module's `to_onnx(graph, x)` adds its nodes to.
+    """An ONNX graph under construction, to which a module's `to_onnx(graph, x)` adds its nodes.
 
     Examples:
         >>> graph = pq.interop.onnx.Graph()
@@ -125,7 +124,7 @@ class Graph:
         self._path: list[str] = []
 
     def module(self, module: nn.Module, x: str) -> str:
-        """Add the nodes of a module that has the input x; the name of its output."""
+        """Add the nodes of a module with input x; returns the name of its output."""
         rule = _rule(module)
         self._path.append(type(module).__name__)
         y = rule(self, module, x)
@@ -133,13 +132,13 @@ class Graph:
         return y
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node of the ONNX operator `op` (opset 17) with one output; the name of that."""
+        """Add a node of the ONNX operator `op` (opset 17) with one output; returns its name."""
         name = f"{op}_{len(self.nodes)}"
         self._emit(op, [name], inputs, **attributes)
         return name
 
     def constant(self, value: Any) -> str:
-        """Add an array, a number or a tensor, floats in the dtype of the graph; its name."""
+        """Add an array, a number or a tensor, floats in the graph's dtype; returns its name."""
         value = np.array(value.data if isinstance(value, Tensor) else value)  # in C order
         if value.dtype.kind == "f":
             value = value.astype(self.dtype)
@@ -148,7 +147,7 @@ class Graph:
         return name
 
     def _emit(self, op: str, outputs: list[str], inputs: Sequence[str], **attributes: Any) -> None:
-        name = f"{'.'.join(self._path)}:{len(self.nodes)}"  # for messages: which layer it is
+        name = f"{'.'.join(self._path)}:{len(self.nodes)}"  # tells messages the layer
         node = self.onnx.helper.make_node(op, list(inputs), outputs, name=name, **attributes)
         self.nodes.append(node)
 
@@ -174,7 +173,7 @@ class Graph:
 
 
 def _rule(module: nn.Module) -> Callable[[Graph, Any, str], str]:
-    """That of the module itself, or of the class that it has its `forward` from."""
+    """The module's own rule, or that of the class whose `forward` it has."""
     if hasattr(module, "to_onnx"):
         return lambda graph, module, x: module.to_onnx(graph, x)
     kind = type(module)
@@ -204,7 +203,7 @@ def _linear(graph: Graph, layer: nn.Linear, x: str, weight: Tensor | None = None
 def _conv(graph: Graph, layer: nn.Conv2d, x: str) -> str:
     kernel = list(layer.weight.shape[2:])
     pairs = {k: _pair(getattr(layer, k)) for k in ("stride", "dilation")}
-    if layer.padding == "same":  # where the sum is odd, the end gets the extra row
+    if layer.padding == "same":  # if the sum is odd, the end gets the extra row
         total = [d * (k - 1) for d, k in zip(pairs["dilation"], kernel, strict=True)]
         pads = [n // 2 for n in total] + [n - n // 2 for n in total]
     else:
@@ -233,7 +232,7 @@ def _norm(graph: Graph, layer: nn.BatchNorm1d, x: str, residual: str | None = No
 def _max_pool(graph: Graph, layer: nn.MaxPool2d, x: str) -> str:
     *window, dilation, ceil_mode = layer.options
     window = _window(*window, ceil_mode, dilation)
-    if ceil_mode:  # ONNX Runtime wants padding to be less than the kernel, however dilated
+    if ceil_mode:  # ONNX Runtime requires less padding than the undilated kernel
         top, left, bottom, right = window["pads"]
         ends = graph.constant(np.array([0, 0, top, left, 0, 0, bottom, right]))
         x = graph.add("Pad", x, ends, graph.constant(-np.inf))
@@ -246,7 +245,7 @@ def _avg_pool(graph: Graph, layer: nn.AvgPool2d, x: str) -> str:
     window = _window(*window, ceil_mode)
     top, left, bottom, right = window["pads"]
     if divisor is not None:
-        y = graph.add("AveragePool", x, count_include_pad=1, **window)  # the sum by all pixels
+        y = graph.add("AveragePool", x, count_include_pad=1, **window)  # the sum over all pixels
         return graph.add("Mul", y, graph.constant(math.prod(window["kernel_shape"]) / divisor))
     counted = count_include_pad and top + left > 0
     y = graph.add("AveragePool", x, count_include_pad=int(counted), **window)
@@ -273,10 +272,10 @@ def _resnet(graph: Graph, net: models.ResNet, x: str) -> str:
 def _window(
     kernel: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any = 1
 ) -> dict[str, list[int]]:
-    """Where windows lie. Rounding up is said by padding the end, which all runtimes agree on:
+    """Where windows lie. Rounding up is expressed by padding the end, on which all runtimes agree.
 
-    so far that one more window fits whenever a pixel is left over (padding + stride - 1), but not
-    so far that one could start beyond the padded input (span - 1).
+    The padding suffices for one more window whenever a pixel is left over (padding + stride - 1),
+    but not for one that starts beyond the padded input (span - 1).
     """
     kernel, padding = _pair(kernel), _pair(padding)
     stride = kernel if stride is None or stride == () else _pair(stride)

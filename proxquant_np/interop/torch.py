@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from proxquant_np.checks import check_instance
 from proxquant_np.interop.names import as_here
 from proxquant_np.nn import Module
 from proxquant_np.nn.module import StateKeys
@@ -23,15 +24,15 @@ from proxquant_np.nn.module import StateKeys
 def from_torch(model: Module, state: Mapping[str, Any], strict: bool = True) -> StateKeys:
     """Copy a torch state_dict, on any device and of any float or integer dtype, into the model.
 
-    Names may have the prefix of DataParallel or of torch.compile, `num_batches_tracked` may be
-    missing (`names.as_here`), and so may all but one name of a shared parameter.
+    Names may have the prefix of DataParallel or torch.compile. `num_batches_tracked` may be missing
+    (see `names.as_here`), and so may all but one name of a shared parameter.
 
     Returns:
         The keys that are missing and those that are unexpected, as `Module.load_state_dict`.
 
     Raises:
-        TypeError: a value that is not a dense torch tensor with data: quantized and sparse ones,
-            and those of the meta device, are named.
+        TypeError: a value is not a dense torch tensor with data, but a quantized or sparse one, for
+            example, or one on the meta device.
         KeyError, ValueError: as `Module.load_state_dict`.
 
     Examples:
@@ -47,8 +48,7 @@ def from_torch(model: Module, state: Mapping[str, Any], strict: bool = True) -> 
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    check_instance(name, value, torch.Tensor, "a torch.Tensor")
     dense = value.layout == torch.strided and not value.is_quantized and not value.is_meta
     if not dense or value.is_nested:
         kind = (
@@ -62,12 +62,12 @@ def _array(name: str, value: Any) -> np.ndarray:
     try:
         wide = value.dtype in (torch.float32, torch.float64) or not value.is_floating_point()
         return (value if wide else value.float()).resolve_conj().resolve_neg().numpy()
-    except (TypeError, RuntimeError) as error:  # NumPy has no such numbers
+    except (TypeError, RuntimeError) as error:  # NumPy lacks the dtype
         raise TypeError(f"{name} has dtype {value.dtype}, which cannot be read: {error}") from error
 
 
 def to_torch(model: Module) -> dict[str, torch.Tensor]:
-    """The model's state_dict as torch tensors on the CPU, which share no memory with it.
+    """The model's state_dict as torch tensors on the CPU that share no memory with it.
 
     Examples:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Figures of experiments: paired differences, the map of regimes, changes by layer."""
+"""Figures of experiments: paired differences, the map of regimes, sign changes per layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import EAGER, LAZY, NEUTRAL, STYLES, new_figure
+from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, STYLES, new_figure
 
 VERDICT_COLOURS = {"supported": EAGER, "contradicted": LAZY}
 
@@ -17,8 +17,8 @@ VERDICT_COLOURS = {"supported": EAGER, "contradicted": LAZY}
 def differences(data: Mapping[str, Any]) -> Figure:
     """The interval of each claim's paired difference, in percent of the rival's mean.
 
-    `data`: "title", and "rows", each with "label", "mean", "low" and "high" as fractions (None
-    where one seed gives no interval) and "verdict". Left of 0 speaks for the claim.
+    `data`: "title" and "rows", each with "label", "verdict" and, as fractions, "mean", "low" and
+    "high" (None if a single seed gives no interval). Values left of 0 support the claim.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -57,8 +57,8 @@ def differences(data: Mapping[str, Any]) -> Figure:
 def regime_map(data: Mapping[str, Any]) -> Figure:
     """The difference eager - lazy in test error for each width and step budget, as a heat map.
 
-    `data`: "widths" (upwards), "budgets" (to the right), "difference" and "verdict", nested lists
-    [width][budget]. Cells whose interval leaves 0 out are framed and have a star.
+    `data`: "widths" (upwards), "budgets" (to the right), and the nested lists "difference" and
+    "verdict", [width][budget]. A star and bold type mark cells whose interval excludes 0.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -95,10 +95,10 @@ def regime_map(data: Mapping[str, Any]) -> Figure:
 
 
 def layer_changes(data: Mapping[str, Any]) -> Figure:
-    """Signs changed since the start, and in each epoch, one panel each and one line a layer.
+    """Signs changed since the start and in each epoch: one panel for each, one line per layer.
 
-    `data`: run -> "epochs", "change_from_start" and "change_from_last_epoch", the latter two layer
-    -> fractions at these epochs. A run's name begins with its method's.
+    `data`: run -> "epochs", "change_from_start" and "change_from_last_epoch"; the latter two map
+    each layer to fractions at these epochs. A run's name begins with the name of its method.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -131,7 +131,7 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
                 ax.set_ylabel(label)
         column[1].set_yscale("symlog", linthresh=1e-4)
         column[1].set(xlabel="epoch", ylim=(0, 1))
-    axes[0, 0].set_ylim(bottom=0)  # when all is drawn: it ends the search for the upper limit
+    axes[0, 0].set_ylim(bottom=0)  # last, as it turns off autoscaling
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
         handles,

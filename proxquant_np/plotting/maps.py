@@ -1,4 +1,4 @@
-"""Figures of regularizers: their values, envelopes and prox maps, and what a homotopy does."""
+"""Figures of regularizers: values, envelopes, prox maps, and the effect of a homotopy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, Regularizer
-from proxquant_np.prox.brute_force import objective
-from proxquant_np.theory import prox_gradient
-
-from .style import (
+from proxquant_np.plotting.style import (
     EAGER,
     STRENGTH_COLOURS,
     STRENGTH_LINES,
@@ -21,6 +17,9 @@ from .style import (
     rounded,
     with_jumps,
 )
+from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, Regularizer
+from proxquant_np.prox.brute_force import objective
+from proxquant_np.theory import prox_gradient
 
 SETS = {
     "binary": (-1.0, 1.0),
@@ -50,7 +49,7 @@ def regularizers_data(
 
 
 def regularizers(data: Mapping[str, Any]) -> Figure:
-    """Left, R(w); right, its prox map for several strengths, the jump at 0 drawn as a gap.
+    """R(w) on the left; on the right its prox map for several strengths, with a gap at the jump.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -84,7 +83,7 @@ def regularizers(data: Mapping[str, Any]) -> Figure:
 
 
 def prox_map(regularizer: Regularizer, strengths: Sequence[float]) -> Figure:
-    """The prox map of any regularizer of fixed levels on one pair of axes.
+    """The prox map of any regularizer with fixed levels, on one pair of axes.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -128,7 +127,7 @@ def moreau_envelopes_data(
 
 
 def moreau_envelopes(data: Mapping[str, Any]) -> Figure:
-    """R, black, and below it its Moreau envelopes: smooth at the levels, still kinked at 0.
+    """R in black, and below it its Moreau envelopes: smooth at the levels, but with a kink at 0.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -155,8 +154,8 @@ def prox_maps_data(
 ) -> dict[str, Any]:
     """Prox maps of LevelsL1 and LevelsL2 for binary, ternary and 2-bit levels, piece by piece.
 
-    A prox map is continuous between the midpoints of the levels and jumps there. So each piece
-    is sampled on its own, from a midpoint, which belongs to it, to the last float below the next.
+    A prox map is continuous between neighbouring midpoints of the levels and jumps at them. So each
+    piece is sampled separately, from its own midpoint to the last float below the next.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -180,7 +179,7 @@ def prox_maps_data(
 
 
 def prox_maps(data: Mapping[str, Any]) -> Figure:
-    """One column a set of levels; at each jump a dot marks the value taken, that of the upper.
+    """One column per set of levels; at each jump a dot marks the value taken, the upper one.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -221,9 +220,9 @@ def homotopy_data(
     end: float = 3.0,
     steps: int = 60,
 ) -> dict[str, Any]:
-    """L(w) = (w - minimiser)^2 with R = BinaryL1, lambda_t rising from 0 to `end`, and ProxQuant.
+    """ProxQuant on L(w) = (w - minimiser)^2 with R = BinaryL1, lambda_t rising from 0 to `end`.
 
-    Frame t has lambda_t and the iterate w_t.
+    Frame t shows lambda_t and the iterate w_t.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -244,7 +243,7 @@ def homotopy_data(
 
 
 def homotopy(data: Mapping[str, Any], frames: int = 6) -> Figure:
-    """L + lambda_t R for rising lambda_t, in a row, with the iterate of ProxQuant.
+    """A row of panels: L + lambda_t R for rising lambda_t, with the iterate of ProxQuant.
 
     Examples:
         >>> from proxquant_np import plotting

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from proxquant_np.plotting.style import EAGER, LAZY, STYLES, mark_levels, new_figure, rounded
 from proxquant_np.prox import BinaryL1, sign_pm
 from proxquant_np.theory import (
     Quadratic,
@@ -17,8 +18,6 @@ from proxquant_np.theory import (
     f_plus,
     prox_gradient,
 )
-
-from .style import EAGER, LAZY, STYLES, mark_levels, new_figure, rounded
 
 TOYS = {"$f_+$": f_plus, "$f_-$": f_minus}
 
@@ -46,7 +45,7 @@ def toy_pair_data(start: float = 0.4, lr: float = 0.1, rate: float = 0.03) -> di
 
 
 def toy_pair(data: Mapping[str, Any]) -> Figure:
-    """Above, the losses and where each method ends; below, the paths: BinaryConnect's are equal.
+    """Top: the losses and where each method ends. Bottom: the paths; BinaryConnect's are equal.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -96,8 +95,8 @@ def landscapes_data(
 ) -> dict[str, Any]:
     """Two losses on [-1.5, 1.5]^2 and the paths of BinaryConnect and ProxQuant from one start.
 
-    lambda_t rises from 0 to `end`. Of BinaryConnect: the latents, and at each corner the fraction
-    of the steps it was visited in.
+    lambda_t rises from 0 to `end`. For BinaryConnect the data are the latents and, for each corner,
+    the fraction of steps spent there.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -121,9 +120,9 @@ def landscapes_data(
 
 
 def landscapes(data: Mapping[str, Any]) -> Figure:
-    """Contours of L; ProxQuant's path ends at one corner, BinaryConnect's latent serves several.
+    """Contours of L: ProxQuant's path ends at one corner, BinaryConnect visits several.
 
-    The squares' areas are the fractions of the steps that BinaryConnect spends at the corners.
+    The area of a square is the fraction of steps that BinaryConnect spends at that corner.
 
     Examples:
         >>> from proxquant_np import plotting

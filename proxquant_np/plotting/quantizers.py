@@ -1,4 +1,4 @@
-"""How far heuristic quantizers are from the exact projection."""
+"""A figure of the relative excess error of heuristic quantizers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from proxquant_np.plotting.style import NEUTRAL, STRENGTH_COLOURS, new_figure
 from proxquant_np.prox import MultiBitL2, Regularizer, TernaryL2, UniformL2
 from proxquant_np.prox.brute_force import excess_error
-
-from .style import NEUTRAL, STRENGTH_COLOURS, new_figure
 
 
 def quantizer_gaps_data(
     trained: Sequence[np.ndarray], tensors: int = 12, size: int = 4096, seed: int = 0
 ) -> dict[str, Any]:
-    """How far heuristic quantizers are from the exact projection: excess errors, as fractions.
+    """Relative excess errors of heuristic quantizers, ||w - P(w)||^2 / ||w - P*(w)||^2 - 1.
 
-    On `tensors` random tensors of each kind, and on the `trained` ones. "gaps": heuristic -> kind
-    -> ||w - P(w)||^2 / ||w - P*(w)||^2 - 1 for each tensor. "rounds": two of them again, by the
-    number of their rounds, the median over the tensors of each kind.
+    P* is the exact projection; the tensors w are `tensors` random ones of each kind and the
+    `trained` ones. "gaps": heuristic -> kind -> the error for each tensor. "by_rounds": for two
+    heuristics, the median over the tensors of each kind at each number of "rounds".
 
     Examples:
         >>> from proxquant_np import plotting
@@ -63,9 +62,9 @@ def quantizer_gaps_data(
 
 
 def quantizer_gaps(data: Mapping[str, Any]) -> Figure:
-    """Left, the excess error of each heuristic, a point a tensor; right, as its rounds go on.
+    """Left: the relative excess error of each heuristic, one point per tensor. Right: by rounds.
 
-    Logarithmic above 1e-6; what is below, as the optimum itself, lies near the axis.
+    The scale is logarithmic above 1e-6 and linear below, so that 0 is on it.
 
     Examples:
         >>> from proxquant_np import plotting

@@ -1,4 +1,4 @@
-"""What all figures share: colours, line styles, axes, and how figures are written to disk."""
+"""What all figures share: colours, line styles, axes, and writing them to disk."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ STYLES = {
 
 
 def save_figure(figure: Figure, data: Mapping[str, Any], path: str | os.PathLike) -> None:
-    """Write path.png, path.svg and the data the figure was drawn from, path.json.
+    """Write path.png, path.svg and, as path.json, the data that the figure was drawn from.
 
-    The SVG holds no date and no random identifiers, so that the same data give the same file.
+    The SVG holds no date and no random identifiers, so the same data give the same file.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -60,7 +60,7 @@ def save_figure(figure: Figure, data: Mapping[str, Any], path: str | os.PathLike
 
 
 def save_animation(frames: Iterable[Figure], path: str | os.PathLike, fps: int = 8) -> None:
-    """Write the figures, all of one size, as the animated GIF path.gif, which repeats for ever.
+    """Write the figures, all of one size, as the animated GIF path.gif, which repeats forever.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -73,7 +73,7 @@ def save_animation(frames: Iterable[Figure], path: str | os.PathLike, fps: int =
     path = Path(path).with_suffix(".gif")
     path.parent.mkdir(parents=True, exist_ok=True)
     frames, writer = list(frames), PillowWriter(fps=fps)
-    with tempfile.TemporaryDirectory() as folder:  # the writer wants a name that ends in .gif
+    with tempfile.TemporaryDirectory() as folder:  # the writer needs a name that ends in .gif
         target = Path(folder) / path.name
         writer.setup(frames[0], target, dpi=80)
         for frame in frames:
@@ -107,9 +107,9 @@ def with_jumps(x: np.ndarray, y: np.ndarray, limit: float) -> np.ndarray:
 
 
 def rounded(values: Any, digits: int = 6) -> Any:
-    """An array as the floats that go into the JSON, to so many significant digits.
+    """An array as the floats that go into the JSON, to `digits` significant digits.
 
-    What is smaller than 1e-12 is 0: a rounding error, most likely, and another on another machine.
+    Values below 1e-12 become 0: most are rounding errors, which differ between machines.
     """
     short = np.vectorize(lambda v: float(f"{v:.{digits}g}"), otypes=[float])
     return short(np.round(values, 12)).tolist()

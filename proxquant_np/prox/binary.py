@@ -58,7 +58,7 @@ class BinaryL1(_Binary, L1Distance):
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - sign_pm(w), -s, s). Repeated, it
     reaches -1 and +1, exactly. Any shape, float32 or float64; errors as for `Regularizer`.
-    Source: Bai, Wang, Liberty 2019, the W-shaped regularizer for binary nets.
+    Source: Bai, Wang, Liberty 2019, Section 3.1, equations 3 and 7, and Appendix A.1.
 
     Examples:
         >>> r = pq.prox.BinaryL1()
@@ -75,7 +75,7 @@ class BinaryL2(_Binary, L2Distance):
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s sign_pm(w)) / (1 + s). Any shape,
     float32 or float64; errors as for `Regularizer`.
-    Source: Bai, Wang, Liberty 2019, the squared W-shaped regularizer.
+    Source: Bai, Wang, Liberty 2019, Section 3.1 and Appendix A.1, the squared version.
 
     Examples:
         >>> r = pq.prox.BinaryL2()

@@ -55,7 +55,7 @@ class Homotopy(ABC):
 
 @dataclass(frozen=True)
 class Linear(Homotopy):
-    """lambda_t = rate * t. Source: Bai, Wang, Liberty 2019, the homotopy method.
+    """lambda_t = rate * t. Source: Bai, Wang, Liberty 2019, Section 3.2.
 
     Examples:
         >>> pq.prox.Linear(0.5)(3)

@@ -109,7 +109,7 @@ class LevelsL1(_Levels, L1Distance):
 
     values: the levels, one or more real numbers, finite and strictly increasing, else ValueError.
     They are rounded to the dtype of the weights; if they then overflow or meet: ValueError.
-    Source: the W-shaped regularizer of Bai, Wang, Liberty 2019; any set of levels is ours.
+    Source: Bai, Wang, Liberty 2019, equation 5; that it is exact for any levels is ours.
 
     Examples:
         >>> r = pq.prox.LevelsL1([-1, 0, 1])

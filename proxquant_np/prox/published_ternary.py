@@ -20,7 +20,7 @@ class PublishedTernary(L2Distance):
     It is *not* the nearest level (that is `TernaryL2`, whose threshold rule only starts the fit): a
     weight just below D may be nearer to the mean than to 0. q is idempotent, as the levels it keeps
     are at least D, and D falls. Levels are fitted to the whole array.
-    Source: Bai, Wang, Liberty 2019, Appendix A.2, with two rounds; their code takes one.
+    Source: Bai, Wang, Liberty 2019, Appendix A.2, equation 15, two rounds; their code takes one.
 
     Examples:
         >>> w = np.array([-2.0, -0.1, 0.6, 0.9, 1.1])

@@ -34,7 +34,7 @@ class TernaryL2(FittedL2):
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. The rest
     as `FittedL2`. Sources: Li, Zhang, Liu 2016, ternary weight networks, for the threshold; Bai,
-    Wang, Liberty 2019, ternary quantization, for the family and the rounds; Pouransari, Tu, Tuzel
+    Wang, Liberty 2019, Appendix A.2, for the family and the rounds; Pouransari, Tu, Tuzel
     2020, least squares binary quantization, for optimal symmetric levels; the search by prefix
     sums, and the one for two signs, are ours.
 

@@ -1,4 +1,4 @@
-"""Prox-gradient, and the inequalities behind its convergence. Layer 5.
+"""Prox-gradient, and the inequalities behind its convergence.
 
 **Theorem.** Let L be beta-smooth, F = L + lambda R >= F*, and w_{t+1} = prox_{lr lambda R}(w_t - lr
 grad L(w_t)) with lr = 1/(2 beta) and an exact prox. With D_t = w_{t+1} - w_t,
@@ -7,20 +7,20 @@ grad L(w_t)) with lr = 1/(2 beta) and an exact prox. With D_t = w_{t+1} - w_t,
     stationarity    ||grad F(w_{t+1})|| <= 3 beta ||D_t||           if R has a gradient at w_{t+1}
     progress        ||grad F(w_{t+1})||^2 <= 6 beta (F(w_t) - F(w_{t+1}))               likewise
     rate            min_{1<=k<=t} ||grad F(w_k)||^2 <= 6 beta (F(w_0) - F*) / t         likewise
-    best            ||grad F(w_k)||^2 <= 18 beta (F(w_0) - F*) / (t + 2), where ||D_{k-1}||, of all
-                    moves up to then, is the smallest                                   likewise
+    best            ||grad F(w_k)||^2 <= 18 beta (F(w_0) - F*) / (t + 2), where ||D_{k-1}|| is the
+                    smallest of the first t moves                                       likewise
 
-Each constant is the least possible: tests reach the first two, and come as near as they are asked
-to 6 and to the 18 / 3 of t = 1.
+The first four constants cannot be smaller: tests attain the first two and come as close as one asks
+to the 6. The last bound they approach for t = 1.
 
 Proof. *Descent*: w_{t+1} is no worse than w_t in the objective of the prox, divided by lr:
 lambda R(w_{t+1}) + <grad L(w_t), D_t> + beta ||D_t||^2 <= lambda R(w_t). Add L(w_{t+1}) <= L(w_t) +
 <grad L(w_t), D_t> + beta/2 ||D_t||^2. *Stationarity*: at the prox lambda grad R(w_{t+1}) =
 -grad L(w_t) - 2 beta D_t, so grad F(w_{t+1}) = e - 2 beta D_t, e = grad L(w_{t+1}) - grad L(w_t).
 
-*Progress*: the two are never tight at once, one needs L to curve by +beta, the other by -beta. A
-finer descent lemma sees both. L + beta/2 ||.||^2 is convex with a 2 beta-Lipschitz gradient; what
-such functions satisfy (cocoercivity) reads, for L itself, L(w_{t+1}) <= L(w_t) +
+*Progress*: the two are never tight at once, since one needs L to curve by +beta and the other by
+-beta. A finer descent lemma sees both. L + beta/2 ||.||^2 is convex with a 2 beta-Lipschitz
+gradient, and the cocoercivity of such gradients reads, for L itself, L(w_{t+1}) <= L(w_t) +
 <grad L(w_t), D> + 1/2 <e, D> + beta/4 ||D||^2 - 1/(4 beta) ||e||^2. With it the first step gives
 4 beta (F(w_t) - F(w_{t+1})) >= ||e||^2 - 2 beta <e, D> + 3 beta^2 ||D||^2, while
 ||grad F(w_{t+1})||^2 = ||e||^2 - 4 beta <e, D> + 4 beta^2 ||D||^2. As ||e|| <= beta ||D||, their
@@ -28,14 +28,15 @@ ratio is largest at e = -beta D: 9 over 6, and 4 * 9/6 = 6. *Rate*: sum over t, 
 *Best*: of the t terms of that sum the one at k is at least 3/2 beta ||D||^2 if its gradient is
 3 beta ||D||, all others at least beta/2 ||D||^2, so 9 beta^2 ||D||^2 <= 9 beta / (t/2 + 1) of it.
 
-No convexity is used. Descent asks nothing of R but its exact prox, so it holds for BinaryL1. The
-rest holds for BinaryL2 too, whose kinks at 0 point up, so that no prox lands there. By the same
-proof lr = 1/(c beta), c >= 1, has 2 (c + 1) in place of the 6 (`rate_constant`): the largest step,
-1/beta, is the best, with 4 (ours).
+Convexity is not used. Descent asks nothing of R but an exact prox, so it holds for BinaryL1. The
+rest holds for BinaryL2 too: its kink at 0 points up, so no prox lands there. By the same proof
+lr = 1/(c beta) with c >= 1 has 2 (c + 1) in place of the 6 (`rate_constant`); the largest step,
+1/beta, gives the best constant, 4 (ours).
 
-Source: Bai, Wang, Liberty 2019, Theorem 5.1, with a universal constant C and differentiable R; the
-constants, `progress` and their sharpness are ours. `RoundedW` is its Remark 5.1: a differentiable R
-as near to the W as one likes.
+Source: Bai, Wang, Liberty 2019, Theorem 5.1, for a differentiable R and with an unspecified
+universal constant C; its iteration is equation 4 with the full gradient. The constants, `progress`
+and sharpness are ours. `RoundedW` provides what Remark 5.1 there asks for: a differentiable R
+arbitrarily close to the W.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxquant_np.checks import check_instance, check_number
 from proxquant_np.prox import Regularizer
 from proxquant_np.prox.regularizer import Floats, L2Distance
-
-from .dual_averaging import Gradient, Inequality
-from .toys import RoundedW, SmoothLoss, SmoothW
+from proxquant_np.theory.dual_averaging import Gradient, Inequality
+from proxquant_np.theory.toys import RoundedW, SmoothLoss, SmoothW
 
 
 def prox_gradient(
@@ -71,25 +72,21 @@ def prox_gradient(
 
 
 def regularizer_gradient(regularizer: Regularizer, w: Floats) -> Floats:
-    """grad R(w) of a smooth W, or of half a squared distance, w - P(w), where P is continuous."""
+    """grad R(w): of a smooth W, or w - P(w) for half a squared distance, where P is continuous."""
     if isinstance(regularizer, SmoothW | RoundedW):
         return regularizer.gradient(w)
-    if isinstance(regularizer, L2Distance):
-        return w - regularizer.project(w)
-    raise TypeError(
-        f"regularizer is {regularizer!r}; SmoothW, RoundedW or an L2Distance is accepted"
-    )
+    check_instance("regularizer", regularizer, L2Distance, "a smooth W or an L2 distance")
+    return w - regularizer.project(w)
 
 
 def rate_constant(c: float) -> float:
-    """2 (c + 1): with lr = 1/(c beta), c >= 1, the 6 of the rate. ValueError for larger steps.
+    """2 (c + 1), what takes the place of the rate's 6 if lr = 1/(c beta), for c >= 1.
 
     Examples:
         >>> [pq.theory.rate_constant(c) for c in (1, 2, 3)]
         [4, 6, 8]
     """
-    if not c >= 1:
-        raise ValueError(f"c is {c}; c >= 1, a step of at most 1/beta, is accepted")
+    check_number("c", c, least=1)
     return 2 * (c + 1)
 
 
@@ -159,7 +156,7 @@ class ProxGradientRun:
     def best(self) -> Inequality:
         """||grad F||^2 where the move was smallest <= 18 beta (F(w_0) - F*) / (t + 2), 1 <= t <= T.
 
-        That point, T_best in Theorem 5.1, is known without ever computing grad F.
+        We take this point for the T_best of Theorem 5.1; it is known without ever computing grad F.
         """
         moves, norms = self.moves(), self.gradient_norms()
         k = [int(np.argmin(moves[: t + 1])) for t in range(len(moves))]
@@ -175,9 +172,9 @@ def run_prox_gradient(
     steps: int,
     beta: float | None = None,
 ) -> ProxGradientRun:
-    """Full-gradient prox-gradient from w, with lambda constant and lr = 1/(2 beta).
+    """Prox-gradient from w with the full gradient, constant lambda and lr = 1/(2 beta).
 
-    beta: that of the loss if None. One that is too small makes the step too large.
+    beta: that of the loss by default. A value that is too small makes the step too large.
 
     Examples:
         >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
@@ -198,12 +195,12 @@ def measured_beta(
     iterations: int = 50,
     epsilon: float = 1e-4,
 ) -> float:
-    """||H||_2, H the Hessian at w, from below: power iteration on v -> Hv.
+    """A lower estimate of ||H||_2, H the Hessian at w, by power iteration on v -> Hv.
 
-    Hv is the central difference (grad L(w + e v) - grad L(w - e v)) / (2 e), off by O(e^2) and by
-    rounding / e. beta is the supremum over all w. The estimate ||Hv||, ||v|| = 1, grows with every
-    iteration, also if eigenvalues +-||H|| compete: ||Hv||^2 = <v, H^2 v> <= ||H^2 v||, so the
-    next one, ||H^2 v|| / ||Hv||, is at least ||Hv||.
+    Hv is the central difference (grad L(w + e v) - grad L(w - e v)) / (2 e), with an error of
+    O(e^2) plus rounding / e. beta is the supremum over all w. The estimate ||Hv||, ||v|| = 1, grows
+    with every iteration, even if the eigenvalues +-||H|| compete: ||Hv||^2 = <v, H^2 v> <=
+    ||H^2 v||, so the next estimate, ||H^2 v|| / ||Hv||, is at least ||Hv||.
 
     Examples:
         >>> loss = pq.theory.Quadratic(np.diag([1.0, 4.0]), np.zeros(2))

@@ -1,26 +1,26 @@
-"""Straight-through training is dual averaging: three ways to the same iterates. Layer 5.
+"""Straight-through training is dual averaging: three ways to the same iterates.
 
-For steps lr_0, lr_1, ... and g_t = grad L(w_t), the gradient at the *quantized* point, each of
+For learning rates lr_0, lr_1, ... and g_t = grad L(w_t), the gradient at the *quantized* point,
 
     by_enumeration         w_{t+1} = argmin_{w in Q} <sum_{s<=t} lr_s g_s, w> + 1/2 ||w - z_0||^2
     by_projection          w_{t+1} = P_Q(z_0 - sum_{s<=t} lr_s g_s)
     by_straight_through    forward through P_Q(z), gradient passed to z unchanged, z <- z - lr_t g
 
-gives the same w_0 = P_Q(z_0), w_1, ...
+all give the same w_0 = P_Q(z_0), w_1, ...
 Proof: with S = sum lr_s g_s, <S, w> + 1/2 ||w - z_0||^2 = 1/2 ||w - (z_0 - S)||^2 + const, so the
-first is the second. The third keeps z_t = z_0 - S by induction: its gradient in z is, by definition
-of straight-through, that in P_Q(z_t) = w_t.
+first is the second. The third keeps z_t = z_0 - S by induction: its gradient with respect to z is,
+by definition of straight-through, the gradient at P_Q(z_t) = w_t.
 
-Q may be any closed set, so also one of fitted levels, but P_Q must be exact: with a heuristic in
-its place only the last two agree. Steps must be those of plain SGD: momentum, weight decay, clipped
-gradients, a clipped latent and Adam leave the first two. (That straight-through and
-`optim.DualAveraging` make the same iterates holds with any base.) Equal bit for bit where the
-arithmetic is exact (steps that are powers of two, small integer gradients); else up to rounding,
-which matters only at a tie.
-Source: Bai, Wang, Liberty 2019 (straight-through as lazy projection); Nesterov 2009 and Xiao 2010
-(dual averaging).
+Q may be any closed set, fitted levels included, but P_Q must be exact: with a heuristic in its
+place only the last two agree. The steps must be those of plain SGD: with momentum, weight decay,
+clipped gradients, a clipped latent or Adam the third leaves the first two. (Straight-through and
+`optim.DualAveraging` make the same iterates with any base.) The three agree bit for bit where the
+arithmetic is exact (learning rates that are powers of two, small integer gradients), otherwise up
+to rounding, which matters only at a tie.
+Source: Bai, Wang, Liberty 2019, Section 2.2 (straight-through as lazy projection) and equation 14
+(BinaryConnect); Nesterov 2009 and Xiao 2010 (dual averaging).
 
-`regret` shows what Q being discrete costs.
+`regret` shows the price of a discrete Q.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import numpy as np
 
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
+from proxquant_np.checks import check_integer
 from proxquant_np.optim import SGD
 from proxquant_np.prox.regularizer import Floats
 
@@ -43,9 +44,7 @@ MOST_POINTS = 2**20
 
 def all_points(levels: Sequence[float], d: int) -> Floats:
     """Q = {levels}^d as an (n^d, d) array, lexicographically descending; at most 2^20 points."""
-    n = len(levels) ** d
-    if n > MOST_POINTS:
-        raise ValueError(f"levels^d has {n} points ({len(levels)}^{d}); at most {MOST_POINTS} fit")
+    n = check_integer("len(levels)^d, the number of points,", len(levels) ** d, most=MOST_POINTS)
     axes = [np.sort(np.asarray(levels, np.float64))[::-1]] * d
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(n, d)
 
@@ -55,8 +54,8 @@ def by_enumeration(
 ) -> Floats:
     """The iterates w_0, ..., w_T, shape (T + 1, d), by trying every w in {levels}^d.
 
-    A tie takes the upper level, as projections here do: in the order of `all_points` that is the
-    first minimiser. At most 2^20 points, else ValueError.
+    A tie goes to the upper level, as in every projection here: in the order of `all_points` that is
+    the first minimiser. ValueError for more than 2^20 points.
 
     Examples:
         >>> z0, lrs = np.array([0.25]), [0.5] * 3
@@ -82,7 +81,7 @@ class Run(NamedTuple):
 
 
 def by_projection(gradient: Gradient, z0: Floats, lrs: Sequence[float], project: Projection) -> Run:
-    """The run w_{t+1} = project(z_0 - sum_{s<=t} lr_s g_s). With sign_pm it is BinaryConnect.
+    """The run w_{t+1} = project(z_0 - sum_{s<=t} lr_s g_s). With sign_pm this is BinaryConnect.
 
     Examples:
         >>> z0, lrs = np.array([0.25]), [0.5] * 3
@@ -103,7 +102,7 @@ def by_projection(gradient: Gradient, z0: Floats, lrs: Sequence[float], project:
 def by_straight_through(
     loss: Callable[[Tensor], Tensor], z0: Floats, lrs: Sequence[float], project: Projection
 ) -> Floats:
-    """The iterates w_0, ..., w_T, by backward passes through `F.straight_through` and SGD on z.
+    """The iterates w_0, ..., w_T: SGD on z, its gradients through `F.straight_through`.
 
     Examples:
         >>> z0, lrs = np.array([0.25]), [0.5] * 3
@@ -135,19 +134,19 @@ class Inequality(NamedTuple):
 
 
 def regret(run: Run, lrs: Sequence[float], comparator: Floats) -> Inequality:
-    """Weighted regret against a point x of Q, and its bound for *convex* Q, after 1, ..., T steps:
+    """Weighted regret against a point x of Q after 1, ..., T steps, and its bound for *convex* Q:
 
         sum_{s<=t} lr_s <g_s, w_s - x>  <=  1/2 ||x - z_0||^2 + 1/2 sum_{s<=t} lr_s^2 ||g_s||^2.
 
-    Proof: psi_t(w) = <sum_{s<t} lr_s g_s, w> + 1/2 ||w - z_0||^2 is 1-strongly convex, with its
-    minimum over Q, m_t, at w_t. So psi_t(v) >= m_t + 1/2 ||v - w_t||^2, and m_{t+1} >=
+    Proof: psi_t(w) = <sum_{s<t} lr_s g_s, w> + 1/2 ||w - z_0||^2 is 1-strongly convex, and its
+    minimum over Q, m_t, is at w_t. So psi_t(v) >= m_t + 1/2 ||v - w_t||^2, and m_{t+1} >=
     m_t + min_v lr_t <g_t, v> + 1/2 ||v - w_t||^2 = m_t + lr_t <g_t, w_t> - 1/2 lr_t^2 ||g_t||^2.
     Sum, with m_0 >= 0 and m_{t+1} <= psi_{t+1}(x).
 
     So for convex L the average of the iterates, weighted by lr, is within right / sum lr of L(x).
-    With ||g|| <= G, D = ||x - z_0|| and lr = D / (G sqrt(T)) that is D G / sqrt(T), the known rate.
-    On {-1, +1}^d the strong convexity is of no use, since the segment from w_t to v leaves Q: the
-    regret of BinaryConnect on f+ grows like t. Source: Nesterov 2009; Xiao 2010.
+    With ||g|| <= G, D = ||x - z_0|| and lr = D / (G sqrt(T)) this is D G / sqrt(T), the known rate.
+    On {-1, +1}^d strong convexity does not help, because the segment from w_t to v leaves Q: the
+    regret of BinaryConnect on f+ grows in proportion to t. Source: Nesterov 2009; Xiao 2010.
 
     Examples:
         >>> loss, z0, lrs = pq.theory.f_plus, np.array([0.25]), [0.5] * 100

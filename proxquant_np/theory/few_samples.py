@@ -1,17 +1,17 @@
-"""Fewer samples than weights: critical points are mostly quantized. Layer 5.
+"""With fewer samples than weights, critical points are mostly quantized.
 
-**Theorem.** Let L(w) = l(A w) with A of n rows (samples) and d columns (weights), l differentiable,
-and R(w) = sum_i r(w_i) with r affine between finitely many levels, its slopes there not 0. If the
-columns of A are in general position, then at every critical point of L + lam R, lam > 0, at most n
-weights are off the levels: a fraction of at least 1 - n/d is quantized. Columns drawn from a
-density are in general position with probability 1.
+**Theorem.** Let L(w) = l(A w), where A has n rows (samples) and d columns (weights) and l is
+differentiable. Let R(w) = sum_i r(w_i), where r is affine with nonzero slopes between finitely many
+levels. If the columns of A are in general position, then at every critical point of L + lam R with
+lam > 0 at most n weights are off the levels: a fraction of at least 1 - n/d is quantized. Columns
+drawn from a density are in general position with probability 1.
 
-Proof: at a critical point every weight off the levels has <a_i, y> = -lam r'(w_i), a_i the column,
-y = grad l(A w) the same for all. For n + 1 of them that is n + 1 equations in the n numbers y.
-There are finitely many right-hand sides, none of them 0, so outside a null set of A none can be
-solved.
+Proof: at a critical point every weight off the levels satisfies <a_i, y> = -lam r'(w_i), where a_i
+is its column of A and y = grad l(A w) is the same for all. For n + 1 such weights these are n + 1
+equations in the n entries of y. There are finitely many right-hand sides, none of them 0, so
+outside a null set of A none of these systems can be solved.
 
-What the proof uses are kinks at the levels and slopes other than 0 between them: L1 distances and
+The proof uses kinks at the levels and nonzero slopes between them: L1 distances and
 `PiecewiseAffine` with a_0 > 0 have both, L2 distances neither. Convexity plays no part.
 Source: Ma, Xiao 2025, on piecewise-affine regularization ("at least (1 - n/d)-quantized"); the
 proof above is ours.
@@ -27,7 +27,7 @@ from proxquant_np.prox.regularizer import Floats
 
 
 def off_levels(regularizer: Regularizer, w: ArrayLike, tolerance: float = 0.0) -> int:
-    """How many weights are further than `tolerance` from every level.
+    """The number of weights that are further than `tolerance` from every level.
 
     Examples:
         >>> pq.theory.off_levels(pq.prox.BinaryL1(), [1.0, -1.0, 0.5])
@@ -40,10 +40,10 @@ def off_levels(regularizer: Regularizer, w: ArrayLike, tolerance: float = 0.0) -
 def critical_point(
     a: Floats, y: Floats, regularizer: Regularizer, lam: float, w: Floats, sweeps: int = 5000
 ) -> Floats:
-    """Where coordinate descent on 1/2 ||A w - y||^2 + lam R(w) from w ends: a critical point.
+    """A critical point of 1/2 ||A w - y||^2 + lam R(w), found by coordinate descent from w.
 
-    Each step minimises over one weight, exactly, by its prox. ValueError if the weights still move
-    by more than 1e-12 after so many sweeps.
+    Each step minimises over one weight exactly, by its prox. ValueError if the weights still move
+    by more than 1e-12 after all sweeps.
 
     Examples:
         >>> a, y, start = np.array([[1.0, 2.0, 0.75]]), np.array([1.5]), np.zeros(3)
@@ -60,4 +60,4 @@ def critical_point(
             w[i] = new
         if np.abs(w - before).max() <= 1e-12:
             return w
-    raise ValueError(f"sweeps is {sweeps}; the weights still move, so more are needed")
+    raise ValueError(f"sweeps must be more, as the weights still move, got {sweeps}")

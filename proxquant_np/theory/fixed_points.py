@@ -1,19 +1,19 @@
-"""Where BinaryConnect can stand still. Layer 5.
+"""Where BinaryConnect can come to rest.
 
 BinaryConnect: z_{t+1} = z_t - lr_t grad L(s_t), s_t = sign_pm(z_t). s is a *fixed point* if s_0 = s
 implies s_t = s for all t.
 
 **Theorem.** Let the lr_t > 0 have an infinite sum. Then s is a fixed point if and only if for
-every i, grad_i L(s) = 0 or its sign is -s_i: in short, s_i grad_i L(s) <= 0.
-Proof: while s_t = s, z_t = z_0 - (sum_{k<t} lr_k) grad L(s). If s_i grad_i L(s) <= 0, that moves
-z_i away from 0 or not at all, for any steps. If not, z_i crosses 0 once the sum exceeds
-|z_0i| / |grad_i L(s)|, whatever z_0; steps with a smaller sum freeze s instead.
+every i, grad_i L(s) is 0 or has the sign of -s_i: in short, s_i grad_i L(s) <= 0.
+Proof: while s_t = s, z_t = z_0 - (sum_{k<t} lr_k) grad L(s). If s_i grad_i L(s) <= 0, this moves
+z_i away from 0 or not at all, whatever the learning rates. Otherwise z_i crosses 0 once the sum
+exceeds |z_0i| / |grad_i L(s)|, whatever z_0; a smaller sum freezes s instead.
 
 **Corollary** (ours). s_i grad_i L(s) <= 0 for all i is also the first-order condition for s to
 minimise L over the cube [-1, 1]^d. So for convex L the fixed points are the corners that solve the
-relaxed problem. A strictly convex L with its minimiser inside the cube, or on a face but not at a
-corner, has none: BinaryConnect flips forever, since from its last flip on it would stand at one.
-Source: Bai, Wang, Liberty 2019, fixed points of BinaryConnect.
+relaxed problem. A strictly convex L whose minimiser over the cube is not a corner has none:
+BinaryConnect flips forever, since after a last flip it would rest at a fixed point.
+Source: Bai, Wang, Liberty 2019, Definition 5.1 and Theorem 5.3.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from proxquant_np.checks import check_integer
 from proxquant_np.prox import sign_pm
 from proxquant_np.prox.regularizer import Floats
+from proxquant_np.theory.dual_averaging import Gradient, all_points
 
-from .dual_averaging import Gradient, all_points
-
-MOST_DIMENSIONS = 16  # to enumerate
+MOST_DIMENSIONS = 16  # of a cube whose corners are all tried
 
 
 def is_fixed_point(gradient: Gradient, s: Floats) -> bool:
-    """Whether s_i grad_i L(s) <= 0 for all i, for an s in {-1, +1}^d, else ValueError.
+    """Whether s_i grad_i L(s) <= 0 for all i; ValueError unless s is in {-1, +1}^d.
 
     Examples:
         >>> inside = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
@@ -42,21 +42,19 @@ def is_fixed_point(gradient: Gradient, s: Floats) -> bool:
     """
     s = np.asarray(s, np.float64)
     if not (np.abs(s) == 1).all():
-        raise ValueError(f"s is {s}; entries -1 and +1 are accepted")
+        raise ValueError(f"s must have entries -1 and +1 only, got {s}")
     return bool((s * gradient(s) <= 0).all())
 
 
 def fixed_points(gradient: Gradient, d: int) -> Floats:
-    """All fixed points in {-1, +1}^d, shape (n, d), by trying each; d <= 16, else ValueError.
+    """All fixed points in {-1, +1}^d, shape (n, d), found by trying each corner; d <= 16.
 
     Examples:
         >>> outside = pq.theory.Quadratic(np.eye(2), np.array([2.0, -3.0]))
         >>> pq.theory.fixed_points(outside.gradient, d=2)
         array([[-1.,  1.]])
     """
-    if d > MOST_DIMENSIONS:
-        raise ValueError(f"d is {d}; at most {MOST_DIMENSIONS} dimensions are enumerated")
-    corners = all_points((-1, 1), d)
+    corners = all_points((-1, 1), check_integer("d", d, least=1, most=MOST_DIMENSIONS))
     gradients = np.array([gradient(s) for s in corners])
     return corners[(corners * gradients <= 0).all(axis=1)]
 
@@ -64,9 +62,9 @@ def fixed_points(gradient: Gradient, d: int) -> Floats:
 class Settled(NamedTuple):
     """How a run of BinaryConnect ends.
 
-    verdict: "fixed point", it stays at `iterate` from `steps` on; "cycle", the latent repeats with
-    `period`, in exact arithmetic, so it flips forever; "no fixed point", that was not seen in
-    `steps` steps, but no corner is a fixed point, so it flips forever; else "undecided".
+    verdict: "fixed point": it stays at `iterate` from step `steps` on. "cycle": the latent repeats
+    with `period` in exact arithmetic, so it flips forever. "no fixed point": neither was seen in
+    `steps` steps, but no corner is a fixed point, so it flips forever. Otherwise "undecided".
     """
 
     verdict: str
@@ -76,13 +74,14 @@ class Settled(NamedTuple):
 
 
 def settle(gradient: Gradient, z0: Floats, lr: float, steps: int = 10_000) -> Settled:
-    """Run BinaryConnect with a constant lr > 0 until a fixed point, or a proof that none comes.
+    """Run BinaryConnect with a constant lr > 0 to a fixed point, or to a proof that none comes.
 
-    A latent met before proves a cycle, the next one being a function of it. In a cycle s changes:
-    else the latent moves along grad L(s) and comes back, so grad L(s) = 0 and s is fixed. In
-    floating point it may come back by rounding alone, and stand still if it is too large for its
-    steps. So the cycle is run again in rational arithmetic, with the values of `gradient` as they
-    are; if it does not close, with the same s all along, it is no proof, and none will come.
+    A latent that was met before proves a cycle, because each latent determines the next. In a cycle
+    s changes: otherwise the latent would move along grad L(s) and come back, so grad L(s) = 0 and s
+    is fixed. In floating point a latent may come back by rounding alone, or stop because it is too
+    large for its steps. The cycle is therefore run again in rational arithmetic, with the values of
+    `gradient` as they are. If it does not close with the same s throughout, it proves nothing, and
+    no later step will.
 
     Examples:
         >>> inside = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
@@ -106,7 +105,7 @@ def settle(gradient: Gradient, z0: Floats, lr: float, steps: int = 10_000) -> Se
 
 
 def _closes(gradient: Gradient, z: Floats, lr: float, period: int) -> bool:
-    """Whether `period` exact steps from z lead back to it, each from the s of the rounded run."""
+    """Whether `period` exact steps from z lead back to z, with the s of the rounded run in each."""
     rounded, exact = z.copy(), [Fraction(v) for v in z.ravel()]
     for _ in range(period):
         s = sign_pm(rounded)

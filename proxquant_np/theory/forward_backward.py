@@ -1,19 +1,20 @@
-"""Straight-through with another backward pass: when it is still dual averaging. Layer 5.
+"""When straight-through with another backward pass is still dual averaging.
 
     z_{t+1} = z_t - lr_t B(z_t) grad L(F(z_t)),    entry by entry
 
-**Theorem.** Let F = T(P(z)) and B = T'(P(z)), entry by entry, for a projection P and a T that is
-differentiable on its range. Then z_t are the latents of dual averaging with P on the loss L(T(p)):
-its theory, `regret` included, applies, whatever T is.
+**Theorem.** Let F = T(P(z)) and B = T'(P(z)), entry by entry, for a projection P and a function T
+that is differentiable on the range of P. Then the z_t are the latents of dual averaging with P on
+the loss L(T(p)), and its theory, `regret` included, applies whatever T is.
 Proof: the gradient of L(T(p)) at p = P(z) is T'(p) grad L(T(p)) = B(z) grad L(F(z)).
 
-*Clipped straight-through* (ours): F = sign_pm, B = 1 where |z| <= 1, else 0. Take T = clip to
-[-1, 1], with slope 1 up to and at the ends, and P = `outside_cube`, the projection on |p| >= 1:
-sign_pm(z) max(|z|, 1). So it is BinaryConnect on the loss that is constant beyond the cube.
+*Clipped straight-through* (ours): F = sign_pm, and B = 1 where |z| <= 1, else 0. Take T = clip to
+[-1, 1], with slope 1 up to and at the ends, and P = `outside_cube`, the projection on |p| >= 1,
+sign_pm(z) max(|z|, 1). So clipped straight-through is BinaryConnect on a loss that is constant
+beyond the cube.
 
-Not every pair is one. While F stays constant and B is positive, P stays constant too (dP = dF / B),
-and so must B. So F = sign_pm with a B that falls off smoothly from 0 (as in BNN+) is none: its
-latent is no sum of gradients, and their order matters.
+Not every pair F, B has this form. While F stays constant and B is positive, P stays constant too
+(dP = dF / B), and so must B. So F = sign_pm with a B that falls off smoothly from 0 (as in BNN+)
+does not: its latent is not a sum of gradients, and their order matters.
 Source: Lu et al. 2023, ProxConnect++, for such pairs and the idea that their composition decides;
 the statement, its proof and the reading of the clipped case are derived here.
 """
@@ -26,8 +27,7 @@ import numpy as np
 
 from proxquant_np.prox import sign_pm
 from proxquant_np.prox.regularizer import Floats
-
-from .dual_averaging import Gradient, Projection, Run
+from proxquant_np.theory.dual_averaging import Gradient, Projection, Run
 
 
 def by_forward_backward(
@@ -37,7 +37,7 @@ def by_forward_backward(
     forward: Projection,
     backward: Callable[[Floats], Floats],
 ) -> Run:
-    """The run z <- z - lr backward(z) gradient(forward(z)); iterates forward(z).
+    """The run z <- z - lr backward(z) gradient(forward(z)), with forward(z) as its iterates.
 
     Examples:
         >>> z0, lrs = np.array([0.75]), [0.5] * 3

@@ -1,7 +1,7 @@
-"""For each assumption of each theorem a smallest problem that breaks the conclusion. Layer 5.
+"""For each assumption of each theorem, a smallest problem that breaks the conclusion.
 
-`GALLERY` holds them as data. Each is replayed twice: with the assumption, where the conclusion
-holds, and on the same problem without it, where it does not.
+`GALLERY` holds them as data. Each is replayed twice on the same problem: with the assumption, when
+the conclusion holds, and without it, when it does not.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ from proxquant_np.prox import (
     TernaryL2,
     sign_pm,
 )
-
-from .base_moves import adam_move_bound, adam_worst_gradients
-from .convergence import prox_gradient, run_prox_gradient
-from .dual_averaging import by_enumeration, by_projection, regret
-from .fixed_points import fixed_points, is_fixed_point, settle
-from .forward_backward import by_forward_backward
-from .last_iterate import by_aggregate_prox
-from .lazy_cycle import lazy_two_cycle
-from .mirror_descent import mirror_descent
-from .stability import flips, frank_wolfe, predicted_time_at_plus_one, time_at_plus_one
-from .toys import Quadratic, SmoothW, f_minus, f_plus
+from proxquant_np.theory.base_moves import adam_move_bound, adam_worst_gradients
+from proxquant_np.theory.convergence import prox_gradient, run_prox_gradient
+from proxquant_np.theory.dual_averaging import by_enumeration, by_projection, regret
+from proxquant_np.theory.fixed_points import fixed_points, is_fixed_point, settle
+from proxquant_np.theory.forward_backward import by_forward_backward
+from proxquant_np.theory.last_iterate import by_aggregate_prox
+from proxquant_np.theory.lazy_cycle import lazy_two_cycle
+from proxquant_np.theory.mirror_descent import mirror_descent
+from proxquant_np.theory.stability import (
+    flips,
+    frank_wolfe,
+    predicted_time_at_plus_one,
+    time_at_plus_one,
+)
+from proxquant_np.theory.toys import Quadratic, SmoothW, f_minus, f_plus
 
 
 class Counterexample(NamedTuple):
-    """Of which theorem, which assumption, on what problem; and whether the conclusion holds.
+    """An assumption of a theorem, a problem without it, and whether the conclusion holds there.
 
     `holds(kept)` is the conclusion with (True) and without (False) the assumption.
 
@@ -73,7 +77,7 @@ def _connect(loss, z0, lrs):
 
 
 def _given(vectors):
-    """A gradient that asks nothing of the weights."""
+    """A gradient that ignores the weights and returns these vectors in turn."""
     left = iter(np.atleast_1d(vectors).astype(float))
     return lambda w: np.full(np.shape(w), next(left))
 
@@ -122,7 +126,7 @@ def _decay(kept):
     return same
 
 
-@_breaks(DUAL, "ties go the same way", "f+, z_0 = 0")
+@_breaks(DUAL, "ties are broken the same way", "f+, z_0 = 0")
 def _ties(kept):
     def lower(z):
         return np.where(z > 0, 1.0, -1.0)
@@ -185,12 +189,14 @@ def _summable(kept):
     return bool(stays == is_fixed_point(_one(1.0, 0.0).gradient, np.ones(1)))
 
 
-@_breaks(FIXED, "L is convex (for none with an inner minimum)", "L = x^2/2, or -x^2/2")
+@_breaks(FIXED, "L is convex (with an inner minimum there is none)", "L = x^2/2, or -x^2/2")
 def _concave(kept):
     return not len(fixed_points(_one(1.0 if kept else -1.0, 0.0).gradient, 1))
 
 
-@_breaks(FIXED, "the minimiser is no corner (for flips for ever)", "L = x^2/2 + b x, b = 1/2 or 2")
+@_breaks(
+    FIXED, "the minimiser is not a corner (then it flips forever)", "L = x^2/2 + b x, b = 1/2 or 2"
+)
 def _corner(kept):
     loss = _one(1.0, 0.5 if kept else 2.0)
     return settle(loss.gradient, np.zeros(1), 0.5).verdict == "cycle"
@@ -216,7 +222,7 @@ def _twin_steps(kept):
     return _twin(0.0, lrs, _one(1.0, -0.5).gradient)
 
 
-@_breaks(TWIN, "L is quadratic", "a cubic slope, x^3 - 1/4")
+@_breaks(TWIN, "L is quadratic", "the gradient is cubic, x^3 - 1/4")
 def _twin_cubic(kept):
     return _twin(
         0.0, np.full(25, 0.25), _one(1.0, -0.5).gradient if kept else lambda x: x**3 - 0.25
@@ -232,7 +238,7 @@ def _time_concave(kept):
     return bool(time_at_plus_one(run.iterates[1:]) == predicted_time_at_plus_one(np.zeros(1)))
 
 
-@_breaks(TIME, "L is quadratic", "f+ is least at -1/2")
+@_breaks(TIME, "L is quadratic", "f+, with its minimum at -1/2")
 def _time_toy(kept):
     loss = _one(1.0, 0.5) if kept else f_plus
     run = _connect(loss, 0.0, np.full(400, 0.125))
@@ -337,7 +343,7 @@ def _flat(kept):
     return bool((prox_gradient(_given(np.ones(9)), r, [1.0], 0.125, [100.0] * 9) == 1).all())
 
 
-@_breaks(FINITE, "the distance is L1 of one level nearby", "q = 1, m = -5/4, strength 2")
+@_breaks(FINITE, "the level stays the nearest", "q = 1, m = -5/4, strength 2")
 def _midpoint(kept):
     return bool(BinaryL1().prox([1 - (0.75 if kept else 1.25)], 2.0) == 1)
 
@@ -411,7 +417,7 @@ def _equal_columns(kept):
     return not _critical(r, a, a @ [0.5, 0.5] + 0.25, np.full(2, 0.5), 0.25)
 
 
-@_breaks(FEW, "slopes other than 0", "n = 1, A = (1, 2), w = (1/2, 1/4) fits")
+@_breaks(FEW, "nonzero slopes", "n = 1, A = (1, 2), w = (1/2, 1/4) fits")
 def _no_slope(kept):
     a, r = np.array([[1.0, 2.0]]), PiecewiseAffine([0, 1], [0.5 if kept else 0.0])
     return not _critical(r, a, a @ [0.5, 0.25], np.array([0.5, 0.25]), 0.25)

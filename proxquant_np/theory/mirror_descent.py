@@ -1,11 +1,11 @@
-r"""Lazy training with tanh is mirror descent. Layer 5.
+r"""Lazy training with tanh is mirror descent.
 
     lazy     z_{t+1} = z_t - lr_t g_t,  w_t = tanh(b z_t)
     mirror   w_{t+1} = argmin_u lr_t <g_t, u> + D(u, w_t),
              D(u, w) = h(u) - h(w) - <grad h(w), u - w>
              h(u) = 1/(2b) sum_i [(1 + u_i) ln(1 + u_i) + (1 - u_i) ln(1 - u_i)]
 
-**Theorem.** From w_0 = tanh(b z_0) both make the same iterates, for all g_t and lr_t > 0.
+**Theorem.** From w_0 = tanh(b z_0) both make the same iterates, for any g_t and lr_t > 0.
 Proof: h is steep at -1 and +1, so the argmin is inside, where grad h(w_{t+1}) = grad h(w_t) -
 lr_t g_t. And grad h(u) = atanh(u) / b, so z_t = grad h(w_t) is the latent.
 
@@ -14,9 +14,9 @@ h is (1/b)-strongly convex on the cube: its second derivative is 1 / (b (1 - u^2
 
     sum_{s<t} lr_s <g_s, w_s - x>  <=  d ln 2 / b + b/2 sum_{s<t} lr_s^2 ||g_s||^2,
 
-by the proof of `regret`: the Bregman distance D(x, 0) is at most d ln 2 / b, at a corner. As b
-grows the map becomes sign_pm, the iterates those of BinaryConnect, and the bound infinite.
-Source: Ajanthan et al. 2021 (the map, and that it is mirror descent); the bound is the known one.
+by the proof of `regret`: the Bregman distance D(x, 0) is at most d ln 2 / b, attained at a corner.
+As b grows the map tends to sign_pm, the iterates to BinaryConnect's, and the bound to infinity.
+Source: Ajanthan et al. 2021 (the map, and that it is mirror descent); the bound is standard.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from proxquant_np.prox.regularizer import Floats
-
-from .dual_averaging import Gradient, Inequality, Run
+from proxquant_np.theory.dual_averaging import Gradient, Inequality, Run
 
 
 def mirror_descent(
     gradient: Gradient, w0: Floats, lrs: Sequence[float], inverse_temperature: float
 ) -> Floats:
-    """w_0, ..., w_T in (-1, 1)^d by the weights alone: odds (1 + w)/(1 - w) times exp(-2 b lr g).
+    """w_0, ..., w_T in (-1, 1)^d, without a latent: (1 + w)/(1 - w) is multiplied by exp(-2b lr g).
 
     Examples:
         >>> w = pq.theory.mirror_descent(lambda w: np.ones(1), np.zeros(1), [0.5] * 2, 1.0)
@@ -52,7 +51,7 @@ def mirror_descent(
 def mirror_regret(
     run: Run, lrs: Sequence[float], comparator: Floats, inverse_temperature: float
 ) -> Inequality:
-    """The bound above, after 1, ..., T steps of a run from z_0 = 0 with the map tanh(b z).
+    """The regret and its bound above after 1, ..., T steps from z_0 = 0 with the map tanh(b z).
 
     Examples:
         >>> L, lrs, tanh = pq.theory.f_plus, [0.25] * 50, pq.prox.TanhMirror()

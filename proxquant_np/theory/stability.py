@@ -1,4 +1,4 @@
-r"""How often BinaryConnect flips, and when ProxQuant stops. Layer 5.
+r"""How often BinaryConnect flips signs, and when ProxQuant stops.
 
 **The Frank-Wolfe twin** (ours). Let L(x) = 1/2 x'Ax + b'x, z_0 = 0, lr constant. Then the running
 mean m_t of BinaryConnect's s_0, ..., s_{t-1} is the iterate of Frank-Wolfe on [-1, 1]^d with step
@@ -7,60 +7,65 @@ Proof: the gradient is affine, so z_t = -lr sum_{k<t} grad L(s_k) = -lr t grad L
 sign_pm(-grad L(m_t)) is the corner that minimises <grad L(m_t), v>. And m_{t+1} is
 m_t + (s_t - m_t)/(t+1), as for every mean.
 
-So for A positive definite m_t converges to x*, the minimiser over the cube (`frank_wolfe_gap`), and
-coordinate i spends a fraction (1 + x*_i)/2 of the time at +1. Another z_0 only takes z_0/(lr t) off
-the gradient, so the corner is 2 ||z_0||_1 / (lr t) from optimal, at most: the limit is the same.
+So for positive definite A, m_t converges to x*, the minimiser over the cube (`frank_wolfe_gap`),
+and coordinate i spends a fraction (1 + x*_i)/2 of the time at +1. Another z_0 only subtracts
+z_0/(lr t) from the gradient, so the corner is at most 2 ||z_0||_1 / (lr t) from optimal, and the
+limit is the same.
 
-That BinaryConnect is a generalized conditional gradient method, as all dual averaging is, was shown
-by Dockhorn et al. 2021; the identity of the iterates, and what follows for each weight, are ours.
+Dockhorn et al. 2021 showed that BinaryConnect, like all dual averaging, is a generalized
+conditional gradient method; the identity of the iterates, and what follows for each weight, is
+ours.
 
-**The nearest corner is visited again and again** (ours). In the limit coordinate i is at the sign
-of x*_i in all but (1 - |x*_i|)/2 of the steps. So all are at once, at s* = sign_pm(x*), in at least
-1 - sum_i (1 - |x*_i|)/2 of them (`time_at_nearest_corner`): if that is positive, BinaryConnect
-leaves s* (unless it is a fixed point) and returns to it for ever. Where A is diagonal, s* is the
-best of all corners. That straight-through "repeatedly escapes from and returns to the optimal
-binary weights" is proved by Jeong, Xin, Yin 2025 for a two-layer network with noisy labels.
+**The nearest corner is visited again and again** (ours). In the limit coordinate i has the sign of
+x*_i in all but (1 - |x*_i|)/2 of the steps. So all coordinates have it at once, at s* =
+sign_pm(x*), in at least 1 - sum_i (1 - |x*_i|)/2 of the steps (`time_at_nearest_corner`). If that
+is positive, BinaryConnect leaves s* (unless it is a fixed point) and returns to it forever. If A is
+diagonal, s* is the best of all corners. Jeong, Xin, Yin 2025 prove for a two-layer network with
+noisy labels that straight-through "repeatedly escapes from and returns to the optimal binary
+weights".
 
-**Finite-time quantization** (ours). Prox-gradient with BinaryL1 and any vectors |g_i| <= G in the
-place of gradients (so stochastic ones too), lr constant, lr G < 1. Once lambda_t > G:
+**Finite-time quantization** (ours). Consider prox-gradient with BinaryL1, constant lr, and any
+vectors with |g_i| <= G in place of gradients (stochastic ones included), where lr G < 1. Once
+lambda_t > G:
 
- 1. The distance of w_i to {-1, +1}, ||w_i| - 1|, falls by at least lr (lambda_t - G) in each step,
-    until it is 0; then it stays 0.
- 2. A coordinate at -1 or +1 never leaves it. Any other can change sign in the first such step
-    alone, never again.
+ 1. The distance of w_i to {-1, +1}, ||w_i| - 1|, falls by at least lr (lambda_t - G) per step until
+    it is 0; then it stays 0.
+ 2. A coordinate at -1 or +1 never leaves it. Any other can change sign only in the first such step,
+    and never again.
 
-Proof: the gradient moves w_i by at most lr G, and the distance with it; the prox then takes
-lr lambda_t off, or all there is. That is 1. It leaves |w_i| >= min(1, lr lambda_t) > lr G, which is
-too far from 0 for the next step to cross it, and the prox itself never does. That is 2.
+Proof: the gradient moves w_i, and so its distance, by at most lr G; the prox then reduces the
+distance by lr lambda_t, or to 0. This is 1. It leaves |w_i| >= min(1, lr lambda_t) > lr G, too far
+from 0 for the next gradient step to cross it, and the prox itself never does. This is 2.
 
-G may change with t: 1 uses lambda_t > G_t alone, and 2 besides lambda_t > G_{t+1}, which keeps the
-next step from crossing. So what counts is not the largest gradient of a run, but whether lambda
-stays above each as it comes.
+G may change with t: 1 uses only lambda_t > G_t, and 2 also lambda_t > G_{t+1}, which keeps the next
+step from crossing 0. So what matters is not the largest gradient of a run, but whether lambda stays
+above each gradient as it comes.
 
-Without lr G < 1 a step from +1 may reach the side of -1, where the prox completes the flip: lr 0.5,
-G 3, lambda 3.5 and a gradient of the sign of w change the sign in every step. 1 is still true. 1
-also holds for LevelsL1 with any levels.
+Without lr G < 1 a step from +1 may reach the side of -1, where the prox completes the flip: with
+lr 0.5, G 3, lambda 3.5 and a gradient with the sign of w, the sign changes at every step. 1 still
+holds. 1 also holds for LevelsL1 with any levels.
 
-The base may be any other: what counts is how far it moves a weight. SGD moves it by lr |g|; Adam by
+Any other base will do: what matters is how far it moves a weight. SGD moves it by lr |g|, Adam by
 up to 7.27 lr, however small the gradient (base_moves.py).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
+from proxquant_np.checks import check_number
 from proxquant_np.prox import sign_pm
 from proxquant_np.prox.regularizer import Floats
-
-from .dual_averaging import Gradient
-from .toys import Quadratic
+from proxquant_np.theory.dual_averaging import Gradient
+from proxquant_np.theory.toys import Quadratic
 
 
 def flips(iterates: Floats) -> Floats:
-    """How often sign_pm of each coordinate changes along `iterates` (T + 1, d): counts (d,).
+    """The number of sign changes of each coordinate, shape (d,), along `iterates` (T + 1, d).
 
     Examples:
         >>> pq.theory.flips(np.array([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0]]))
@@ -71,7 +76,7 @@ def flips(iterates: Floats) -> Floats:
 
 
 def time_at_plus_one(iterates: Floats) -> Floats:
-    """The fraction of iterates with sign_pm = +1, for each coordinate.
+    """For each coordinate, the fraction of iterates with sign_pm = +1.
 
     Examples:
         >>> pq.theory.time_at_plus_one(np.array([[1.0, 1.0], [-1.0, 1.0]]))
@@ -81,7 +86,7 @@ def time_at_plus_one(iterates: Floats) -> Floats:
 
 
 def predicted_time_at_plus_one(minimiser: Floats) -> Floats:
-    """(1 + x*_i)/2, x* the minimiser over the cube: the limit for BinaryConnect on a quadratic.
+    """(1 + x*_i)/2, the limit for BinaryConnect on a quadratic; x* is its minimiser on the cube.
 
     Examples:
         >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
@@ -97,10 +102,10 @@ def predicted_time_at_plus_one(minimiser: Floats) -> Floats:
 def flip_frequency_bound(minimiser: Floats) -> Floats:
     """1 - |x*_i|: in the limit, coordinate i flips in at most this fraction of the steps.
 
-    Proof: each stay at the rarer sign, which takes a fraction (1 - |x*_i|)/2 of the time, has two
-    flips at most. In one dimension the bound is reached: say x* >= 0; then z moves down by
-    lr A (1 - x*) from +1 and up by at least that, lr A (1 + x*), from -1, where it therefore never
-    stays for more than one step.
+    Proof: the rarer sign takes a fraction (1 - |x*_i|)/2 of the time, and each stay at it has at
+    most two flips. In one dimension the bound is attained. Say x* >= 0: then z moves down by
+    lr A (1 - x*) from +1, and up by lr A (1 + x*), at least as far, from -1, where it therefore
+    never stays for more than one step.
 
     Examples:
         >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
@@ -114,9 +119,9 @@ def flip_frequency_bound(minimiser: Floats) -> Floats:
 
 
 def time_at_nearest_corner(minimiser: Floats) -> float:
-    """1 - sum_i (1 - |x*_i|)/2: in the limit BinaryConnect is at sign_pm(x*) that often, at least.
+    """1 - sum_i (1 - |x*_i|)/2, in the limit a lower bound on the time spent at sign_pm(x*).
 
-    It says nothing if it is not positive. Reached where no two coordinates are away at a time.
+    Vacuous unless positive. Attained if no two coordinates are ever away at the same time.
 
     Examples:
         >>> loss, x = pq.theory.Quadratic(np.eye(2), np.array([-0.75, 0.5])), np.array([0.75, -0.5])
@@ -133,7 +138,7 @@ def frank_wolfe(gradient: Gradient, start: Floats, steps: int) -> Floats:
     """m_1 = start, m_{t+1} = m_t + (argmin_{v in [-1,1]^d} <grad L(m_t), v> - m_t)/(t + 1).
 
     Returns m_1, ..., m_steps, shape (steps, d). Coordinates with gradient 0 take v_i = +1.
-    Arithmetic is that of `start`: an object array of Fractions makes it exact.
+    The arithmetic is that of `start`: an object array of Fractions makes it exact.
 
     Examples:
         >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
@@ -153,8 +158,8 @@ def frank_wolfe_gap(loss: Quadratic, minimiser: Floats, t: int) -> float:
     Proof: smoothness and the choice of the corner give h_{t+1} <= (1 - 1/(t+1)) h_t +
     beta/2 ||s_t - m_t||^2 / (t+1)^2, and ||s_t - m_t||^2 <= 4d; so (t+1) h_{t+1} <= t h_t +
     2 beta d / (t+1). Sum, from m_1 = (1, ..., 1), with 1/2 + ... + 1/t <= ln t. The second is
-    strong convexity. Each inequality is reached, but not all at once: the first wants L linear, the
-    others curved by beta. What ln t gives away is at most 2 beta d * 0.423 / t.
+    strong convexity. Each inequality is attained, but not all at once: the first needs a linear L,
+    the others one with curvature beta. What ln t gives away is at most 2 beta d * 0.423 / t.
 
     Examples:
         >>> loss, x = pq.theory.Quadratic(np.eye(1), np.array([0.5])), np.array([-0.5])
@@ -167,14 +172,14 @@ def frank_wolfe_gap(loss: Quadratic, minimiser: Floats, t: int) -> float:
 
 
 def inner_distance(loss: Quadratic, minimiser: Floats, t: int) -> float:
-    """||m_t - x*|| <= sqrt(K / mu) / t, if r = max |x*_i| < 1: faster when x* is inside the cube.
+    """sqrt(K / mu) / t >= ||m_t - x*|| if r = max |x*_i| < 1: faster if x* is inside the cube.
 
     K = max(C, C^2 / (4 mu (1 - r)^2)), C = beta d (1 + r)^2.
     Proof: e_t = t (m_t - x*) has e_{t+1} = e_t + s_t - x* with s_t = sign_pm(-A e_t), so E = e'Ae
     grows by at most C - 2 (1 - r) ||A e||_1 <= C - 2 (1 - r) sqrt(mu E). So E_{t+1} is at most
     y^2 - 2 (1 - r) sqrt(mu) y + C with y = sqrt(E_t). That is convex in y: on 0 <= y <= sqrt(K) it
     is largest at an end, where it is C or, as K is large enough, at most K. And E_1 <= C. So E <= K
-    for ever, and mu ||e||^2 <= K. In one dimension with r <= 1/3 the bound is reached, at t = 1.
+    forever, and mu ||e||^2 <= K. In one dimension with r <= 1/3 the bound is attained, at t = 1.
 
     Examples:
         >>> loss, x = pq.theory.Quadratic(np.eye(1), np.array([0.5])), np.array([-0.5])
@@ -182,9 +187,7 @@ def inner_distance(loss: Quadratic, minimiser: Floats, t: int) -> float:
         >>> abs(means[-1] - x).item() <= pq.theory.inner_distance(loss, x, t=1000)
         True
     """
-    r = float(np.abs(minimiser).max())
-    if r >= 1:
-        raise ValueError(f"minimiser has an entry of size {r}; entries in (-1, 1) are accepted")
+    r = check_number("max |minimiser|", float(np.abs(minimiser).max()), below=1)
     c = loss.beta * len(loss.b) * (1 + r) ** 2
     k = max(c, c**2 / (4 * loss.mu * (1 - r) ** 2))
     return float(np.sqrt(k / loss.mu)) / t
@@ -193,53 +196,56 @@ def inner_distance(loss: Quadratic, minimiser: Floats, t: int) -> float:
 def steps_to_quantize(
     distance: float, lr: float, lams: Sequence[float], gradient_bound: float | Sequence[float]
 ) -> int:
-    """The steps after which every weight is at a level: lr sum_{t<n} (lambda_t - G_t) >= distance.
+    """The least n with lr sum_{t<n} (lambda_t - G_t) >= distance: then all weights are at levels.
 
-    The least such n, in exact arithmetic: with lr = 0.1, ten steps of 0.1 make 1, where their sum
-    in floating point falls short. distance: the largest of a weight to its nearest level, as the
-    phase begins; a run in floating point also has what its steps are rounded by to travel.
-    lams: lambda_t > G_t from the beginning of the phase on, enough of them, else ValueError.
+    Computed in exact arithmetic: with lr = 0.1, ten steps of 0.1 make 1, while their sum in
+    floating point falls short of it. (A run in floating point also has to make up for rounding.)
+
+    distance: the largest distance of a weight to its nearest level when the phase begins.
+    lams: lambda_t > G_t from the beginning of the phase on, and enough of them, else ValueError.
     gradient_bound: G, or one for each lambda.
 
     Examples:
         >>> pq.theory.steps_to_quantize(1.0, lr=0.25, lams=[3.0] * 10, gradient_bound=1.0)
         2
     """
-    excess = np.asarray(lams, np.float64) - gradient_bound
-    if not (excess > 0).all():
-        t = int(np.argmax(excess <= 0))
-        raise ValueError(
-            f"lams[{t}] is {lams[t]}; the theorem needs more than gradient_bound, "
-            f"{np.broadcast_to(gradient_bound, excess.shape)[t]}"
-        )
-    bounds = np.broadcast_to(gradient_bound, excess.shape).tolist()
-    goal = Fraction(distance) / Fraction(lr)
-    travelled = Fraction(0)
-    for n, (lam, bound) in enumerate(zip(lams, bounds, strict=True)):
+    steps = (Fraction(lam) - Fraction(bound) for lam, bound in _above(lams, gradient_bound))
+    goal, travelled = Fraction(distance) / Fraction(lr), Fraction(0)
+    for n, travelled in enumerate(itertools.accumulate(steps, initial=Fraction(0))):
         if travelled >= goal:
             return n
-        travelled += Fraction(float(lam)) - Fraction(bound)
-    if travelled >= goal:
-        return len(lams)
     raise ValueError(
-        f"lams (length {len(lams)}) moves weights by {float(travelled) * lr} only, less than the "
-        f"distance {distance}; more steps are needed"
+        f"lams must be enough to carry weights over the distance {distance}, got {len(lams)} that "
+        f"carry them by {float(travelled) * lr}"
     )
 
 
-def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
-    """Whether prox-gradient with BinaryL1 must end at the best of {-1, +1}, for f+ and for f-.
+def _above(lams: Sequence[float], bound: float | Sequence[float]) -> list[tuple[float, float]]:
+    """The pairs (lambda_t, G_t), if lambda_t > G_t in all of them."""
+    bounds = np.broadcast_to(bound, len(lams)).tolist()
+    pairs = list(zip(map(float, lams), bounds, strict=True))
+    for t, (lam, g) in enumerate(pairs):
+        if not lam > g:
+            raise ValueError(f"lams[{t}] must be > {g}, the gradient_bound, got {lam}")
+    return pairs
 
-    From any w_0 in [-1, 1]: if lr <= 1/2, lambda_t does not fall, lr sum (1 - lambda_t)_+ > 1 - lr
-    (it rises slowly enough) and lr sum (lambda_t - 1)_+ >= 1 (it lasts long enough).
-    Proof for f+; f- mirrors it. While lambda_t <= 1 and w_t >= 0, the gradient is +1, and either
-    w_t < lr, then w_{t+1} < 0, or w falls by lr (1 - lambda_t), from w_0 <= 1 to less than lr by
+
+def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
+    """Whether prox-gradient with BinaryL1 must end at the better of -1 and +1, for f+ and f-.
+
+    It must, from any w_0 in [-1, 1], if lr <= 1/2, lambda_t does not fall,
+    lr sum (1 - lambda_t)_+ > 1 - lr (it rises slowly enough) and lr sum (lambda_t - 1)_+ >= 1 (it
+    lasts long enough).
+
+    Proof for f+; f- mirrors it. While lambda_t <= 1 and w_t >= 0, the gradient is +1. Either
+    w_t < lr and then w_{t+1} < 0, or w falls by lr (1 - lambda_t): from w_0 <= 1 to less than lr by
     the time lambda exceeds 1. From w_t in [-1, 0) no step of lr < 1/2 leaves [-1, 0): below -1/2 it
     goes up, above it down. Nor does lr = 1/2, because the gradient *at* the kink -1/2 is +1 here;
-    with -1 the step would end at 0, whose prox goes to +1. There, with lambda_t > G = 1,
-    finite-time quantization ends at -1. The first sum is exact: if it is smaller, w_0 = 1 stays at
-    lr or more until lambda reaches 1, and then goes up. The second suffices: 1 is the distance, but
-    the gradient opposes on the last 1/2 of it only.
+    with -1 the step would end at 0, whose prox goes to +1. There, once lambda_t > G = 1,
+    finite-time quantization ends at -1. The first condition is exact: if the sum is smaller,
+    w_0 = 1 stays at lr or more until lambda reaches 1, and then goes up. The second is sufficient:
+    the distance is 1, but the gradient opposes only on its last 1/2.
+
     BinaryConnect makes the same iterates on both, whatever z_0 and lr_t, so it fails on one.
 
     Examples:

@@ -1,10 +1,10 @@
-"""Losses on R^d whose constants are known, and a W that is smooth. Layer 5.
+"""Losses on R^d with known constants, and smooth W-shaped regularizers.
 
     Kink         sum_i (|x_i + shift_i| - 1/2)    f+ and f-, the pair that fools BinaryConnect
     Quadratic    1/2 x'Ax + b'x                   with a known minimiser on the cube
     Ridge        sum_j phi(<a_j, x> - t_j)        smooth, convex or not, gradient bounded
-    SmoothW      1/4 sum_i (w_i^2 - 1)^2          a regularizer: W-shaped and differentiable
-    RoundedW     the W with its corners rounded   another, as near to BinaryL1 as one likes
+    SmoothW      1/4 sum_i (w_i^2 - 1)^2          a differentiable W-shaped regularizer
+    RoundedW     the W with its corners rounded   another, arbitrarily close to BinaryL1
 
 Constants: |grad L(x) - grad L(y)| <= beta |x - y|; L >= lower; |grad_i L| <= gradient_bound[i].
 """
@@ -16,12 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from proxquant_np.checks import check_integer, check_number
 from proxquant_np.prox import Regularizer, sign_pm
 from proxquant_np.prox.regularizer import Floats
 
 
 class SmoothLoss(Protocol):
-    """What the theorems on smooth losses ask of one."""
+    """What the theorems on smooth losses require of a loss."""
 
     @property
     def beta(self) -> float:
@@ -42,10 +43,10 @@ class SmoothLoss(Protocol):
 class Kink:
     """L(x) = sum_i (|x_i + shift_i| - 1/2), for arrays and tensors; the gradient at a kink is +1.
 
-    f+ (shift 1/2) and f- (shift -1/2) both have gradient -1 at -1 and +1 at +1. But f+ is least
-    over {-1, +1} at -1, where it is 0, and f- at +1. No method that only asks for gradients on
-    {-1, +1} can tell them apart, so each fails on one of them; `solves_both_toys` has the rest.
-    Source: Bai, Wang, Liberty 2019, the toy failure of straight-through.
+    f+ (shift 1/2) and f- (shift -1/2) both have gradient -1 at -1 and +1 at +1. But on {-1, +1}
+    f+ has its minimum, 0, at -1, and f- at +1. No method that evaluates gradients only on {-1, +1}
+    can tell them apart, so every such method fails on one of them; see `solves_both_toys`.
+    Source: Bai, Wang, Liberty 2019, Figure 1(b).
 
     Examples:
         >>> f_plus, f_minus = pq.theory.f_plus, pq.theory.f_minus
@@ -89,12 +90,12 @@ class Quadratic:
 
     @property
     def beta(self) -> float:
-        """max |eigenvalue of A|, the least possible."""
+        """max |eigenvalue of A|, the smallest such constant."""
         return float(np.abs(np.linalg.eigvalsh(self.a)).max())
 
     @property
     def mu(self) -> float:
-        """The least eigenvalue of A: L is strictly convex if it is positive."""
+        """The smallest eigenvalue of A: L is strictly convex if it is positive."""
         return float(np.linalg.eigvalsh(self.a)[0])
 
     @property
@@ -118,17 +119,16 @@ def quadratic_on_cube(
 ) -> tuple[Quadratic, Floats]:
     """A random quadratic with eigenvalues in [1, condition], and its minimiser over [-1, 1]^d.
 
-    n_active coordinates of the minimiser x are -1 or +1, the others lie in [-0.9, 0.9]. It is known
-    because x is drawn first, then pushes p_i > 0 where |x_i| = 1 and p_i = 0 elsewhere. As L is
-    convex, x is the minimiser if Ax + b = -p x, entry by entry, and that gives b.
+    n_active coordinates of the minimiser x are -1 or +1, the others lie in [-0.9, 0.9]. x is drawn
+    first, then pushes p_i > 0 where |x_i| = 1, with p_i = 0 elsewhere. As L is convex, x is the
+    minimiser if Ax + b = -p x, entry by entry, and this equation gives b.
 
     Examples:
         >>> loss, x = pq.theory.quadratic_on_cube(np.random.default_rng(0), d=3, n_active=1)
         >>> int(np.sum(np.abs(x) == 1)), np.allclose(x, np.clip(x - loss.gradient(x), -1, 1))
         (1, True)
     """
-    if not 0 <= n_active <= d:
-        raise ValueError(f"n_active is {n_active}; an integer in [0, d] = [0, {d}] is accepted")
+    check_integer("n_active", n_active, least=0, most=d)
     basis = np.linalg.qr(rng.normal(size=(d, d)))[0]
     a = basis * rng.uniform(1, condition, d) @ basis.T
     active = rng.permutation(d) < n_active
@@ -183,7 +183,7 @@ class Ridge:
 
 
 def random_ridge(rng: np.random.Generator, d: int, convex: bool) -> Ridge:
-    """A random Ridge of d + 2 terms.
+    """A random Ridge with d + 2 terms.
 
     Examples:
         >>> loss = pq.theory.random_ridge(np.random.default_rng(0), d=3, convex=False)
@@ -199,9 +199,9 @@ class SmoothW(Regularizer):
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = sign_pm(w) u, where u is the one positive root
     (0 if there is none) of p(u) = s u^3 + (1 - s) u - |w|.
-    Proof: to reflect u to the side of w brings it nearer and leaves R; on that side p is the
-    derivative of the objective, it starts at p(0) <= 0 and, if s > 1, first falls and then rises.
-    Newton's method from max(1, |w|), where p >= 0 and from where p is convex, falls onto the root.
+    Proof: reflecting u to the side of w brings it nearer to w and leaves R unchanged. On that side
+    p is the derivative of the objective: p(0) <= 0, and if s > 1, p first falls and then rises.
+    Newton's method decreases from max(1, |w|), where p >= 0, to the root: p is convex for u >= 0.
 
     Examples:
         >>> r = pq.theory.SmoothW()
@@ -223,7 +223,7 @@ class SmoothW(Regularizer):
             return self._project(x, out)
         size = np.abs(x, dtype=np.float64)
         u = np.maximum(size, 1)
-        for _ in range(100):  # at the triple root, s = 1 and w = 0, each takes a third off
+        for _ in range(100):  # at the triple root, s = 1 and w = 0, each step removes a third
             slope = 3 * s * u**2 + (1 - s)
             newer = np.maximum(u - (s * u**3 + (1 - s) * u - size) / slope, 0)
             if not (newer < u).any():
@@ -241,14 +241,15 @@ class SmoothW(Regularizer):
 
 @dataclass(frozen=True)
 class RoundedW(Regularizer):
-    """The W of BinaryL1 with a parabola of width 2 delta in the place of each corner.
+    """The W of BinaryL1 with a parabola of width 2 delta in place of each corner.
 
     R(w) = sum_i r(|w_i|): r(u) = 1 - delta - u^2 / (2 delta) for u <= delta, else with
-    v = |u - 1|, v^2 / (2 delta) for v <= delta, else v - delta/2. Zero exactly on {-1, +1}^d, its
-    gradient is 1/delta-Lipschitz, and W - d delta <= R <= W, reached at 0.
+    v = |u - 1|, v^2 / (2 delta) for v <= delta, else v - delta/2. It is zero exactly on
+    {-1, +1}^d, its gradient is 1/delta-Lipschitz, and W - d delta <= R <= W, the former an equality
+    at 0.
 
-    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = sign_pm(w) u, where u is the best of the four
-    points at which a piece of the objective is stationary, clipped to the piece.
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = sign_pm(w) u, where u is the best of four
+    points: the stationary point of each piece of the objective, clipped to the piece.
     Source: Bai, Wang, Liberty 2019, Remark 5.1, which asks for such a function; this one is ours.
 
     delta: in (0, 1/2], else ValueError.
@@ -264,8 +265,7 @@ class RoundedW(Regularizer):
     delta: float
 
     def __post_init__(self):
-        if not 0 < self.delta <= 0.5:
-            raise ValueError(f"delta is {self.delta}; a number in (0, 1/2] is accepted")
+        check_number("delta", self.delta, above=0, most=0.5)
 
     def gradient(self, w: Floats) -> Floats:
         """grad R(w)."""

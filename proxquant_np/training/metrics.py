@@ -57,7 +57,7 @@ def _pairs(a: Weights, b: Weights) -> list[tuple[np.ndarray, np.ndarray]]:
 def sign_change(a: Weights, b: Weights) -> float:
     """The fraction of coordinates with sign_pm(a) != sign_pm(b), where sign_pm(0) = +1.
 
-    Bai, Wang, Liberty 2019, sign-change experiment. a and b: arrays of one shape, or collections,
+    Source: Bai, Wang, Liberty 2019, Appendix C. a and b: arrays of one shape, or collections,
     which are pooled; mappings are paired by name.
 
     Raises:
