@@ -1,4 +1,4 @@
-"""Conformance (layer 7): one call of somebody's function, and what is wrong with what comes back.
+"""One call of somebody's function, and what is wrong with what comes back.
 
 A function that cannot be checked at all (one for tensors, a class, one that returns a tuple) has
 been handed over wrongly, which says nothing about its mathematics: `Misuse`, with the remedy.

@@ -1,4 +1,4 @@
-"""Conformance (layer 7): the form of what fn(w) or fn(x, strength) returns, before its values.
+"""The form of what fn(w) or fn(x, strength) returns, before its values.
 
 Any rank, any memory layout, the same result each time; and what comes of weights that no convention
 speaks of, which is told, not judged.

@@ -1,4 +1,4 @@
-"""Conformance (layer 7): anyone's hand-written gradient against numerical differentiation."""
+"""Anyone's hand-written gradient against numerical differentiation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conformance (layer 7): checks of other people's training steps, lazy and eager, SGD and Adam."""
+"""Checks of other people's training steps, lazy and eager, SGD and Adam."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conformance (layer 7): the golden vectors, read with their checksums; golden/SCHEMA.md tells."""
+"""The golden vectors, read with their checksums; golden/SCHEMA.md tells."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.nn.module import check_state
-from proxquant_np.prox import Regularizer
+from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer, as_set
 from proxquant_np.prox.regularizer import as_weights
 
 Params = Mapping[str, Tensor] | Iterable[Tensor]
@@ -250,7 +250,8 @@ class QuantizedOptimizer:
     Args:
         base: moves everything it holds.
         params: those of its parameters that are quantized, by name or as an iterable.
-        regularizer: its prox is the map.
+        regularizer: its prox is the map; or that map itself, a function (w, strength) -> w. A
+            quantized set will do for the hard projection.
         homotopy: lambda_t for t = 0, 1, ...; None for the hard projection (infinite strength).
         clip: limit the moved point to [-1, 1] before mapping, as the published configurations
             of both BinaryConnect and ProxQuant do.
@@ -296,7 +297,7 @@ class QuantizedOptimizer:
             raise ValueError("params must all be held by base, got one that it does not step")
         for p in self.params:
             as_weights(p.data)
-        self.regularizer = _check_regularizer(regularizer)
+        self.regularizer = as_regularizer(regularizer, hard=homotopy is None)
         self.homotopy = homotopy
         self.clip = bool(clip)
         self.steps = 0
@@ -380,8 +381,8 @@ class QuantizedOptimizer:
         self.steps = arrays["homotopy_step"].item()
 
 
-def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
-    """Project the parameters onto the quantized set and take them out of training, in place.
+def quantize_and_freeze(params: Params, regularizer: QuantizedSet | Regularizer) -> None:
+    """Project the parameters onto the quantized set, given or a regularizer's, and take them out of training, in place.
 
     requires_grad becomes False and the gradient None, so no optimizer moves them again, whatever
     momentum it carries. If one of them cannot be projected, or is frozen already, at values that
@@ -394,8 +395,8 @@ def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
         Tensor([ 1., -1.], dtype=float64)
     """
     params = as_parameters(params)
-    _check_regularizer(regularizer)
-    projections = [regularizer.project(p.data) for p in params]
+    quantized = as_set(regularizer)
+    projections = [quantized.project(p.data) for p in params]
     for i, (p, projected) in enumerate(zip(params, projections, strict=True)):
         if not (p.requires_grad or np.array_equal(projected, p.data)):
             raise ValueError(
@@ -406,9 +407,3 @@ def quantize_and_freeze(params: Params, regularizer: Regularizer) -> None:
         p.data[...] = projected
         p.requires_grad, p.grad = False, None
     mark_changed(params)
-
-
-def _check_regularizer(regularizer: Regularizer) -> Regularizer:
-    if not isinstance(regularizer, Regularizer):
-        raise TypeError(f"regularizer must be a Regularizer, got {regularizer!r}")
-    return regularizer

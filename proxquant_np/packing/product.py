@@ -1,4 +1,4 @@
-"""Matrix products and layers whose weights stay packed (layer 6).
+"""Matrix products and layers whose weights stay packed.
 
 Two ways to multiply without the float matrix:
 

@@ -45,8 +45,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxquant_np.prox import Regularizer
-from proxquant_np.prox.regularizer import Floats, L2Distance
+from proxquant_np.prox import L2, Regularizer, as_regularizer
+from proxquant_np.prox.regularizer import Floats
 
 from .dual_averaging import Gradient, Inequality
 from .toys import RoundedW, SmoothLoss, SmoothW
@@ -63,7 +63,7 @@ def prox_gradient(
         >>> pq.theory.prox_gradient(inside.gradient, R, w, lr=0.5, lams=[0.0, 1.0, 2.0]).ravel()
         array([ 0.   , -0.25 , -0.875, -1.   ])
     """
-    iterates = [np.array(w, np.float64)]
+    iterates, regularizer = [np.array(w, np.float64)], as_regularizer(regularizer)
     for lam in lams:
         moved = iterates[-1] - lr * gradient(iterates[-1])
         iterates.append(regularizer.prox(moved, lr * lam))
@@ -74,11 +74,9 @@ def regularizer_gradient(regularizer: Regularizer, w: Floats) -> Floats:
     """grad R(w) of a smooth W, or of half a squared distance, w - P(w), where P is continuous."""
     if isinstance(regularizer, SmoothW | RoundedW):
         return regularizer.gradient(w)
-    if isinstance(regularizer, L2Distance):
+    if isinstance(regularizer, L2):
         return w - regularizer.project(w)
-    raise TypeError(
-        f"regularizer is {regularizer!r}; SmoothW, RoundedW or an L2Distance is accepted"
-    )
+    raise TypeError(f"regularizer must be SmoothW, RoundedW or an L2 distance, got {regularizer!r}")
 
 
 def rate_constant(c: float) -> float:

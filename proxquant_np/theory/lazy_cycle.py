@@ -40,7 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from proxquant_np.prox import BinaryL1, BinaryL2, Regularizer
+from proxquant_np.prox import L1, L2, Binary, Regularizer
 
 from .toys import SmoothW
 
@@ -82,9 +82,9 @@ def lazy_two_cycle(regularizer: Regularizer, lr: float, strength: float) -> TwoC
     if not strength > 0:
         raise ValueError(f"strength is {strength}; a number > 0 is accepted")
     match regularizer:
-        case BinaryL2():
+        case L2(set=Binary()):
             weight = 2 / (2 + (2 - lr) / strength)
-        case BinaryL1():
+        case L1(set=Binary()):
             weight = min(2 * strength / (2 - lr), 1.0)
         case SmoothW():
             square = 1 - (1 - lr / 2) / strength
@@ -93,6 +93,6 @@ def lazy_two_cycle(regularizer: Regularizer, lr: float, strength: float) -> TwoC
             weight = float(np.sqrt(square))
         case _:
             raise TypeError(
-                f"regularizer is {regularizer!r}; BinaryL1, BinaryL2 or SmoothW is accepted"
+                f"regularizer must be BinaryL1(), BinaryL2() or SmoothW(), got {regularizer!r}"
             )
     return TwoCycle(lr * weight / 2, weight)

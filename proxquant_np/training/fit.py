@@ -205,8 +205,8 @@ def fit(
         raise ValueError("optimizer must hold parameters of model, got one of something else")
     if regularizer is None:
         regularizer = getattr(optimizer, "regularizer", None)
-    elif not isinstance(regularizer, Regularizer):
-        raise TypeError(f"regularizer must be a Regularizer, got {regularizer!r}")
+    else:
+        as_set(regularizer)
     if checkpoint is not None and not Path(checkpoint).parent.is_dir():  # not after many steps
         raise FileNotFoundError(f"checkpoint: the folder of {checkpoint} does not exist")
 

@@ -13,7 +13,7 @@ import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor, no_grad
 from proxquant_np.data import Split, chunks
 from proxquant_np.nn import Module, Parameter, quantizable_parameters
-from proxquant_np.prox import Regularizer
+from proxquant_np.prox import QuantizedSet, Regularizer, as_set
 
 Weights = Any
 """One float array or tensor, or several: a mapping by name or an iterable. Several are pooled."""
@@ -110,8 +110,8 @@ def transitions(a: Weights, b: Weights) -> Transitions:
     return Transitions(*(counts / sum(x.size for x, _ in pairs)).tolist())
 
 
-def quantization_gap(w: Weights, regularizer: Regularizer) -> float:
-    """mean |w - P_Q(w)|, P_Q the regularizer's projection of each array; 0 exactly on Q.
+def quantization_gap(w: Weights, regularizer: QuantizedSet | Regularizer) -> float:
+    """mean |w - P_Q(w)|, P_Q the projection of each array on a set, or a regularizer's; 0 on Q.
 
     w: an array, or a collection, which is pooled. Errors as the regularizer's.
 
@@ -120,8 +120,8 @@ def quantization_gap(w: Weights, regularizer: Regularizer) -> float:
         >>> pq.training.metrics.quantization_gap(w, pq.prox.BinaryL1())
         0.375
     """
-    arrays = _arrays(w, "w")
-    total = sum(float(np.abs(x - regularizer.project(x)).sum(dtype=np.float64)) for x in arrays)
+    arrays, quantized = _arrays(w, "w"), as_set(regularizer)
+    total = sum(float(np.abs(x - quantized.project(x)).sum(dtype=np.float64)) for x in arrays)
     return total / sum(x.size for x in arrays)
 
 
@@ -241,7 +241,9 @@ def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def quantized_copy(
-    model: Module, regularizer: Regularizer, params: Iterable[Parameter] | None = None
+    model: Module,
+    regularizer: QuantizedSet | Regularizer,
+    params: Iterable[Parameter] | None = None,
 ) -> Module:
     """A copy of the model with `params` (default: its quantizable ones) projected in the copy.
 
@@ -253,10 +255,11 @@ def quantized_copy(
         >>> np.unique(copy.weight.data), np.unique(model.weight.data).size
         (array([-1.,  1.], dtype=float32), 6)
     """
+    quantized = as_set(regularizer)
     copies: dict[int, Any] = {}  # deepcopy's memo: from the id of a thing to its copy
     copied = copy.deepcopy(model, copies)
     for p in quantizable_parameters(model).values() if params is None else params:
         if p.requires_grad:
             data = copies[id(p)].data
-            regularizer.project(data, out=data)
+            quantized.project(data, out=data)
     return copied
