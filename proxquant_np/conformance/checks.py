@@ -90,9 +90,10 @@ def check_quantizer(
 
     definition: Q, by its name in `conformance.QUANTIZERS`, as a QuantizedSet or that of a
     Regularizer; its own way to project does not matter. fn returns the quantized weights
-    themselves, not codes. Else as `check_prox`: for levels fitted to w, a point of Q that is not the nearest, whatever its scale
-    and thresholds, is a heuristic, which passes unless exact=True claims more. Except for levels
-    that are right but for a factor of two, everywhere: that is the lost 1/2, and wrong.
+    themselves, not codes. Else as `check_prox`: for levels fitted to w, a point of Q that is not
+    the nearest, whatever its scale and thresholds, is a heuristic, which passes unless exact=True
+    claims more. Except for levels that are right but for a factor of two, everywhere: that is the
+    lost 1/2, and wrong.
 
     Examples:
         >>> def ternarize(w):

@@ -107,22 +107,16 @@ class FittedJudge(MapJudge):
 
     def _of_quantized(self, w, q, least, close):
         quantized, found = self.set, []
-        outside = self.set.why_not(q, close)
+        zero, outside = quantized.contains_zero, quantized.why_not(q, close)
         if outside:
             zeros = (w == 0) & (q == 0)
-            if (
-                quantized.contains_zero
-                or quantized.offset
-                or not zeros.any()
-                or self.set.why_not(q[~zeros], close)
-            ):
+            others = q[~zeros]
+            if zero or quantized.offset or not zeros.any() or quantized.why_not(others, close):
                 return [("not quantized", outside)]
             found = [("sign(0)", "a weight of 0 went to 0, which is not among the levels")]
-            q = np.where(zeros, np.abs(q[~zeros]).min(), q)
+            q = np.where(zeros, np.abs(others).min(), q)
         magnitudes = np.unique(np.abs(w))
-        alike = len(magnitudes) == 1 or (
-            quantized.contains_zero and len(magnitudes) == 2 and magnitudes[0] == 0
-        )
+        alike = len(magnitudes) == 1 or (zero and len(magnitudes) == 2 and magnitudes[0] == 0)
         if alike and np.abs(np.abs(q) - np.abs(w)).max() > close:
             if not magnitudes[-1]:
                 detail = f"weights of 0 went to {np.abs(q).max():.6g}: a floor under the scale?"
@@ -135,9 +129,7 @@ class FittedJudge(MapJudge):
         error = 0.5 * np.square(q - w).sum()
         if least is not None and error <= least + close * (np.abs(w - q).sum() + close * w.size):
             return found
-        levels = np.concatenate(
-            [q, -q if quantized.symmetric else [], [0.0] if quantized.contains_zero else []]
-        )
+        levels = np.concatenate([q, -q if quantized.symmetric else [], [0.0] if zero else []])
         levels = np.unique(levels)
         nearest = levels[np.abs(np.subtract.outer(w, levels)).argmin(axis=1)]
         i = int(np.argmax(np.abs(w - q) - np.abs(w - nearest)))

@@ -70,14 +70,13 @@ def _npz(arrays):
 def prox_cases(r: Regularizer) -> list[dict[str, Any]]:
     """Cases of `r`: weights x, strength, a minimiser u, the least objective."""
     if not r.elementwise:
+        codes, offset = r.set.code_matrices, r.set.offset
         return [
             {"x": x, "strength": s, "u": u.tolist(), "objective": float(cost)}
             for x in TINY
             if len(x) <= 3
             for s in (0.5, 2.0)
-            for cost, u in [
-                exhaustive_prox(np.array(x), s, r.set.code_matrices(len(x)), r.set.offset)
-            ]
+            for cost, u in [exhaustive_prox(np.array(x), s, codes(len(x)), offset)]
         ]
     x = np.array(points(r))
     cases = []

@@ -382,7 +382,9 @@ class QuantizedOptimizer:
 
 
 def quantize_and_freeze(params: Params, regularizer: QuantizedSet | Regularizer) -> None:
-    """Project the parameters onto the quantized set, given or a regularizer's, and take them out of training, in place.
+    """Project the parameters onto the quantized set and take them out of training, in place.
+
+    regularizer: the set itself, or a regularizer whose set it is.
 
     requires_grad becomes False and the gradient None, so no optimizer moves them again, whatever
     momentum it carries. If one of them cannot be projected, or is frozen already, at values that

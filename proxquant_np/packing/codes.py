@@ -43,7 +43,9 @@ class Codes:
     def of(
         cls, w: np.ndarray, regularizer: QuantizedSet | Regularizer, frozen: bool = False
     ) -> Codes:
-        """The projection of `w` on a set, or a regularizer's; `w` itself if it was projected before: twice is once.
+        """The projection of `w` on the set; `w` itself if it was projected before: twice is once.
+
+        regularizer: the set itself, or a regularizer whose set it is.
 
         Raises:
             ValueError: more than 2^16 levels, weights that the regularizer refuses, or frozen ones

@@ -84,8 +84,8 @@ def pack(
 ) -> None:
     """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
 
-    The model is not changed. Weights are projected on the quantized set, given or a regularizer's, as in `metrics.quantized_copy`; twice is once,
-    and weights frozen on the levels of another regularizer are refused. The file is written whole
+    The model is not changed. regularizer: the quantized set, or a regularizer whose set it is.
+    Weights are projected on it, as in `metrics.quantized_copy`; twice is once, and weights frozen on the levels of another regularizer are refused. The file is written whole
     or not at all; it is .safetensors if `path` ends so, .npz otherwise.
 
     Raises:

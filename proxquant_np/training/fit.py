@@ -30,7 +30,7 @@ from proxquant_np.files import shown
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
 from proxquant_np.optim.optimizer import check_number
-from proxquant_np.prox import Regularizer
+from proxquant_np.prox import QuantizedSet, Regularizer, as_set
 from proxquant_np.training import metrics, resume
 from proxquant_np.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from proxquant_np.training.progress import progress_bar
@@ -96,7 +96,7 @@ def fit(
     steps: int,
     batch_size: int,
     validation: Split | None = None,
-    regularizer: Regularizer | None = None,
+    regularizer: QuantizedSet | Regularizer | None = None,
     schedule: Callable[[int], float] | None = None,
     length: int | None = None,
     max_norm: float | None = None,
@@ -206,7 +206,7 @@ def fit(
     if regularizer is None:
         regularizer = getattr(optimizer, "regularizer", None)
     else:
-        as_set(regularizer)
+        as_set(regularizer)  # only the set is needed
     if checkpoint is not None and not Path(checkpoint).parent.is_dir():  # not after many steps
         raise FileNotFoundError(f"checkpoint: the folder of {checkpoint} does not exist")
 
@@ -363,7 +363,7 @@ class _Run:
         if self.validation is not None:
             result = metrics.evaluate(self.model, *self.validation, **self.reading)
             now["validation_loss"], now["validation_error"] = result
-        if self.regularizer is not None:
+        if getattr(self.regularizer, "set", self.regularizer) is not None:  # else no Q is known
             moved = [p for p in weights if p.requires_grad]  # frozen ones are deployed as they are
             now["quantization_gap"] = (
                 metrics.quantization_gap(moved, self.regularizer) if moved else 0.0
