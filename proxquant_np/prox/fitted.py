@@ -143,6 +143,8 @@ class Fitted(QuantizedSet):
 
     def why_not(self, values: Floats, close: float) -> str | None:
         """Why a tensor of Q cannot hold these values, to within `close`; None if one can."""
+        if not values.size:
+            return None
         moved = np.abs(values - self.project(values)).max()
         return (
             None if moved <= close * np.sqrt(values.size) else "they are not levels of one tensor"
