@@ -12,7 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from prox_strategies import dtypes, fixed_regularizers, level_sets, strengths, weights
 
-from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, sign_pm
+from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, arrays, sign_pm
 from proxquant_np.prox.brute_force import objective, prox_fault
 
 FIXED = [BinaryL1(), BinaryL2(), LevelsL1([-1, 0, 0.5]), LevelsL2([-1, 0, 0.5])]

@@ -85,9 +85,9 @@ def pack(
     """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
 
     The model is not changed. regularizer: the quantized set, or a regularizer whose set it is.
-    Weights are projected on it, as in `metrics.quantized_copy`; twice is once, and weights frozen on
-    the levels of another regularizer are refused. The file is written whole or not at all; it is
-    .safetensors if `path` ends so, .npz otherwise.
+    Weights are projected on it, as in `metrics.quantized_copy`; twice is once, and weights frozen
+    on the levels of another regularizer are refused. The file is written whole or not at all; it
+    is .safetensors if `path` ends so, .npz otherwise.
 
     Raises:
         OSError: the folder is missing, read-only or full.
