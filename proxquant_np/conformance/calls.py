@@ -15,7 +15,7 @@ import numpy as np
 
 from proxquant_np.conformance.adapters import ADAPTERS
 from proxquant_np.conformance.report import Fault
-from proxquant_np.prox.regularizer import DTYPES, Floats
+from proxquant_np.prox.arrays import DTYPES, Floats
 
 
 class Misuse(Exception):

@@ -22,7 +22,7 @@ from proxquant_np.conformance.form import DTYPES, Subject, beyond, form_faults
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.conformance.search import collect
 from proxquant_np.prox import L2, QuantizedSet, Regularizer, as_regularizer, as_set
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 # What is wrong with the values of a result; the other conventions are about its form.
 VALUES = {

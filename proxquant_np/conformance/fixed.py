@@ -22,8 +22,8 @@ from proxquant_np.conformance import search, vectors
 from proxquant_np.conformance.form import Subject
 from proxquant_np.conformance.report import Fault
 from proxquant_np.prox import Regularizer
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.brute_force import objective
-from proxquant_np.prox.regularizer import Floats
 
 EPS = {np.dtype(name): float(np.finfo(name).eps) for name in ("float32", "float64")}
 SINGLE = EPS[np.dtype("float32")]

@@ -13,7 +13,7 @@ from proxquant_np.autograd.tensor import differentiable
 from proxquant_np.conformance.calls import Misuse, called, first_call
 from proxquant_np.conformance.checks import check_dtypes
 from proxquant_np.conformance.report import Fault, Report, in_order
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 WIDE = 2.0 ** -np.arange(3, 8)  # steps in float32, times max(1, |x|)
 SINGLE = float(np.finfo(np.float32).eps)

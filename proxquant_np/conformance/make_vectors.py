@@ -22,13 +22,13 @@ import numpy as np
 from proxquant_np.conformance.definitions import FITTED, PROXES, QUANTIZERS, STEPS
 from proxquant_np.conformance.vectors import FOLDER, STRENGTHS, TINY, VERSION, points
 from proxquant_np.prox import BinaryL1, Regularizer
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.brute_force import (
     exhaustive_prox,
     objective,
     search_prox,
     threshold_codes,
 )
-from proxquant_np.prox.regularizer import Floats
 
 
 def make() -> dict[str, bytes]:

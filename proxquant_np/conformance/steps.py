@@ -20,7 +20,7 @@ from proxquant_np.conformance.form import DTYPES
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.conformance.search import SIXTEENTHS, collect
 from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 
 def check_step(
