@@ -196,7 +196,7 @@ def test_user_mistakes_are_told():
         kit.check_step(lambda *a: a, "lazy-sgd")
     with pytest.raises(ValueError, match="axis=None and block=None"):
         kit.check_quantizer(lambda w: w, TernaryL2(axis=0))
-    with pytest.raises(ValueError, match="relaxations of fixed levels"):
+    with pytest.raises(ValueError, match="must have fixed levels"):
         kit.check_prox(lambda x, s: x, Parq(TernaryL2()))
     with pytest.raises(TypeError, match="a name or a Regularizer"):
         kit.check_prox(lambda x, s: x, 3)
