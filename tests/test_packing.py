@@ -220,7 +220,7 @@ def test_mistakes(tmp_path):
         pq.pack("model", prox.BinaryL1(), file)
     with pytest.raises(TypeError, match="regularizer must be .*, got 'binary'"):
         pq.pack(model, "binary", file)
-    with pytest.raises(ValueError, match=r"layers\.0\.weight cannot be packed: block is 4"):
+    with pytest.raises(ValueError, match=r"layers\.0\.weight cannot be packed: block must divide"):
         pq.pack(model, prox.MultiBitL2(1, block=4), file)
     model.layers[0].weight.data[0, 0] = np.nan
     with pytest.raises(ValueError, match=r"layers\.0\.weight cannot be packed.*NaN"):
