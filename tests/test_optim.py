@@ -313,7 +313,7 @@ def test_quantize_and_freeze_is_all_or_nothing():
     with pytest.raises(ValueError, match="NaN"):
         quantize_and_freeze([p, bad], BinaryL1())
     assert p.data == np.float32(0.3) and p.requires_grad and bad.requires_grad
-    with pytest.raises(TypeError, match="regularizer must be .*, got <class"):
+    with pytest.raises(TypeError, match=r"regularizer must be .*, got <class"):
         quantize_and_freeze([p], BinaryL1)
 
 

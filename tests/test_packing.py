@@ -218,7 +218,7 @@ def test_mistakes(tmp_path):
     model = MLP((3, 2))
     with pytest.raises(TypeError, match="model must be a Module, got str"):
         pq.pack("model", prox.BinaryL1(), file)
-    with pytest.raises(TypeError, match="regularizer must be .*, got 'binary'"):
+    with pytest.raises(TypeError, match=r"regularizer must be .*, got 'binary'"):
         pq.pack(model, "binary", file)
     with pytest.raises(ValueError, match=r"layers\.0\.weight cannot be packed: block must divide"):
         pq.pack(model, prox.MultiBitL2(1, block=4), file)

@@ -270,7 +270,7 @@ def test_a_regularizer_with_kinks_stops_where_no_gradient_vanishes():
     run = run_prox_gradient(loss, BinaryL1(), np.ones(1), 2.0, 3)
     assert not run.moves().any()
     assert 0 not in loss.gradient(np.ones(1)) + 2.0 * np.array([-1, 1])
-    with pytest.raises(TypeError, match="regularizer must be .*, got BinaryL1"):
+    with pytest.raises(TypeError, match=r"regularizer must be .*, got BinaryL1"):
         run.stationarity()
 
 
