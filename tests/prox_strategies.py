@@ -6,9 +6,31 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2
+from proxquant_np.prox import (
+    Binary,
+    BinaryL1,
+    BinaryL2,
+    Levels,
+    LevelsL1,
+    LevelsL2,
+    MultiBit,
+    Ternary,
+    Uniform,
+)
 
 dtypes = st.sampled_from([np.float32, np.float64])
+SETS = [  # one at least of each kind: test_prox_sets.py asks for it
+    Binary(),
+    Levels((-1.0, 0.0, 0.25, 2.0)),
+    Ternary(),
+    Ternary(symmetric=True, axis=0),
+    Ternary(projection="threshold"),
+    MultiBit(1, "exact", block=1),
+    MultiBit(2, "exact"),
+    MultiBit(3),
+    Uniform(2),
+    Uniform(3, symmetric=False, projection="least_squares"),
+]
 AWKWARD = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 1e-30, -1e-30]
 
 

@@ -65,7 +65,7 @@ def test_bad_parameters_are_refused(bad):
 
 def test_bad_steps_are_refused():
     for h in (Linear(1), Constant(1), Geometric(1, 2)):
-        with pytest.raises(ValueError, match="t is -1"):
+        with pytest.raises(ValueError, match="t must be an integer >= 0, got -1"):
             h(-1)
         with pytest.raises(TypeError, match="integer"):
             h(1.5)

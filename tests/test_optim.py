@@ -313,7 +313,7 @@ def test_quantize_and_freeze_is_all_or_nothing():
     with pytest.raises(ValueError, match="NaN"):
         quantize_and_freeze([p, bad], BinaryL1())
     assert p.data == np.float32(0.3) and p.requires_grad and bad.requires_grad
-    with pytest.raises(TypeError, match="regularizer must be a Regularizer, got <class"):
+    with pytest.raises(TypeError, match=r"regularizer must be .*, got <class"):
         quantize_and_freeze([p], BinaryL1)
 
 
@@ -383,7 +383,7 @@ def test_clip_grad_norm_of_long_gradients(n):
     ("change", "error", "says"),
     [
         (dict(base=BinaryL1()), TypeError, "base must be an Optimizer"),
-        (dict(regularizer=BinaryL1), TypeError, "regularizer must be a Regularizer, got <class"),
+        (dict(regularizer=BinaryL1), TypeError, "regularizer must be .*, got <class"),
         (
             dict(homotopy=0.1),
             TypeError,
@@ -403,7 +403,7 @@ def test_bad_wrapper_arguments_are_refused(change, error, says):
 @pytest.mark.parametrize("data", [[np.nan], [np.inf], np.zeros((0, 3))])
 def test_wrappers_refuse_weights_without_an_image(data):
     p = leaf(data)
-    with pytest.raises(ValueError, match=r"NaN|empty"):
+    with pytest.raises(ValueError, match=r"NaN|at least one weight"):
         ProxGradient(SGD([p], 0.1), [p], BinaryL1(), Constant(1))
 
 

@@ -218,9 +218,9 @@ def test_mistakes(tmp_path):
     model = MLP((3, 2))
     with pytest.raises(TypeError, match="model must be a Module, got str"):
         pq.pack("model", prox.BinaryL1(), file)
-    with pytest.raises(TypeError, match="regularizer must be a Regularizer, got 'binary'"):
+    with pytest.raises(TypeError, match=r"regularizer must be .*, got 'binary'"):
         pq.pack(model, "binary", file)
-    with pytest.raises(ValueError, match=r"layers\.0\.weight cannot be packed: block is 4"):
+    with pytest.raises(ValueError, match=r"layers\.0\.weight cannot be packed: block must divide"):
         pq.pack(model, prox.MultiBitL2(1, block=4), file)
     model.layers[0].weight.data[0, 0] = np.nan
     with pytest.raises(ValueError, match=r"layers\.0\.weight cannot be packed.*NaN"):
@@ -363,7 +363,7 @@ def test_regularizers_are_read_back_from_their_repr(regularizer):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "None", "3", "BinaryL1", "Binary()", "BinaryL1(1)", "MultiBitL2()", "MultiBitL2(9)"]
+    ["", "None", "3", "BinaryL1", "Bunary()", "BinaryL1(1)", "MultiBitL2()", "MultiBitL2(9)"]
     + ["__import__('os')", "MultiBitL2(n_bits=open('x'))", "Regularizer()", "Linear(1.0)"]
     + ["BinaryL1().__class__()", "prox.BinaryL1()", "LevelsL1([1", "(" * 300, "BinaryL1();1"],
 )

@@ -12,7 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from prox_strategies import dtypes, fixed_regularizers, level_sets, strengths, weights
 
-from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, regularizer, sign_pm
+from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, arrays, sign_pm
 from proxquant_np.prox.brute_force import objective, prox_fault
 
 FIXED = [BinaryL1(), BinaryL2(), LevelsL1([-1, 0, 0.5]), LevelsL2([-1, 0, 0.5])]
@@ -270,7 +270,7 @@ def test_out_and_out_is_w(r, w, s):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_blocks_agree_with_the_whole_in_every_layout(r, dtype, monkeypatch):
     """Blocks of 64 bytes: many, and a ragged last one. And `out` in every relation to `w`."""
-    monkeypatch.setattr(regularizer, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 64)
     base = np.random.default_rng(0).normal(0, 1.5, 101).astype(dtype)
     one_by_one = np.array([r.prox(base[i : i + 1], 0.3)[0] for i in range(101)])
 
@@ -327,7 +327,7 @@ def test_weights_that_are_not_finite_are_refused_before_anything_is_written(r, b
             r.levels,
             sign_pm,
         ):
-            with pytest.raises(ValueError, match=r"w \(shape \(200000,\)\).*index \(199999,\)"):
+            with pytest.raises(ValueError, match=r"w must be finite.*\(200000,\).*\(199999,\)"):
                 call(w)
         assert (w[:-1] == 0.5).all()
 
@@ -358,14 +358,14 @@ def test_strengths_that_are_no_numbers_are_refused(r, bad):
 )
 def test_weights_of_another_dtype_are_refused(r, bad):
     for call in (lambda w: r.prox(w, 1.0), r.project, r.value, r.levels, sign_pm):
-        with pytest.raises(TypeError, match=r"w has dtype .* float32 or float64"):
+        with pytest.raises(TypeError, match=r"w must be of dtype float32 or float64, got"):
             call(bad)
 
 
 @every
 def test_empty_weights_are_refused(r):
     for call in (lambda w: r.prox(w, 1.0), r.project, r.value, r.levels, sign_pm):
-        with pytest.raises(ValueError, match=r"empty \(shape \(3, 0\)\)"):
+        with pytest.raises(ValueError, match=r"at least one weight, got shape \(3, 0\)"):
             call(np.ones((3, 0)))
 
 

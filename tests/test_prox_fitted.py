@@ -14,10 +14,12 @@ from prox_strategies import strengths, weights
 
 from proxquant_np.prox import (
     LevelsL2,
+    MultiBit,
     MultiBitL1,
     MultiBitL2,
     TernaryL1,
     TernaryL2,
+    Uniform,
     UniformL2,
     fitted,
     multibit,
@@ -157,7 +159,7 @@ OPTIONS = [
     *(TernaryL2(symmetric=bool(s)) for s in (0, 1)),
     *(MultiBitL2(k, p) for k in (1, 2, 3, 4, 8) for p in ("greedy", "alternating")),
     *(MultiBitL2(k, "exact") for k in (1, 2)),
-    *(UniformL2(k, s, p) for k in (2, 3, 8) for s in (True, False) for p in UniformL2.projections),
+    *(UniformL2(k, s, p) for k in (2, 3, 8) for s in (True, False) for p in Uniform.projections),
     UniformL2(1, False),
     TernaryL1(),
     TernaryL1(symmetric=True),
@@ -228,10 +230,10 @@ def test_no_quantized_row_is_dismissed_at_the_first_look(n_bits, dtype):
         a[::3] = np.rint(a[::3] * 4) / 4
         rows = np.einsum("rk,rlk->rl", a, rng.choice([-1.0, 1.0], (300, length, n_bits)))
         rows = (rows * (1 + rng.integers(-9, 10, rows.shape) * np.finfo(dtype).eps)).astype(dtype)
-        may_be = r._may_be_quantized(np.sort(rows[:, : 4 * 2**n_bits]), rows)
+        may_be = r.set._may_be_quantized(np.sort(rows[:, : 4 * 2**n_bits]), rows)
         for row, possible in zip(rows, may_be, strict=True):
             values = np.unique(row)
-            if len(values) <= 2**n_bits and r._own_levels(values) is not None:
+            if len(values) <= 2**n_bits and r.set._own_levels(values) is not None:
                 assert possible, row
                 taken += 1
     assert taken > 100
@@ -348,7 +350,7 @@ def test_one_bit_per_channel_is_binary_weights_with_a_scale():
     assert np.allclose(MultiBitL2(1, axis=0).project(w), np.where(w >= 0, scale, -scale))
 
 
-@pytest.mark.parametrize("projection", MultiBitL2.projections)
+@pytest.mark.parametrize("projection", MultiBit.projections)
 def test_binary_weights_with_a_scale_are_optimal_in_every_channel(projection):
     """No codes and no scale do better, so that for one bit all three projections are exact."""
     w = np.random.default_rng(8).normal(size=(5, 2, 2, 2))
@@ -488,14 +490,14 @@ def test_bad_parameters_are_refused():
     for make, kind, name in [
         (lambda: TernaryL2(projection="greedy"), ValueError, "projection"),
         (lambda: TernaryL2(rounds=-1), ValueError, "rounds"),
-        (lambda: TernaryL2(axis=0, block=2), ValueError, "axis is 0 and block is 2"),
+        (lambda: TernaryL2(axis=0, block=2), ValueError, "axis 0 and block 2"),
         (lambda: TernaryL2(axis=0.0), TypeError, "axis"),
         (lambda: TernaryL2(block=0), ValueError, "block"),
         (lambda: MultiBitL2(0), ValueError, "n_bits"),
         (lambda: MultiBitL2(9), ValueError, "n_bits"),
         (lambda: MultiBitL2(2.0), TypeError, "n_bits"),
         (lambda: MultiBitL2(True), TypeError, "n_bits"),
-        (lambda: MultiBitL2(3, "exact"), ValueError, "projection is 'exact' for n_bits 3"),
+        (lambda: MultiBitL2(3, "exact"), ValueError, "n_bits must be 1 or 2 .*got 3"),
         (lambda: MultiBitL2(2, "threshold"), ValueError, "projection"),
         (lambda: UniformL2(1), ValueError, "n_bits"),
         (lambda: UniformL2(9, False), ValueError, "n_bits"),
@@ -509,7 +511,7 @@ def test_weights_that_do_not_fit_are_refused():
     w = np.ones((2, 3))
     with pytest.raises(ValueError, match="axis 2"):
         TernaryL2(axis=2).project(w)
-    with pytest.raises(ValueError, match=r"block is 4; a divisor of 6, as in \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"block must divide .*, 6 in \(2, 3\), got 4"):
         TernaryL2(block=4).project(w)
     for bad in (np.full(2, np.nan), np.ones((2, 0))):
         with pytest.raises(ValueError, match="w "):

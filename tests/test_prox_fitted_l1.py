@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 
 from proxquant_np.prox import LevelsL1, MultiBitL1, MultiBitL2, TernaryL1, TernaryL2, fitted
 from proxquant_np.prox.brute_force import objective
-from proxquant_np.prox.fitted_l1 import huber, locations
+from proxquant_np.prox.huber import huber, locations
 
 LEVELS = {  # how many magnitudes, and the levels that they make
     TernaryL1(): (2, lambda a: (-a[0], 0, a[1])),
@@ -109,8 +109,8 @@ def test_the_levels_go_from_medians_to_means(r):
     """With a strength above all distances h is a square; with a tiny one, an absolute value."""
     w = np.random.default_rng(1).laplace(size=301)
     rows = w[None]
-    assert np.allclose(r._fit_huber(rows, np.float64(1e3)), SQUARED[r].levels(w))
-    levels = r._fit_huber(rows, np.float64(1e-9))[0]  # medians may be intervals: so not compared
+    assert np.allclose(r.set._fit_huber(rows, np.float64(1e3)), SQUARED[r].levels(w))
+    levels = r.set._fit_huber(rows, np.float64(1e-9))[0]  # medians may be intervals
     assert LevelsL1(sorted(set(levels))).value(w) == pytest.approx(r.value(w), abs=1e-7)
 
 
@@ -178,5 +178,5 @@ def test_scaling_weights_and_strength_by_a_power_of_two_scales_the_prox(r, w, s,
 def test_three_bits_are_refused():
     with pytest.raises(ValueError, match="n_bits"):
         MultiBitL1(3)
-    with pytest.raises(ValueError, match="axis is 0 and block is 2"):
+    with pytest.raises(ValueError, match="axis 0 and block 2"):
         TernaryL1(axis=0, block=2)

@@ -59,7 +59,7 @@ def test_codes_by_threshold_are_not_the_nearest_levels():
 
 
 def test_rounds_must_be_one_at_least():
-    with pytest.raises(ValueError, match="rounds is 0"):
+    with pytest.raises(ValueError, match="rounds must be an integer >= 1, got 0"):
         PublishedTernary(0)
 
 

@@ -135,7 +135,7 @@ def test_a_network_trains_with_their_published_schedules(relax, inner):
 
 def test_only_regularizers_are_relaxed():
     for kind in (Parq, BinaryRelax):
-        with pytest.raises(TypeError, match="regularizer is"):
+        with pytest.raises(TypeError, match="regularizer must"):
             kind(BinaryL1)
     assert repr(Parq(TernaryL2(axis=0))) == "Parq(regularizer=TernaryL2(axis=0))"
     assert Parq(BinaryL1()) == Parq(BinaryL1()) != BinaryRelax(BinaryL1())

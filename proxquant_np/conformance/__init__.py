@@ -1,4 +1,4 @@
-"""Conformance (layer 7): golden vectors, and checks of other people's implementations.
+"""Golden vectors, and checks of other people's implementations.
 
     import proxquant_np as pq
 

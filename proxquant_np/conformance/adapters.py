@@ -1,4 +1,4 @@
-"""Conformance (layer 7): functions on torch or JAX arrays as functions on NumPy arrays."""
+"""Functions on torch or JAX arrays as functions on NumPy arrays."""
 
 from __future__ import annotations
 

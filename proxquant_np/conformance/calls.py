@@ -1,4 +1,4 @@
-"""Conformance (layer 7): one call of somebody's function, and what is wrong with what comes back.
+"""One call of somebody's function, and what is wrong with what comes back.
 
 A function that cannot be checked at all (one for tensors, a class, one that returns a tuple) has
 been handed over wrongly, which says nothing about its mathematics: `Misuse`, with the remedy.
@@ -15,7 +15,7 @@ import numpy as np
 
 from proxquant_np.conformance.adapters import ADAPTERS
 from proxquant_np.conformance.report import Fault
-from proxquant_np.prox.regularizer import DTYPES, Floats
+from proxquant_np.prox.arrays import DTYPES, Floats
 
 
 class Misuse(Exception):

@@ -1,4 +1,4 @@
-"""Conformance (layer 7): checks of other people's proxes and quantizers.
+"""Checks of other people's proxes and quantizers.
 
 A check has three parts: the form of the result (shape, dtype, input left alone, any rank), the
 golden cases, and a search for the smallest counterexample. Every convention that is broken is
@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from proxquant_np.checks import check_callable
 from proxquant_np.conformance.calls import Misuse
 from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, look_up
 from proxquant_np.conformance.fitted import FittedJudge
@@ -20,9 +21,8 @@ from proxquant_np.conformance.fixed import FixedJudge
 from proxquant_np.conformance.form import DTYPES, Subject, beyond, form_faults
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.conformance.search import collect
-from proxquant_np.prox import Regularizer
-from proxquant_np.prox.fitted import FittedL2
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox import L2, QuantizedSet, Regularizer, as_regularizer, as_set
+from proxquant_np.prox.arrays import Floats
 
 # What is wrong with the values of a result; the other conventions are about its form.
 VALUES = {
@@ -71,23 +71,29 @@ def check_prox(
         (False, 'sign(0)')
     """
     name, r = look_up(definition, PROXES, "definition")
+    r = as_regularizer(r)  # a set alone has no prox
+    if not (r.elementwise or isinstance(r, L2)):
+        raise ValueError(
+            f"definition must have fixed levels, or be an L2 distance to fitted ones, got {r!r}"
+        )
     return _check(fn, f"prox of {name!r}", r, True, exact, dtypes)
 
 
 def check_quantizer(
     fn: Callable[[Floats], Floats],
-    definition: str | Regularizer,
+    definition: str | QuantizedSet | Regularizer,
     *,
     exact: bool = False,
     dtypes: Sequence[str] = DTYPES,
 ) -> Report:
     """Is fn(w) a nearest point to w in the quantized set, argmin_{q in Q} ||q - w||^2?
 
-    definition: Q, by its name in `conformance.QUANTIZERS` or as a Regularizer, whose own way to
-    project does not matter; fn returns the quantized weights themselves, not codes. Else as
-    `check_prox`: for levels fitted to w, a point of Q that is not the nearest, whatever its scale
-    and thresholds, is a heuristic, which passes unless exact=True claims more. Except for levels
-    that are right but for a factor of two, everywhere: that is the lost 1/2, and wrong.
+    definition: Q, by its name in `conformance.QUANTIZERS`, as a QuantizedSet or that of a
+    Regularizer; its own way to project does not matter. fn returns the quantized weights
+    themselves, not codes. Else as `check_prox`: for levels fitted to w, a point of Q that is not
+    the nearest, whatever its scale and thresholds, is a heuristic, which passes unless exact=True
+    claims more. Except for levels that are right but for a factor of two, everywhere: that is the
+    lost 1/2, and wrong.
 
     Examples:
         >>> def ternarize(w):
@@ -99,27 +105,26 @@ def check_quantizer(
         heuristic
     """
     name, r = look_up(definition, QUANTIZERS, "definition")
-    return _check(fn, f"quantizer {name!r}", r, False, exact, dtypes)
+    return _check(fn, f"quantizer {name!r}", L2(as_set(r)), False, exact, dtypes)
 
 
 def check_dtypes(dtypes: Sequence[str]) -> list[str]:
     """Their names; ValueError unless they are float32 or float64, or both."""
     names = [dtype if isinstance(dtype, str) else np.dtype(dtype).name for dtype in dtypes]
     if not names or not set(names) <= set(DTYPES):
-        raise ValueError(f"dtypes is {dtypes!r}; some of {', '.join(DTYPES)} are accepted")
+        raise ValueError(f"dtypes must be some of {', '.join(DTYPES)}, got {dtypes!r}")
     return names
 
 
 def _check(fn, title, r, with_strength, exact, dtypes):
-    if not callable(fn):
-        raise TypeError(f"fn is {fn!r}; a callable is accepted")
+    check_callable("fn", fn)
     dtypes = check_dtypes(dtypes)
     subject = Subject(fn, with_strength)
-    judge = (FittedJudge if isinstance(r, FittedL2) else FixedJudge)(subject, r, dtypes, exact)
+    judge = (FixedJudge if r.elementwise else FittedJudge)(subject, r, dtypes, exact)
     if exact and not judge.optimum_known:
         raise ValueError(
-            f"exact is True, but the least squared error of {r!r} is not known here: only exact="
-            "False is accepted, which checks whether results lie in its set"
+            f"exact must be False for {r.set!r}, whose least squared error is not known here, got "
+            "True: only whether results lie in the set is checked"
         )
     named = getattr(fn, "__name__", repr(fn)), title
     try:

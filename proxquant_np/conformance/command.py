@@ -1,4 +1,4 @@
-"""Conformance (layer 7): what `proxquant-np check` does, for anyone's function by its name."""
+"""What `proxquant-np check` does, for anyone's function by its name."""
 
 from __future__ import annotations
 

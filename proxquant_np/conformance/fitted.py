@@ -1,4 +1,4 @@
-"""Conformance (layer 7): maps onto levels fitted to the weights, judged by their squared error.
+"""Maps onto levels fitted to the weights, judged by their squared error.
 
 By that alone, since several answers may be best. The prox (x + s q) / (1 + s) tells its q, so a
 prox is checked as the quantizer that it contains.
@@ -14,13 +14,11 @@ from itertools import product
 import numpy as np
 
 from proxquant_np.conformance import search, vectors
-from proxquant_np.conformance.definitions import QUANTIZERS, family
+from proxquant_np.conformance.definitions import QUANTIZERS
 from proxquant_np.conformance.fixed import EPS, ROUNDED, SINGLE, Found, MapJudge
 from proxquant_np.conformance.form import Subject
 from proxquant_np.conformance.report import Fault
-from proxquant_np.prox import TernaryL2, UniformL2
-from proxquant_np.prox.fitted import FittedL2
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox import L2
 
 TINY = float(np.finfo(np.float32).tiny)  # below it numbers lose digits: as good as 0
 CODES = 4096  # so many are tried, all of them, where no better way to the optimum is known
@@ -44,16 +42,20 @@ SCALES = {
 class FittedJudge(MapJudge):
     """Judges maps onto the fitted levels of r."""
 
-    def __init__(self, subject: Subject, r: FittedL2, dtypes: Sequence[str], exact: bool):
+    def __init__(self, subject: Subject, r: L2, dtypes: Sequence[str], exact: bool):
         super().__init__(subject, dtypes)
-        self.r, self.family, self.exact = r, family(r), exact
+        self.r, self.set, self.best, self.exact = r, r.set, r.set.exactly(), exact
         # What a heuristic may break; but what claims to be exact leaves points of Q alone.
         self.valid = {"not nearest", "not optimal"} | (set() if exact else {"wrong scale"})
 
     @property
     def optimum_known(self) -> bool:
         """Whether the least squared error is: of all weights, or of four by trying every code."""
-        return self.family.exact is not None or len(self.r.levels(np.zeros(1))) ** 4 <= CODES
+        return self.best is not None or self._can_try_all(np.zeros(4))
+
+    def _can_try_all(self, w):
+        codes = self.set.code_matrices(len(w))
+        return codes is not None and len(self.set.levels(w)) ** len(w) <= CODES
 
     def cases(self) -> Iterator[search.Case]:
         """Tiny tensors with known optima, also far larger weights; and random ones of any size."""
@@ -104,16 +106,17 @@ class FittedJudge(MapJudge):
         return found
 
     def _of_quantized(self, w, q, least, close):
-        fam, found = self.family, []
-        outside = self.outside(q, close)
+        quantized, found = self.set, []
+        zero, outside = quantized.contains_zero, quantized.why_not(q, close)
         if outside:
             zeros = (w == 0) & (q == 0)
-            if fam.zero or fam.offset or not zeros.any() or self.outside(q[~zeros], close):
+            others = q[~zeros]
+            if zero or quantized.offset or not zeros.any() or quantized.why_not(others, close):
                 return [("not quantized", outside)]
             found = [("sign(0)", "a weight of 0 went to 0, which is not among the levels")]
-            q = np.where(zeros, np.abs(q[~zeros]).min(), q)
+            q = np.where(zeros, np.abs(others).min(), q)
         magnitudes = np.unique(np.abs(w))
-        alike = len(magnitudes) == 1 or (fam.zero and len(magnitudes) == 2 and magnitudes[0] == 0)
+        alike = len(magnitudes) == 1 or (zero and len(magnitudes) == 2 and magnitudes[0] == 0)
         if alike and np.abs(np.abs(q) - np.abs(w)).max() > close:
             if not magnitudes[-1]:
                 detail = f"weights of 0 went to {np.abs(q).max():.6g}: a floor under the scale?"
@@ -126,7 +129,7 @@ class FittedJudge(MapJudge):
         error = 0.5 * np.square(q - w).sum()
         if least is not None and error <= least + close * (np.abs(w - q).sum() + close * w.size):
             return found
-        levels = np.concatenate([q, -q if fam.symmetric else [], [0.0] if fam.zero else []])
+        levels = np.concatenate([q, -q if quantized.symmetric else [], [0.0] if zero else []])
         levels = np.unique(levels)
         nearest = levels[np.abs(np.subtract.outer(w, levels)).argmin(axis=1)]
         i = int(np.argmax(np.abs(w - q) - np.abs(w - nearest)))
@@ -138,46 +141,15 @@ class FittedJudge(MapJudge):
             return [("not optimal", detail)]
         return found
 
-    def outside(self, q: Floats, close: float) -> str | None:
-        """Why the values of q cannot all be levels of one tensor; None if they can."""
-        fam, r = self.family, self.r
-        levels = _distinct(q, close)
-        if isinstance(r, TernaryL2) and not fam.symmetric:
-            for side, word in ((levels[levels > 0], "positive"), (levels[levels < 0], "negative")):
-                if len(side) > 1:
-                    return f"{len(side)} different {word} levels, one is possible"
-            return None
-        if fam.symmetric:
-            levels = _distinct(np.abs(levels), close)
-            levels = levels[levels > 0] if fam.zero else levels
-        if len(levels) > fam.magnitudes:
-            what = "magnitudes" if fam.symmetric else "levels"
-            return f"{len(levels)} different {what}, {fam.magnitudes} are possible"
-        if isinstance(r, UniformL2) and len(levels):
-            start = 0 if fam.symmetric else levels[0]
-            most = fam.magnitudes - (not fam.symmetric)
-            steps = [(levels[-1] - start) / c for c in range(1, most + 1)]
-            offsets = [(levels - start) / (a or 1) for a in steps]
-            if not any(
-                (np.abs(c - np.rint(c)) * (a or 1) <= close).all()
-                for a, c in zip(steps, offsets, strict=True)
-            ):
-                return "the levels are not evenly spaced, or there are more of them than possible"
-        if len(levels) == 4 and fam.magnitudes == 4 and not isinstance(r, UniformL2):
-            a, b, c, d = levels  # the sums of three bits: a + d = b + c, or d - a = b + c
-            if min(abs(a + d - b - c), abs(d - a - b - c)) > 4 * close:
-                return "the magnitudes are not |a_1 +- a_2 +- a_3|"
-        return None
-
     def _least(self, w):
         """(the least 1/2 ||q - w||^2, a q that has it), each None where it is not known."""
-        if self.family.exact is not None:
-            q = self.family.exact.project(w)
+        if self.best is not None:
+            q = self.best.project(w)
             return 0.5 * np.square(q - w).sum(), q
-        if not self.optimum_known or len(self.r.levels(w)) ** len(w) > CODES:
+        if not self._can_try_all(w):
             return None, None
-        error, q = _exhaustive(self.r, w)
-        if not (self.family.zero or self.family.offset):
+        error, q = _exhaustive(self.set, w)
+        if not (self.set.contains_zero or self.set.offset):
             q = np.where(w == 0, np.abs(q), q)  # as good, and sign_pm(0) = +1
         return error, q
 
@@ -211,7 +183,7 @@ class FittedJudge(MapJudge):
 
     def _centred(self, found, cases):
         """Not the nearest, as the weights are centred first: by sign(w - mean(w)), of two signs."""
-        if "not nearest" not in found or not self.family.symmetric or self.family.zero:
+        if "not nearest" not in found or not self.set.symmetric or self.set.contains_zero:
             return found
         for x, *rest in cases:
             u = self.subject.run(x, *rest)[0]
@@ -229,7 +201,7 @@ class FittedJudge(MapJudge):
 
         Over the least; or, where that is not known, over the error of this package's own heuristic.
         """
-        kind = next((k for k, r in QUANTIZERS.items() if r == self.family.exact), None)
+        kind = next((k for k, r in QUANTIZERS.items() if r.set == self.best), None)
         found = {}
         for key, w in vectors.large().items():
             group, _, name = key.partition(".")
@@ -250,31 +222,24 @@ class FittedJudge(MapJudge):
         return 0.5 * np.square(np.subtract(q, w, dtype=np.float64)).sum()
 
 
-def _exhaustive(r, w):
+def _exhaustive(quantized, w):
     """(the least 1/2 ||q - w||^2, its q) of all codes: least squares for each, at once.
 
     As `brute_force.exhaustive_prox`: a coefficient < 0 may be left out.
     """
-    codes, inverses = _codes(r, len(w))
+    codes, inverses = _codes(quantized, len(w))
     a = inverses @ w
     q = np.einsum("cnk,ck->cn", codes, a)
     errors = 0.5 * np.square(q - w).sum(axis=1)
-    errors[(a[:, : a.shape[1] - family(r).offset] < -1e-9 * np.abs(w).max()).any(axis=1)] = np.inf
+    errors[(a[:, : a.shape[1] - quantized.offset] < -1e-9 * np.abs(w).max()).any(axis=1)] = np.inf
     best = int(np.argmin(errors))
     return errors[best], np.where(np.abs(q[best]) < 1e-12 * np.abs(w).max(), 0, q[best])
 
 
 @lru_cache
-def _codes(r, n):
+def _codes(quantized, n):
     """All codes of n weights, with a column of ones for an offset, and their pseudo-inverses."""
-    kind = family(r)
-    codes = np.stack(list(kind.codes(n)))
-    if kind.offset:
+    codes = np.stack(list(quantized.code_matrices(n)))
+    if quantized.offset:
         codes = np.concatenate([codes, np.ones((len(codes), n, 1))], axis=2)
     return codes, np.linalg.pinv(codes)
-
-
-def _distinct(values, close):
-    """The distinct values, ascending, those within `close` of the one before taken as one."""
-    ordered = np.sort(values)
-    return ordered[np.append(True, np.diff(ordered) > close)] if len(ordered) else ordered

@@ -1,4 +1,4 @@
-"""Conformance (layer 7): maps onto fixed levels, checked weight by weight.
+"""Maps onto fixed levels, checked weight by weight.
 
 An objective alone would be blind: near its minimum it is flat, and half of the digits could be
 wrong. Only where two answers are equally good, at ties and within rounding of them, objectives are
@@ -21,9 +21,9 @@ import numpy as np
 from proxquant_np.conformance import search, vectors
 from proxquant_np.conformance.form import Subject
 from proxquant_np.conformance.report import Fault
-from proxquant_np.prox import Parq, Regularizer
+from proxquant_np.prox import Regularizer
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.brute_force import objective
-from proxquant_np.prox.regularizer import Floats, L1Distance
 
 EPS = {np.dtype(name): float(np.finfo(name).eps) for name in ("float32", "float64")}
 SINGLE = EPS[np.dtype("float32")]
@@ -191,7 +191,7 @@ class FixedJudge(MapJudge):
             return levels[np.searchsorted(ties, x, side)]
 
         right = Mistake(None, "", nearest)
-        if isinstance(self.r, Parq) and self.subject.with_strength:
+        if not hasattr(self.r, "towards"):  # its prox goes to no one level, as that of Parq
             return [right]
         where = "0" if self.at_zero == "sign(0)" else "a tie"
         tie = self.at_zero
@@ -230,9 +230,7 @@ class FixedJudge(MapJudge):
         def prox(x, s, q):
             if np.isinf(s):
                 return q
-            if isinstance(r, Parq):
-                return r.prox(x, s)
-            return np.clip(q, x - s, x + s) if isinstance(r, L1Distance) else (x + s * q) / (1 + s)
+            return r.towards(x, s, q) if hasattr(r, "towards") else r.prox(x, s)
 
         def beyond_left_alone(x, s, q):
             return np.where((x < ends[0]) | (x > ends[1]), x, prox(x, s, q))

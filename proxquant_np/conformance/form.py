@@ -1,4 +1,4 @@
-"""Conformance (layer 7): the form of what fn(w) or fn(x, strength) returns, before its values.
+"""The form of what fn(w) or fn(x, strength) returns, before its values.
 
 Any rank, any memory layout, the same result each time; and what comes of weights that no convention
 speaks of, which is told, not judged.
@@ -15,7 +15,7 @@ import numpy as np
 
 from proxquant_np.conformance.calls import called, first_call, run
 from proxquant_np.conformance.report import Fault, show
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 DTYPES = ("float32", "float64")
 VALUES = [0.75, -1.5, 0.25, 1.0, -0.5, 2.0]

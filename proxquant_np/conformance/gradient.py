@@ -1,4 +1,4 @@
-"""Conformance (layer 7): anyone's hand-written gradient against numerical differentiation."""
+"""Anyone's hand-written gradient against numerical differentiation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from proxquant_np.autograd import GradcheckError, gradcheck
 from proxquant_np.autograd.tensor import differentiable
+from proxquant_np.checks import check_callable
 from proxquant_np.conformance.calls import Misuse, called, first_call
 from proxquant_np.conformance.checks import check_dtypes
 from proxquant_np.conformance.report import Fault, Report, in_order
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 WIDE = 2.0 ** -np.arange(3, 8)  # steps in float32, times max(1, |x|)
 SINGLE = float(np.finfo(np.float32).eps)
@@ -54,8 +55,7 @@ def check_gradient(
         'not averaged'
     """
     for name, f in (("fn", fn), ("grad_fn", grad_fn)):
-        if not callable(f):
-            raise TypeError(f"{name} is {f!r}; a callable is accepted")
+        check_callable(name, f)
     inputs = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
     floats = [isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in inputs]
     if not any(floats):

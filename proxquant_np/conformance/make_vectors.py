@@ -19,17 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from proxquant_np.conformance.definitions import FITTED, PROXES, QUANTIZERS, STEPS, family
+from proxquant_np.conformance.definitions import FITTED, PROXES, QUANTIZERS, STEPS
 from proxquant_np.conformance.vectors import FOLDER, STRENGTHS, TINY, VERSION, points
 from proxquant_np.prox import BinaryL1, Regularizer
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.brute_force import (
     exhaustive_prox,
     objective,
     search_prox,
     threshold_codes,
 )
-from proxquant_np.prox.fitted import FittedL2
-from proxquant_np.prox.regularizer import Floats
 
 
 def make() -> dict[str, bytes]:
@@ -70,14 +69,14 @@ def _npz(arrays):
 
 def prox_cases(r: Regularizer) -> list[dict[str, Any]]:
     """Cases of `r`: weights x, strength, a minimiser u, the least objective."""
-    if isinstance(r, FittedL2):
-        kind = family(r)
+    if not r.elementwise:
+        codes, offset = r.set.code_matrices, r.set.offset
         return [
             {"x": x, "strength": s, "u": u.tolist(), "objective": float(cost)}
             for x in TINY
             if len(x) <= 3
             for s in (0.5, 2.0)
-            for cost, u in [exhaustive_prox(np.array(x), s, kind.codes(len(x)), kind.offset)]
+            for cost, u in [exhaustive_prox(np.array(x), s, codes(len(x)), offset)]
         ]
     x = np.array(points(r))
     cases = []
@@ -90,12 +89,11 @@ def prox_cases(r: Regularizer) -> list[dict[str, Any]]:
 
 def quantizer_cases(r: Regularizer) -> list[dict[str, Any]]:
     """Cases of `r`: weights w, a nearest quantized point q, half its squared distance."""
-    if isinstance(r, FittedL2):
-        kind = family(r)
+    if not r.elementwise:
         return [
             {"w": w, "q": q.tolist(), "error": float(cost)}
             for w in TINY
-            for cost, q in [exhaustive_prox(np.array(w), math.inf, kind.codes(len(w)), kind.offset)]
+            for cost, q in [_nearest(r.set, w)]
         ]
     levels = r.levels(np.zeros(1))
     cases = []
@@ -103,6 +101,10 @@ def quantizer_cases(r: Regularizer) -> list[dict[str, Any]]:
         q = levels[::-1][np.abs(levels[::-1] - w).argmin()]  # the upper one at a tie
         cases.append({"w": [w], "q": [float(q)], "error": float(0.5 * (q - w) ** 2)})
     return cases
+
+
+def _nearest(quantized, w):
+    return exhaustive_prox(np.array(w), math.inf, quantized.code_matrices(len(w)), quantized.offset)
 
 
 def _prox(r):

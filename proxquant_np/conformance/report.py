@@ -1,4 +1,4 @@
-"""Conformance (layer 7): what a check found, and the conventions that can be broken."""
+"""What a check found, and the conventions that can be broken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conformance (layer 7): hypothesis, where installed, finds and shrinks counterexamples."""
+"""Hypothesis, where installed, finds and shrinks counterexamples."""
 
 from __future__ import annotations
 

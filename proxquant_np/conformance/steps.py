@@ -1,4 +1,4 @@
-"""Conformance (layer 7): checks of other people's training steps, lazy and eager, SGD and Adam."""
+"""Checks of other people's training steps, lazy and eager, SGD and Adam."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np.checks import check_callable
 from proxquant_np.conformance import vectors
 from proxquant_np.conformance.adapters import ADAPTERS
 from proxquant_np.conformance.calls import Misuse, called, first_call, no_array
@@ -18,15 +19,15 @@ from proxquant_np.conformance.definitions import PROXES, STEPS, check_name, look
 from proxquant_np.conformance.form import DTYPES
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.conformance.search import SIXTEENTHS, collect
-from proxquant_np.prox import Regularizer
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer
+from proxquant_np.prox.arrays import Floats
 
 
 def check_step(
     fn: Callable[..., Any],
     definition: str,
     *,
-    regularizer: str | Regularizer = "binary_l1",
+    regularizer: str | Regularizer | QuantizedSet = "binary_l1",
     dtypes: Sequence[str] = DTYPES,
 ) -> Report:
     """Is fn one training step, with P and prox those of `regularizer`?
@@ -61,8 +62,8 @@ def check_step(
     """
     check_name(definition, STEPS, "definition")
     _, r = look_up(regularizer, PROXES, "regularizer")
-    if not callable(fn):
-        raise TypeError(f"fn is {fn!r}; a callable is accepted")
+    r = as_regularizer(r, hard=definition.startswith("lazy"))
+    check_callable("fn", fn)
     dtypes = check_dtypes(dtypes)
     judge = _Step(fn, definition, r, dtypes)
     name, title = getattr(fn, "__name__", repr(fn)), f"step {definition!r} with {r!r}"

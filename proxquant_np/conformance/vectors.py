@@ -1,4 +1,4 @@
-"""Conformance (layer 7): the golden vectors, read with their checksums; golden/SCHEMA.md tells."""
+"""The golden vectors, read with their checksums; golden/SCHEMA.md tells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.prox import Regularizer
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.training.checkpoint import written_whole
 
 FOLDER = Path(__file__).parent / "golden"

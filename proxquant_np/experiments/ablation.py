@@ -34,13 +34,19 @@ PICKED_BY = {"peeking": "test", "validated": "validation"}
 
 
 @dataclass(frozen=True)
-class ZeroSignL1(prox.BinaryL1):
-    """BinaryL1 with the published sign(0) = 0."""
+class ZeroSign(prox.Binary):
+    """Binary with the published sign(0) = 0."""
 
     def _project(self, x, out):
         at_zero = x == 0
         super()._project(x, out)
         out[at_zero] = 0
+
+
+class ZeroSignL1(prox.L1):
+    """BinaryL1 on that set."""
+
+    of = ZeroSign
 
 
 class RebuiltAdam(optim.Adam):

@@ -14,7 +14,7 @@ from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.checks import check_callable, check_instance
 from proxquant_np.nn.module import check_state
 from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters
-from proxquant_np.prox import Regularizer
+from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer, as_set
 from proxquant_np.prox.regularizer import as_weights
 
 Homotopy = Callable[[int], float]
@@ -51,7 +51,8 @@ class QuantizedOptimizer:
         base: moves everything it holds.
         params: those of its parameters that are quantized, by name or as an iterable; or, for
             mixed precision, a list of groups (params, regularizer, homotopy), and nothing after it.
-        regularizer: its prox is the map.
+        regularizer: its prox is the map; or that map itself, a function (w, strength) -> w. A
+            quantized set will do for the hard projection.
         homotopy: lambda_t for t = 0, 1, ...; None for the hard projection (infinite strength).
         clip: limit the moved point to [-1, 1] before mapping, as the published configurations
             of both BinaryConnect and ProxQuant do.
@@ -282,19 +283,20 @@ def _as_groups(params: Any, regularizer: Any, homotopy: Any) -> Iterator[Group]:
         given = [(params, regularizer, homotopy)]
     for params, regularizer, homotopy in given:
         if regularizer is not None:
-            check_instance("regularizer", regularizer, Regularizer, "a Regularizer")
+            regularizer = as_regularizer(regularizer, hard=homotopy is None)
         if homotopy is not None:
             check_callable("homotopy", homotopy, "a function of the step t, or None")
         yield Group(as_parameters(params), regularizer, homotopy)
 
 
-Targets = QuantizedOptimizer | Sequence[Group] | Mapping[Tensor, Regularizer | None]
+Quantized = QuantizedSet | Regularizer
+Targets = QuantizedOptimizer | Sequence[Group] | Mapping[Tensor, Quantized | None]
 
 
 def targets(
-    params: Params | Targets, regularizer: Regularizer | None = None
-) -> list[tuple[Tensor, Regularizer]]:
-    """Each parameter that is quantized, with the regularizer on whose set it is.
+    params: Params | Targets, regularizer: Quantized | None = None
+) -> list[tuple[Tensor, Quantized]]:
+    """Each parameter that is quantized, with its set, or the regularizer on whose set it is.
 
     params: with a regularizer, which is that of all, by name or as an iterable. Without, a wrapper,
     its groups, or a mapping from parameters to regularizers; what has None there is left out.
@@ -315,10 +317,10 @@ def targets(
         groups = [Group([p], own, None) for p, own in params.items()]
     else:
         groups = _as_groups(params, None, _REQUIRED)
-    found: dict[Tensor, Regularizer] = {}
+    found: dict[Tensor, Quantized] = {}
     for members, own, _ in groups:
         if own is not None:
-            check_instance("regularizer", own, Regularizer, "a Regularizer")
+            as_set(own)
             members = as_parameters(members)
             if not found.keys().isdisjoint(members):
                 raise ValueError("groups must be disjoint, got one parameter twice")
@@ -326,14 +328,15 @@ def targets(
     return list(found.items())
 
 
-def quantize_and_freeze(params: Params | Targets, regularizer: Regularizer | None = None) -> None:
+def quantize_and_freeze(params: Params | Targets, regularizer: Quantized | None = None) -> None:
     """Project the parameters onto the quantized set and take them out of training, in place.
 
-    Without a regularizer, `params` says on which set each one is: a wrapper, its groups, or a
-    mapping from parameters to regularizers. requires_grad becomes False and the gradient None, so
-    no optimizer moves them again, whatever momentum it carries. If one of them cannot be
-    projected, or is frozen already, at values that another regularizer gave it (ValueError), none
-    is changed. Twice is once.
+    regularizer: the set itself, or a regularizer whose set it is. Without one, `params` says it: a
+    wrapper, its groups, or a mapping from parameters to sets or regularizers.
+
+    requires_grad becomes False and the gradient None, so no optimizer moves them again, whatever
+    momentum it carries. If one of them cannot be projected, or is frozen already, at values that
+    another regularizer gave it (ValueError), none is changed. Twice is once.
 
     Examples:
         >>> w = pq.nn.Parameter([0.25, -0.5])
@@ -342,7 +345,7 @@ def quantize_and_freeze(params: Params | Targets, regularizer: Regularizer | Non
         Tensor([ 1., -1.], dtype=float64)
     """
     chosen = targets(params, regularizer)
-    projections = [own.project(p.data) for p, own in chosen]
+    projections = [as_set(own).project(p.data) for p, own in chosen]
     for i, ((p, own), projected) in enumerate(zip(chosen, projections, strict=True)):
         if not (p.requires_grad or np.array_equal(projected, p.data)):
             raise ValueError(

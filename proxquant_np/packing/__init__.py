@@ -1,4 +1,4 @@
-"""From a trained network to k bits a weight, and a network that runs from them (layer 6).
+"""From a trained network to k bits a weight, and a network that runs from them.
 
 codes.py    quantized arrays as codes of a few bits
 product.py  matrix products and layers whose weights stay packed
@@ -12,10 +12,10 @@ from proxquant_np.packing.file import inspect as inspect
 from proxquant_np.packing.file import load_packed as load_packed
 from proxquant_np.packing.file import pack as pack
 from proxquant_np.packing.file import pack_checkpoint as pack_checkpoint
-from proxquant_np.packing.file import parse_regularizer as parse_regularizer
 from proxquant_np.packing.file import table as table
 from proxquant_np.packing.product import PackedConv2d as PackedConv2d
 from proxquant_np.packing.product import PackedLinear as PackedLinear
 from proxquant_np.packing.product import PackedMatrix as PackedMatrix
 from proxquant_np.packing.product import pack_signs as pack_signs
 from proxquant_np.packing.product import sign_product as sign_product
+from proxquant_np.prox import parse as parse_regularizer  # noqa: F401 (its former name)

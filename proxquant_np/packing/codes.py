@@ -1,4 +1,4 @@
-"""Quantized arrays as codes of a few bits, and back, bit for bit (layer 6)."""
+"""Quantized arrays as codes of a few bits, and back, bit for bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxquant_np.prox import Regularizer
+from proxquant_np.prox import QuantizedSet, Regularizer, as_set
+from proxquant_np.prox.quantized_set import codes_of, set_index
 
 MAX_BITS = 16
 
@@ -39,15 +40,20 @@ class Codes:
     block: int | None = None
 
     @classmethod
-    def of(cls, w: np.ndarray, regularizer: Regularizer, frozen: bool = False) -> Codes:
-        """The projection of `w`; `w` itself if it was projected before: twice is once.
+    def of(
+        cls, w: np.ndarray, regularizer: QuantizedSet | Regularizer, frozen: bool = False
+    ) -> Codes:
+        """The projection of `w` on the set; `w` itself if it was projected before: twice is once.
+
+        regularizer: the set itself, or a regularizer whose set it is.
 
         Raises:
             ValueError: more than 2^16 levels, weights that the regularizer refuses, or frozen ones
                 that it would move: they were quantized by another one.
         """
-        axis, block = _sets(regularizer, w.ndim)
-        levels, q = np.atleast_2d(regularizer.levels(w)), regularizer.project(w)
+        quantized = as_set(regularizer)
+        axis = None if quantized.axis is None else quantized.axis % w.ndim
+        levels, q = np.atleast_2d(quantized.levels(w)), quantized.project(w)
         n_levels = levels.shape[1]
         bits = max(1, math.ceil(math.log2(n_levels)))
         if bits > MAX_BITS:
@@ -57,11 +63,8 @@ class Codes:
                 f"its weights are frozen, and {regularizer} would quantize them anew; give the "
                 "regularizer they were frozen with, or let them be trained (requires_grad=True)"
             )
-        chosen = _set_index(w.shape, axis, block)
-        codes = np.zeros(w.shape, np.uint16)
-        for level in levels.T[1:]:
-            codes += q >= level[chosen]
-        found = cls(w.shape, bits, levels, pack_bits(codes, bits), axis, block)
+        codes = codes_of(q, levels, axis, quantized.block)
+        found = cls(w.shape, bits, levels, pack_bits(codes, bits), axis, quantized.block)
         if not np.array_equal(found.array(), q):
             raise ValueError(f"{regularizer} projects on other values than its levels")
         return found
@@ -72,7 +75,7 @@ class Codes:
 
     def array(self) -> np.ndarray:
         """The array."""
-        return self.levels[_set_index(self.shape, self.axis, self.block), self.codes()]
+        return self.levels[set_index(self.shape, self.axis, self.block), self.codes()]
 
     @property
     def symmetric(self) -> bool:
@@ -115,20 +118,3 @@ def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
         codes <<= 1
         codes |= bit
     return codes
-
-
-def _sets(regularizer, ndim):
-    """axis (not negative) and block, of the regularizer or of that which it relaxes."""
-    while hasattr(regularizer, "regularizer"):
-        regularizer = regularizer.regularizer
-    axis, block = getattr(regularizer, "axis", None), getattr(regularizer, "block", None)
-    return (None if axis is None else axis % ndim), block
-
-
-def _set_index(shape, axis, block):
-    """The set of each entry, in a shape that broadcasts against `shape`."""
-    if block is not None:
-        return (np.arange(math.prod(shape)) // block).reshape(shape)
-    if axis is None:
-        return np.zeros((1,) * len(shape), np.intp)
-    return np.arange(shape[axis]).reshape((-1,) + (1,) * (len(shape) - 1 - axis))

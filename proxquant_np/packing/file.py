@@ -1,4 +1,4 @@
-"""The packed file: k bits a weight plus levels, everything else as it is (layer 6).
+"""The packed file: k bits a weight plus levels, everything else as it is.
 
 One array of bytes, called "packed", in an .npz archive or, if the name ends so, in a .safetensors
 file (extra `interop`). In it, one after the other without gaps, numbers little-endian:
@@ -26,7 +26,6 @@ bit or a missing byte is an error.
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import os
@@ -38,13 +37,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from proxquant_np import models, prox
+from proxquant_np import models
 from proxquant_np.files import read_json, read_whole, shown, written_whole
 from proxquant_np.interop import require
 from proxquant_np.nn import Module, Parameter, quantizable_parameters
 from proxquant_np.packing.codes import MAX_BITS, Codes, count_sets, mirrored
 from proxquant_np.packing.product import keep_packed
-from proxquant_np.prox import Regularizer
+from proxquant_np.prox import QuantizedSet, Regularizer, as_set, parse
 from proxquant_np.training.checkpoint import load_checkpoint, read_arrays, write_arrays
 
 SCHEMA = 1
@@ -79,15 +78,16 @@ class Packed(NamedTuple):
 
 def pack(
     model: Module,
-    regularizer: Regularizer,
+    regularizer: QuantizedSet | Regularizer,
     path: str | os.PathLike,
     params: Iterable[Parameter] | None = None,
 ) -> None:
     """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
 
-    The model is not changed. Weights are projected, as in `metrics.quantized_copy`; twice is once,
-    and weights frozen on the levels of another regularizer are refused. The file is written whole
-    or not at all; it is .safetensors if `path` ends so, .npz otherwise.
+    The model is not changed. regularizer: the quantized set, or a regularizer whose set it is.
+    Weights are projected on it, as in `metrics.quantized_copy`; twice is once, and weights frozen
+    on the levels of another regularizer are refused. The file is written whole or not at all; it
+    is .safetensors if `path` ends so, .npz otherwise.
 
     Raises:
         OSError: the folder is missing, read-only or full.
@@ -105,8 +105,7 @@ def pack(
     """
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {type(model).__name__}")
-    if not isinstance(regularizer, Regularizer):
-        raise TypeError(f"regularizer must be a Regularizer, got {regularizer!r}")
+    as_set(regularizer)
     if not any(True for _ in model.parameters()):
         raise ValueError(
             f"model must have parameters to pack, this {type(model).__name__} has none"
@@ -136,7 +135,7 @@ def pack(
 def pack_checkpoint(
     checkpoint: str | os.PathLike,
     path: str | os.PathLike,
-    regularizer: Regularizer | None = None,
+    regularizer: QuantizedSet | Regularizer | None = None,
 ) -> None:
     """`pack` the network whose training `fit` saved in `checkpoint`.
 
@@ -178,7 +177,7 @@ def pack_checkpoint(
         )
     if regularizer is None and named == "None":
         raise ValueError(f"{origin} is of a run without a regularizer: say which one to use")
-    regularizer = parse_regularizer(named) if regularizer is None else regularizer
+    regularizer = parse(named) if regularizer is None else regularizer
     prefix = "model/"
     state = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     model = models.build(description, sum(v.size for v in state.values()))
@@ -188,40 +187,6 @@ def pack_checkpoint(
         raise ValueError(f"{origin}: {error.args[0]}") from error
     params = [p for name, p in model.named_parameters() if name in quantized]
     pack(model, regularizer, path, params)
-
-
-def parse_regularizer(text: str) -> Regularizer:
-    """The regularizer that repr prints as `text`, such as "MultiBitL2(n_bits=2, axis=0)".
-
-    Arguments are literals, or regularizers again; nothing is evaluated.
-
-    Raises:
-        ValueError: anything else.
-
-    Examples:
-        >>> pq.packing.parse_regularizer("MultiBitL2(n_bits=2, axis=0)")
-        MultiBitL2(axis=0, n_bits=2)
-    """
-
-    def built(node: ast.expr) -> Any:
-        if not isinstance(node, ast.Call):
-            return ast.literal_eval(node)
-        kind = getattr(prox, ast.unparse(node.func), None)
-        if not (isinstance(kind, type) and issubclass(kind, Regularizer)):
-            raise ValueError(f"no regularizer is called {ast.unparse(node.func)!r}")
-        return kind(*map(built, node.args), **{k.arg: built(k.value) for k in node.keywords})
-
-    try:
-        found = built(ast.parse(text.strip(), mode="eval").body)
-        if not isinstance(found, Regularizer):
-            raise ValueError("not a call of a regularizer")
-    except Exception as error:  # a syntax error, or what a constructor makes of its arguments
-        kinds = [name for name in prox.__all__ if name.endswith(("L1", "L2"))]
-        raise ValueError(
-            f"regularizer must be one of {', '.join(kinds)} with its arguments, such as "
-            f"'MultiBitL2(n_bits=2)', got {text!r}: {error}"
-        ) from error
-    return found
 
 
 def load_packed(

@@ -1,4 +1,4 @@
-"""Matrix products and layers whose weights stay packed (layer 6).
+"""Matrix products and layers whose weights stay packed.
 
 Two ways to multiply without the float matrix:
 
@@ -26,7 +26,7 @@ import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
 from proxquant_np.nn import Conv2d, Linear, Module
 from proxquant_np.packing.codes import Codes, pack_bits, unpack_bits
-from proxquant_np.prox.regularizer import as_weights
+from proxquant_np.prox.arrays import as_weights
 
 _BLOCK = 1 << 20  # bytes of floats at a time: in the cache, and enough for a quick product
 

@@ -1,10 +1,10 @@
-"""The W-shaped regularizers of binary weights, Q = {-1, +1}^d. Layer 2.
+"""Binary weights, Q = {-1, +1}^d, and the W-shaped regularizers that are zero on them.
 
     BinaryL1    R(w) = sum_i | |w_i| - 1 |            prox = w - clip(w - sign_pm(w), -s, s)
     BinaryL2    R(w) = 1/2 sum_i (|w_i| - 1)^2        prox = (w + s sign_pm(w)) / (1 + s)
 
-These are `L1Distance` and `L2Distance` with P = sign_pm. At 0 both levels are equally near, and the
-prox has two values; the one towards +1 is taken, everywhere in this library, and for -0.0 too.
+At 0 both levels are equally near, and the prox has two values; the one towards +1 is taken,
+everywhere in this library, and for -0.0 too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .regularizer import Floats, L1Distance, L2Distance, as_weights
+from proxquant_np.prox.arrays import Floats, as_weights
+from proxquant_np.prox.distances import L1, L2
+from proxquant_np.prox.quantized_set import QuantizedSet
 
 
 def sign_pm(w: ArrayLike) -> Floats:
     """+1 where w >= 0, also at -0.0, and -1 where w < 0, in the dtype of `w`.
 
-    Errors as for the weights of a `Regularizer`. numpy.sign has a third value, at 0: never use it.
+    Errors as for the weights of a `QuantizedSet`. numpy.sign has a third value, at 0: never use it.
 
     Examples:
         >>> pq.prox.sign_pm([-0.2, -0.0, 3.0])
@@ -42,19 +44,26 @@ def _sign_pm(x, out):
     bits |= one.view(bits.dtype)
 
 
-class _Binary:
-    """Q = {-1, +1}^d."""
+@dataclass(frozen=True)
+class Binary(QuantizedSet):
+    """Q = {-1, +1}^d, with the projection sign_pm.
 
-    def _project(self, x, out):
-        _sign_pm(x, out)
+    It is Levels([-1, 1]), faster.
+
+    Examples:
+        >>> pq.prox.Binary().project([-0.2, -0.0, 3.0])
+        array([-1.,  1.,  1.])
+    """
 
     def _levels(self, x):
         return np.array([-1, 1], x.dtype)
 
+    def _project(self, x, out):
+        _sign_pm(x, out)
 
-@dataclass(frozen=True)
-class BinaryL1(_Binary, L1Distance):
-    """R(w) = sum_i | |w_i| - 1 |.
+
+class BinaryL1(L1):
+    """L1(Binary()): R(w) = sum_i | |w_i| - 1 |.
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - sign_pm(w), -s, s). Repeated, it
     reaches -1 and +1, exactly. Any shape, float32 or float64; errors as for `Regularizer`.
@@ -68,10 +77,11 @@ class BinaryL1(_Binary, L1Distance):
         array([-1., -1.,  1.,  1.])
     """
 
+    of = Binary
 
-@dataclass(frozen=True)
-class BinaryL2(_Binary, L2Distance):
-    """R(w) = 1/2 sum_i (|w_i| - 1)^2.
+
+class BinaryL2(L2):
+    """L2(Binary()): R(w) = 1/2 sum_i (|w_i| - 1)^2.
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s sign_pm(w)) / (1 + s). Any shape,
     float32 or float64; errors as for `Regularizer`.
@@ -82,3 +92,5 @@ class BinaryL2(_Binary, L2Distance):
         >>> r.value([0.0, 1.0]), r.prox([0.0, 3.0], strength=1.0)
         (0.5, array([0.5, 2. ]))
     """
+
+    of = Binary

@@ -1,4 +1,4 @@
-"""Slow references that know no formula, and a fault finder built on them. Layer 2; for tests.
+"""Slow references that know no formula, and a fault finder built on them; for tests.
 
 Proxes are compared by *objective values*, 1/2 ||u - x||^2 + s R(u), never by minimisers: so neither
 ties nor nonconvex regularizers need an exemption.
@@ -17,7 +17,9 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from .regularizer import Floats, Regularizer
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.quantized_set import QuantizedSet
+from proxquant_np.prox.regularizer import Regularizer
 
 Prox = Callable[[Floats, float], Floats]
 
@@ -176,14 +178,15 @@ def exhaustive_prox(
     return best
 
 
-def excess_error(regularizer: Regularizer, exact: Regularizer, w: Floats) -> float:
+def excess_error(
+    quantized: QuantizedSet | Regularizer, exact: QuantizedSet | Regularizer, w: Floats
+) -> float:
     """||w - P(w)||^2 / ||w - P*(w)||^2 - 1, P* the projection of `exact`: 0 if P is as good.
 
     0 too if both errors are 0, and infinity if only that of `exact` is.
     """
     error, least = (
-        np.square(np.subtract(w, r.project(w), dtype=np.float64)).sum()
-        for r in (regularizer, exact)
+        np.square(np.subtract(w, r.project(w), dtype=np.float64)).sum() for r in (quantized, exact)
     )
     if least == 0:
         return 0.0 if error == 0 else math.inf

@@ -1,4 +1,4 @@
-"""Regularizers with levels fitted to the weights, per tensor, per channel or per block. Layer 2.
+"""Sets whose levels are fitted to the weights, per tensor, per channel or per block.
 
 A subclass says how levels are fitted to the rows of a matrix; here the weights are laid out as such
 rows, their scale is brought into a safe range, and each weight is sent to its nearest level. All
@@ -8,42 +8,61 @@ rows are worked on at once, tile by tile, so that a pass over the weights stays 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .levels import pick, thresholds
-from .regularizer import (
-    BLOCK_BYTES,
-    Floats,
-    L2Distance,
-    Regularizer,
-    check_choice,
-    check_integer,
-)
+from proxquant_np.checks import check_choice, check_integer
+from proxquant_np.prox.arrays import BLOCK_BYTES, Floats
+from proxquant_np.prox.quantized_set import QuantizedSet
+from proxquant_np.prox.text import to_text
 
 Fit = Callable[[Floats, Any], Floats]
 Side = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class Fitted(Regularizer):
-    """A regularizer whose projection P fits levels to `w`, then takes the nearest of them.
+class Fitted(QuantizedSet):
+    """Q is all tensors with levels of some kind; P fits such to `w`, then takes the nearest.
 
     axis: None for one set of levels, or an integer for one at each index along that axis, such as
     0 for the output channels of a kernel of any rank. block: an integer for one set for each run of
     so many weights, in C order; it must divide their number. At most one of the two may be given.
 
-    `levels` returns a row for each set, or only that row if there is one set for the tensor.
+    projection: how the levels are fitted, "exact" or the name of a heuristic. A heuristic is asked
+    only about weights off Q. On Q, to rounding, w has levels already, and P(w) is w, bit for bit:
+    so P is idempotent, and a distance to Q is zero exactly on Q, whatever the projection.
+
     ValueError and TypeError for other parameters, for an axis that `w` has not, for a ragged block.
+
+    A subclass defines `_fit`; if it offers heuristics, also the fields `projection`, what it may be
+    in `projections`, and `_own_levels`; for L1 `_fit_huber`. `symmetric`, `contains_zero`,
+    `code_matrices` and `why_not` tell what is known of its levels to who checks a quantizer.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True, repr=False)
+        ... class OneLevel(pq.prox.Fitted):
+        ...     def _fit(self, rows):
+        ...         return rows.mean(axis=1, keepdims=True)
+        ...
+        >>> pq.prox.L2(OneLevel(axis=0)).prox([[1.0, 3.0], [5.0, 5.0]], strength=1.0)
+        array([[1.5, 2.5],
+               [5. , 5. ]])
     """
 
     axis: int | None = None
     block: int | None = None
 
-    elementwise: ClassVar[bool] = False
+    # Not annotated, so that a subclass may make fields of them, in an order of its own.
+    projection = "exact"
+    projections = ("exact",)
+    symmetric = False  # whether levels come in pairs, -a and a
+    offset = False  # whether a number may be added to all levels
+    contains_zero = False
+    elementwise = False
 
     def __post_init__(self):
         if self.axis is not None:
@@ -52,95 +71,34 @@ class Fitted(Regularizer):
             check_integer("block", self.block, least=1)
         if self.axis is not None and self.block is not None:
             raise ValueError(
-                f"axis is {self.axis} and block is {self.block}; one of them must be None"
+                f"axis or block must be None, got axis {self.axis} and block {self.block}"
             )
+        check_choice("projection", self.projection, self.projections)
 
     def __repr__(self) -> str:
         """With the parameters that are not the default ones."""
-        given = [
-            (f.name, getattr(self, f.name))
-            for f in fields(self)
-            if getattr(self, f.name) != f.default
-        ]
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
+        return to_text(self)
+
+    @property
+    def exact(self) -> bool:
+        """Whether `project` gives a nearest point of Q."""
+        return self.projection == "exact"
+
+    @property
+    def fits_l1(self) -> bool:
+        """Whether `L1` has an exact prox here: the set has an exact fit by Huber's loss."""
+        return self.exact and type(self)._fit_huber is not Fitted._fit_huber
 
     @abstractmethod
     def _fit(self, rows):
         """For each row, its levels, ascending, in float64; squares of weights cannot overflow."""
 
-    def _fit_new(self, rows):
-        """As _fit, but the levels of a row that is quantized already are its own values."""
-        return self._fit(rows)
-
-    def map_rows(
-        self, x: Floats, out: Floats, fill: Callable[..., None], fit: Fit | None = None
-    ) -> None:
-        """Run fill(weights, levels, out) on parts of rows of `x`, each row with its own levels.
-
-        These are fit(rows, exponent), of rows that were divided by 2**exponent, a column; as
-        `project` fits them if None.
-        """
-        rows, target = self._rows(x), self._rows(out)
-        for group, part in _groups(rows):
-            levels = self._row_levels(part, fit)
-            for i, j in tiles(part):
-                fill(part[i, j], levels[i], target[group][i, j])
-        if not np.may_share_memory(target, out):  # the rows of an inner axis are no view
-            moved = np.moveaxis(out, self.axis, 0)
-            moved[...] = target.reshape(moved.shape)
-
-    def _project(self, x, out):
-        self.map_rows(x, out, lambda w, q, out: pick(w, q, thresholds(q), out))
-
-    def _levels(self, x):
-        rows = self._rows(x)
-        levels = np.concatenate([self._row_levels(part) for _, part in _groups(rows)])
-        return levels[0] if self.axis is None and self.block is None else levels
-
-    def _rows(self, x):
-        if self.axis is not None:
-            return np.moveaxis(x, self.axis, 0).reshape(x.shape[self.axis], -1)
-        if self.block is not None and x.size % self.block:
-            raise ValueError(
-                f"block is {self.block}; a divisor of {x.size}, as in {x.shape}, is accepted"
-            )
-        return x.reshape(-1, self.block or x.size)
-
-    def _row_levels(self, rows, fit=None):
-        fit = fit or (lambda rows, exponent: self._fit_new(rows))
-        top = np.zeros((len(rows), 1))
-        for i, j in tiles(rows):
-            part = rows[i, j]
-            top[i, 0] = np.max([top[i, 0], part.max(axis=1), -part.min(axis=1)], axis=0)
-        exponent = np.frexp(top)[1]
-        if np.abs(exponent).max() < 40:
-            levels = fit(rows, np.zeros_like(exponent))
-        else:  # powers of two: the scaling is exact
-            levels = np.ldexp(fit(np.ldexp(rows, -exponent), exponent), exponent)
-        return levels.astype(rows.dtype) + rows.dtype.type(0)  # which makes 0.0 of -0.0
-
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class FittedL2(Fitted, L2Distance):
-    """R(w) = 1/2 ||w - P(w)||_2^2, where P fits levels to `w`, then takes the nearest of them.
-
-    projection: how the levels are fitted, "exact" or the name of a heuristic. Where it is exact, P
-    projects on Q, the set of all tensors with levels of this kind; R is half the squared distance
-    to Q and prox is its exact prox, (w + s P(w)) / (1 + s). A heuristic P(w) is a point of Q as
-    well, but not always the nearest: then R is an upper bound of that, and prox goes towards P(w).
-
-    A heuristic is asked only about weights off Q. On Q, to rounding, w has levels already, and P(w)
-    is w, bit for bit: so P is idempotent, and R is zero exactly on Q, whatever the projection. The
-    rest as `Fitted`.
-    """
-
-    projections: ClassVar[tuple[str, ...]]
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_choice("projection", self.projection, self.projections)
+    def _fit_huber(self, rows, s):
+        """As _fit, by Huber's h for 0 < s < inf, a column, and by absolute values for s = 0."""
+        raise NotImplementedError(f"{self!r} has no fit by Huber's loss")
 
     def _fit_new(self, rows):
+        """As _fit; but under a heuristic a row that is quantized already has its own values."""
         levels = self._fit(rows)
         if self.projection != "exact":
             n_levels = levels.shape[1]
@@ -163,12 +121,80 @@ class FittedL2(Fitted, L2Distance):
         """
         return np.ones(len(rows), bool)
 
-    @abstractmethod
     def _own_levels(self, values):
         """Levels that contain all of `values`, ascending, as they are; None if there are none.
 
         Of their kind the levels need be to rounding only: that is how `values` came about.
         """
+        raise NotImplementedError(f"{type(self).__name__} offers a heuristic, so it needs this")
+
+    # What is known of the levels, for checks of other people's quantizers.
+
+    def exactly(self) -> Fitted | None:
+        """The same Q with its exact projection; None if none is known."""
+        return self if self.exact else None
+
+    def code_matrices(self, n: int) -> Iterable[Floats] | None:
+        """Matrices B of n rows: those of n weights in Q are B @ a, a >= 0; None if not known.
+
+        With `offset`, B @ a + z for a number z.
+        """
+        return None
+
+    def why_not(self, values: Floats, close: float) -> str | None:
+        """Why a tensor of Q cannot hold these values, to within `close`; None if one can."""
+        if not values.size:
+            return None
+        moved = np.abs(values - self.project(values)).max()
+        return (
+            None if moved <= close * np.sqrt(values.size) else "they are not levels of one tensor"
+        )
+
+    # Weights as rows that share their levels.
+
+    def map_rows(
+        self, x: Floats, out: Floats, function: Callable[..., None], fit: Fit | None = None
+    ) -> None:
+        """Run function(weights, levels, out) on parts of rows of `x`, each with its own levels.
+
+        These are fit(rows, exponent), of rows that were divided by 2**exponent, a column; as
+        `project` fits them if None.
+        """
+        rows, target = self._rows(x), self._rows(out)
+        for group, part in _groups(rows):
+            levels = self._row_levels(part, fit)
+            for i, j in tiles(part):
+                function(part[i, j], levels[i], target[group][i, j])
+        if not np.may_share_memory(target, out):  # the rows of an inner axis are no view
+            moved = np.moveaxis(out, self.axis, 0)
+            moved[...] = target.reshape(moved.shape)
+
+    def _levels(self, x):
+        rows = self._rows(x)
+        levels = np.concatenate([self._row_levels(part) for _, part in _groups(rows)])
+        return levels[0] if self.axis is None and self.block is None else levels
+
+    def _rows(self, x):
+        if self.axis is not None:
+            return np.moveaxis(x, self.axis, 0).reshape(x.shape[self.axis], -1)
+        if self.block is not None and x.size % self.block:
+            raise ValueError(
+                f"block must divide the number of weights, {x.size} in {x.shape}, got {self.block}"
+            )
+        return x.reshape(-1, self.block or x.size)
+
+    def _row_levels(self, rows, fit=None):
+        fit = fit or (lambda rows, exponent: self._fit_new(rows))
+        top = np.zeros((len(rows), 1))
+        for i, j in tiles(rows):
+            part = rows[i, j]
+            top[i, 0] = np.max([top[i, 0], part.max(axis=1), -part.min(axis=1)], axis=0)
+        exponent = np.frexp(top)[1]
+        if np.abs(exponent).max() < 40:
+            levels = fit(rows, np.zeros_like(exponent))
+        else:  # powers of two: the scaling is exact
+            levels = np.ldexp(fit(np.ldexp(rows, -exponent), exponent), exponent)
+        return levels.astype(rows.dtype) + rows.dtype.type(0)  # which makes 0.0 of -0.0
 
 
 def _groups(rows):
@@ -240,3 +266,16 @@ def best_split(ordered: Floats, score: Callable[..., Floats]) -> tuple[Floats, F
         best_m[i] = np.where(better, m[at], best_m[i])
         best_sum[i] = np.where(better, np.take_along_axis(sums, at, axis=1), best_sum[i])
     return best_m, best_sum
+
+
+def distinct(values: Floats, close: float) -> Floats:
+    """The distinct values, ascending, those within `close` of the one before taken as one."""
+    ordered = np.sort(values)
+    return ordered[np.append(True, np.diff(ordered) > close)] if len(ordered) else ordered
+
+
+def too_many_magnitudes(values: Floats, close: float, most: int, *, zero: bool) -> str | None:
+    """Why symmetric levels cannot have these values: more magnitudes than most, 0 not counted."""
+    found = distinct(np.abs(distinct(values, close)), close)
+    count = np.count_nonzero(found > 0) if zero else len(found)
+    return f"{count} different magnitudes, {most} are possible" if count > most else None

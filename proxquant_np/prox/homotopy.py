@@ -1,4 +1,4 @@
-"""Homotopies: how the weight lambda_t of the regularizer grows in training. Layer 2.
+"""Homotopies: how the weight lambda_t of the regularizer grows in training.
 
 A homotopy is a pure function of t, the number of steps already taken: the first step uses lambda_0.
 It keeps no count; whoever trains does. The strength of a prox step is lr * lambda_t.
@@ -14,16 +14,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from numbers import Real
 
-from .regularizer import check_integer
-
-
-def _check_number(name, number):
-    if isinstance(number, bool) or not isinstance(number, Real):
-        raise TypeError(f"{name} is {number!r}; a real number is accepted")
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"{name} is {number}; a finite number >= 0 is accepted")
+from proxquant_np.checks import check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -36,14 +28,15 @@ class Homotopy(ABC):
         >>> pq.prox.Constant(1.0)(-1)
         Traceback (most recent call last):
             ...
-        ValueError: t is -1; an integer in [0, inf] is accepted
+        ValueError: t must be an integer >= 0, got -1
     """
 
     def __post_init__(self):
         for field in fields(self):
-            number = getattr(self, field.name)
-            _check_number(field.name, number)
-            object.__setattr__(self, field.name, float(number))  # equal ones have one repr
+            number = check_number(field.name, getattr(self, field.name), least=0, below=math.inf)
+            object.__setattr__(
+                self, field.name, number
+            )  # a float, so that equal ones have one repr
 
     def __call__(self, t: int) -> float:
         check_integer("t", t, least=0)
@@ -72,7 +65,7 @@ class Linear(Homotopy):
             >>> pq.prox.Linear.to(end=2.0, steps=100)(50)
             1.0
         """
-        _check_number("end", end)
+        check_number("end", end, least=0, below=math.inf)
         check_integer("steps", steps, least=1)
         return cls(end / steps)
 

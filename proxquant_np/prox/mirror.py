@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .binary import _Binary
-from .regularizer import Regularizer
+from proxquant_np.prox.binary import Binary
+from proxquant_np.prox.regularizer import Regularizer
 
 
 @dataclass(frozen=True)
-class TanhMirror(_Binary, Regularizer):
+class TanhMirror(Regularizer):
     """R(w) = sum_i h((1 + w_i)/2), h(p) = -p ln p - (1 - p) ln(1 - p): zero exactly on {-1, +1}^d.
 
     It is the entropy of signs with mean w, infinite beyond -1 and +1, and no prox is taken of it:
@@ -32,6 +32,8 @@ class TanhMirror(_Binary, Regularizer):
         0.6931
     """
 
+    set = Binary()
+
     def _value(self, x):
         p = (1 + np.asarray(x, np.float64)) / 2
         if not ((p >= 0) & (p <= 1)).all():
@@ -41,6 +43,6 @@ class TanhMirror(_Binary, Regularizer):
 
     def _prox(self, x, s, out, tmp):
         if np.isinf(s):
-            return self._project(x, out)
+            return self.set._project(x, out)
         np.multiply(x, s, out=tmp)
         np.tanh(tmp, out=out)

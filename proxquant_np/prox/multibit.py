@@ -1,4 +1,4 @@
-"""k-bit weights with fitted levels, {a_1 b_1 + ... + a_k b_k, each b_j in {-1, +1}}. Layer 2.
+"""k-bit weights with fitted levels, {a_1 b_1 + ... + a_k b_k, each b_j in {-1, +1}}.
 
 The levels come in pairs +-, so the sign of a weight is the sign of its level, and what remains is
 to fit the 2^(k-1) magnitudes |w| can have. For k = 1 it is their mean. For k = 2 the magnitudes
@@ -9,22 +9,32 @@ one another, and a greedy start is refined by turns: nearest levels, then least 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import combinations, permutations, product
-from typing import ClassVar
 
 import numpy as np
 
-from .fitted import FittedL2, best_split, mean, sums_from
-from .fitted_l1 import FittedL1, locations
-from .levels import thresholds
-from .regularizer import check_integer
+from proxquant_np.checks import check_integer
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.brute_force import multibit_codes
+from proxquant_np.prox.distances import L1, L2
+from proxquant_np.prox.fitted import (
+    Fitted,
+    best_split,
+    distinct,
+    mean,
+    sums_from,
+    too_many_magnitudes,
+)
+from proxquant_np.prox.huber import locations
+from proxquant_np.prox.nearest import thresholds
 
 
 @dataclass(frozen=True, repr=False)
-class MultiBitL2(FittedL2):
-    """R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {sum_j a_j b_j, b_j = +-1}^d, a fitted to w.
+class MultiBit(Fitted):
+    """Q = all w in {sum_j a_j b_j, b_j = +-1}^d for some a, which P fits to w.
 
     n_bits: 1 to 8. projection: "greedy", a_j = mean|r| where r is what the terms before leave of w;
     "alternating", from there `rounds` times nearest levels, then least squares for a, which never
@@ -33,16 +43,15 @@ class MultiBitL2(FittedL2):
     more than 2^(n_bits-1) magnitudes counts as quantized, and these are its levels.
 
     One bit with `axis=0` is the exact form of binary weights with a scale for each channel (BWN,
-    XNOR-Net). prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P
-    is. The rest as `FittedL2`. Sources: Guo et al. 2017, network sketching, for greedy; Xu et al.
-    2018, alternating multi-bit quantization; Rastegari et al. 2016 for one bit; Pouransari, Tu,
+    XNOR-Net). The rest as `Fitted`. Sources: Guo et al. 2017, network sketching, for greedy; Xu et
+    al. 2018, alternating multi-bit quantization; Rastegari et al. 2016 for one bit; Pouransari, Tu,
     Tuzel 2020 for optimal 2 bits, here by prefix sums.
 
     Examples:
         >>> w = np.array([-3.0, -1.0, 1.0, 3.25])
-        >>> pq.prox.MultiBitL2(n_bits=1).project(w)
+        >>> pq.prox.MultiBit(n_bits=1).project(w)
         array([-2.0625, -2.0625,  2.0625,  2.0625])
-        >>> pq.prox.MultiBitL2(n_bits=2).levels(w)
+        >>> pq.prox.MultiBit(n_bits=2).levels(w)
         array([-3.125, -1.   ,  1.   ,  3.125])
     """
 
@@ -50,14 +59,22 @@ class MultiBitL2(FittedL2):
     projection: str = "alternating"
     rounds: int = 2
 
-    projections: ClassVar = ("greedy", "alternating", "exact")
+    projections = ("greedy", "alternating", "exact")
+    symmetric = True
 
     def __post_init__(self):
         super().__post_init__()
         check_integer("n_bits", self.n_bits, least=1, most=8)
         check_integer("rounds", self.rounds, least=0)
         if self.projection == "exact" and self.n_bits > 2:
-            raise ValueError(f"projection is 'exact' for n_bits {self.n_bits}; 1 or 2 is accepted")
+            raise ValueError(
+                f"n_bits must be 1 or 2 with the projection 'exact', got {self.n_bits}"
+            )
+
+    @property
+    def exact(self) -> bool:
+        """Whether `project` gives a nearest point of Q; of one bit it does always."""
+        return self.projection == "exact" or self.n_bits == 1
 
     def _fit(self, rows):
         if self.projection == "exact" and self.n_bits == 2:
@@ -92,30 +109,6 @@ class MultiBitL2(FittedL2):
         upper = np.pad(magnitudes, (0, missing), "edge")
         return np.concatenate([-upper[::-1], upper])
 
-
-@dataclass(frozen=True, repr=False)
-class MultiBitL1(FittedL1):
-    """R(w) = min of ||w - q||_1 over q in {sum_j a_j b_j, b_j = +-1}^d and a.
-
-    n_bits: 1 or 2; from 3 on an exact search is not known to us. prox(w, s) = argmin_u
-    1/2 ||u - w||^2 + s R(u), exact, by that of `MultiBitL2` with Huber's loss in place of the
-    square. The rest as `FittedL1`. Source: ours.
-
-    Examples:
-        >>> w = [-3.0, -1.0, 1.0, 3.0]
-        >>> pq.prox.MultiBitL1(n_bits=1).value(w), pq.prox.MultiBitL1(n_bits=2).value(w)
-        (4.0, 0.0)
-    """
-
-    n_bits: int
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_integer("n_bits", self.n_bits, least=1, most=2)
-
-    def _fit(self, rows):
-        return MultiBitL2(self.n_bits, "exact")._fit(rows)
-
     def _fit_huber(self, rows, s):
         ordered = np.sort(np.abs(rows), axis=1).astype(np.float64)
         a, cost = locations(ordered[:, ::-1], s)  # of the upper parts, from the largest on
@@ -129,6 +122,55 @@ class MultiBitL1(FittedL1):
             lower = np.where(m + 1 < ordered.shape[1], np.take_along_axis(-lower, left, 1), upper)
             magnitudes = np.concatenate([lower, upper], axis=1)
         return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
+
+    def exactly(self) -> MultiBit | None:
+        """The same Q with its exact projection, which is known for 1 and 2 bits."""
+        return replace(self, projection="exact") if self.n_bits <= 2 else None
+
+    def code_matrices(self, n: int) -> Iterable[Floats]:
+        """As `Fitted` says."""
+        return multibit_codes(n, self.n_bits)
+
+    def why_not(self, values: Floats, close: float) -> str | None:
+        """As `Fitted` says; of more than 3 bits magnitudes are only counted."""
+        m = distinct(np.abs(values), close)
+        if self.n_bits == 3 and len(m) == 4:
+            a, b, c, d = m  # the sums of three bits: a + d = b + c, or d - a = b + c
+            if min(abs(a + d - b - c), abs(d - a - b - c)) > 4 * close:
+                return "the magnitudes are not |a_1 +- a_2 +- a_3|"
+        return too_many_magnitudes(values, close, 2 ** (self.n_bits - 1), zero=False)
+
+
+class MultiBitL2(L2):
+    """L2(MultiBit(...)): R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {sum_j a_j b_j, b_j = +-1}^d.
+
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. The rest
+    as `MultiBit`.
+
+    Examples:
+        >>> w = np.array([-3.0, -1.0, 1.0, 3.25])
+        >>> pq.prox.MultiBitL2(n_bits=2).prox(w, strength=1.0)
+        array([-3.0625, -1.    ,  1.    ,  3.1875])
+    """
+
+    of = MultiBit
+
+
+class MultiBitL1(L1):
+    """L1(MultiBit(...)): R(w) = min of ||w - q||_1 over q in {sum_j a_j b_j, b_j = +-1}^d and a.
+
+    n_bits: 1 or 2; from 3 on an exact search is not known to us. prox(w, s) = argmin_u
+    1/2 ||u - w||^2 + s R(u), exact, by that of `MultiBit` with Huber's loss in place of the
+    square. The rest as `L1`. Source: ours.
+
+    Examples:
+        >>> w = [-3.0, -1.0, 1.0, 3.0]
+        >>> pq.prox.MultiBitL1(n_bits=1).value(w), pq.prox.MultiBitL1(n_bits=2).value(w)
+        (4.0, 0.0)
+    """
+
+    of = MultiBit
+    fixed = {"projection": "exact", "rounds": 2}
 
 
 def _are_sums(magnitudes, n_bits):

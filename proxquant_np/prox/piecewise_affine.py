@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .levels import LevelsL1
-from .regularizer import Regularizer
+from proxquant_np.prox.levels import Levels
+from proxquant_np.prox.regularizer import Regularizer
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,23 @@ class PiecewiseAffine(Regularizer):
     slopes: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        values = LevelsL1(self.values).values  # which checks them
+        values = Levels(self.values).values  # which checks them
         if len(values) < 2 or values[0] != 0:
-            raise ValueError(f"values is {self.values!r}; 0 and at least one level are accepted")
+            raise ValueError(f"values must be 0 and at least one level, got {self.values!r}")
         slopes = self.slopes
         if slopes is None:
             slopes = [(a + b) / 2 for a, b in pairwise(values)]
         a = np.asarray(slopes, np.float64)
         if a.shape != (len(values) - 1,) or not (np.isfinite(a).all() and a[0] >= 0):
             raise ValueError(
-                f"slopes is {self.slopes!r}; {len(values) - 1} finite numbers >= 0 are accepted"
+                f"slopes must be {len(values) - 1} finite numbers >= 0, got {self.slopes!r}"
             )
         if not (np.diff(a) > 0).all():
-            raise ValueError(f"slopes is {self.slopes!r}; strictly increasing ones are accepted")
+            raise ValueError(f"slopes must be strictly increasing, got {self.slopes!r}")
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "slopes", tuple(a.tolist()))
-
-    @property
-    def _set(self):
-        q = self.values if self.slopes[0] else self.values[1:]
-        return LevelsL1(sorted({*q, *(-v for v in q)}))
+        q = values if self.slopes[0] else values[1:]
+        object.__setattr__(self, "set", Levels(sorted({*q, *(-v for v in q)})))
 
     def _value(self, x):
         size, total = np.abs(x, dtype=np.float64), np.zeros(x.shape)
@@ -79,7 +76,7 @@ class PiecewiseAffine(Regularizer):
 
     def _prox(self, x, s, out, tmp):
         if np.isinf(s):
-            return self._project(x, out)
+            return self.set._project(x, out)
         np.abs(x, out=tmp)
         out[...] = 0
         for a, low, high in zip(self.slopes, self.values[:-1], self.values[1:], strict=True):
@@ -87,9 +84,3 @@ class PiecewiseAffine(Regularizer):
             np.copyto(out, np.minimum(pulled, x.dtype.type(high)), where=pulled > low)
         np.copysign(out, x, out=out)
         out += 0  # which makes 0.0 of -0.0
-
-    def _project(self, x, out):
-        self._set._project(x, out)
-
-    def _levels(self, x):
-        return self._set._levels(x)

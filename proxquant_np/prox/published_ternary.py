@@ -6,11 +6,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .regularizer import L2Distance, check_integer, weighted_mean
+from proxquant_np.checks import check_integer
+from proxquant_np.prox.distances import L2
+from proxquant_np.prox.quantized_set import QuantizedSet
 
 
 @dataclass(frozen=True)
-class PublishedTernary(L2Distance):
+class _Rule(QuantizedSet):
+    """The values of q in `PublishedTernary`: the means beyond D and -D, and 0."""
+
+    elementwise = False
+    exact = False
+    contains_zero = True
+
+    def _project(self, x, out):
+        wide = x.astype(np.float64)
+        threshold = 0.7 * np.abs(wide).mean()
+        out[...] = 0
+        if threshold:
+            for side in (wide >= threshold, wide <= -threshold):
+                if side.any():
+                    out[side] = wide[side].mean()
+
+    def _levels(self, x):
+        q = np.empty_like(x)
+        self._project(x, q)
+        return np.unique(np.append(q.reshape(-1), x.dtype.type(0)))
+
+
+@dataclass(frozen=True)
+class PublishedTernary(L2):
     """R(w) = 1/2 ||w - q(w)||_2^2, q a rule and not a projection; its prox a heuristic.
 
     q(w) gives each w_i >= D the mean of all such weights, each w_i <= -D that of all those, and the
@@ -32,29 +57,15 @@ class PublishedTernary(L2Distance):
 
     rounds: int = 2
 
-    elementwise = False
+    set = _Rule()
 
     def __post_init__(self):
         check_integer("rounds", self.rounds, least=1)
-
-    def _project(self, x, out):
-        wide = x.astype(np.float64)
-        threshold = 0.7 * np.abs(wide).mean()
-        out[...] = 0
-        if threshold:
-            for side in (wide >= threshold, wide <= -threshold):
-                if side.any():
-                    out[side] = wide[side].mean()
 
     def _prox(self, x, s, out, tmp):
         np.copyto(out, x)
         for _ in range(self.rounds):
             q = np.empty_like(x)
-            self._project(out, q)
-            weighted_mean(x, s, q, tmp)
+            self.set._project(out, q)
+            self._towards(x, s, q, tmp)
             np.copyto(out, q)
-
-    def _levels(self, x):
-        q = np.empty_like(x)
-        self._project(x, q)
-        return np.unique(np.append(q.reshape(-1), x.dtype.type(0)))

@@ -1,125 +1,58 @@
-"""What a quantizing regularizer is, and the two shapes that those here have. Layer 2: NumPy only.
+"""What a quantizing regularizer R is: a set Q, and a function with a prox that is zero on it.
 
-A regularizer R is zero exactly on a quantized set Q. Nearly all here measure the distance to Q,
-
-    L1Distance    R(w) = ||w - P(w)||_1          prox = the point of [w - s, w + s] nearest to P(w)
-    L2Distance    R(w) = 1/2 ||w - P(w)||_2^2    prox = (w + s P(w)) / (1 + s)
-
-where P projects on Q, so that a concrete regularizer only says what its Q is: `_project` and
-`_levels`. The first line needs a Q of fixed levels, the same for each weight. The second holds for
-every closed Q, also for levels fitted to the tensor: of the minimum over u and q in Q of
-1/2 ||u - w||^2 + s/2 ||u - q||^2 take the one over u first; it is at a weighted mean of w and q,
-and what is left, s / (2 (1 + s)) ||w - q||^2, is least at q = P(w). BinaryRelax has this map (Yin
-et al. 2018), as the prox of the squared distance.
+Nearly all here measure a distance to Q, see distances.py. `Regularizer` checks every argument,
+once, at the public boundary, and walks through large arrays in blocks; subclasses see clean arrays
+and hold nothing but mathematics.
 
 Where two minimisers tie (a weight halfway between two levels, a tensor that two fits suit equally)
 the prox is a set. Each map takes one of its points, always the same: *the* prox here.
-
-`Regularizer` checks every argument, once, at the public boundary, and walks through large arrays
-in blocks; subclasses see clean arrays and hold nothing but mathematics.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from numbers import Integral, Real
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[Any]
-
-DTYPES = np.dtype(np.float32), np.dtype(np.float64)
-
-# Numbers may overflow on the way to a right result: x + s, say, when s is near the largest float.
-quiet = np.errstate(over="ignore", under="ignore")
-
-BLOCK_BYTES = 1 << 18  # of an elementwise map: what it reads and writes then stays in the cache
-
-
-def as_weights(w: ArrayLike) -> Floats:
-    """`w` as a finite, non-empty array of float32 or float64, else TypeError or ValueError."""
-    x = np.asarray(w)
-    if x.dtype not in DTYPES:
-        raise TypeError(f"w has dtype {x.dtype}; float32 or float64 is accepted")
-    if x.size == 0:
-        raise ValueError(f"w is empty (shape {x.shape}); at least one weight is needed")
-    # One pass instead of two: a sum is finite unless an entry is not, or the sum itself overflows.
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = math.isfinite(x.sum()) or np.isfinite(x).all()
-    if not finite:
-        bad = np.argwhere(~np.isfinite(x))
-        first = tuple(bad[0].tolist())
-        raise ValueError(
-            f"w (shape {x.shape}) has {len(bad)} entries that are NaN or infinite, the first at "
-            f"index {first}: {x[first]}; finite weights are accepted"
-        )
-    return x
-
-
-def as_strength(strength: float, dtype: np.dtype[Any]) -> Any:
-    """`strength`, in [0, inf], as a scalar of `dtype`, else TypeError or ValueError."""
-    if isinstance(strength, bool) or not isinstance(strength, Real):
-        raise TypeError(f"strength is {strength!r}; a real number is accepted")
-    if not strength >= 0:  # also refuses NaN
-        raise ValueError(f"strength is {strength}; a number >= 0 is accepted (infinity projects)")
-    s = dtype.type(strength)
-    return s if s or not strength else np.nextafter(s, dtype.type(1))  # 0 is a case of its own
-
-
-def check_integer(name: str, number: int, least: float = -math.inf, most: float = math.inf) -> None:
-    """TypeError unless it is an integer, ValueError unless least <= number <= most."""
-    if isinstance(number, bool) or not isinstance(number, Integral):
-        raise TypeError(f"{name} is {number!r}; an integer is accepted")
-    if not least <= number <= most:
-        raise ValueError(f"{name} is {number}; an integer in [{least}, {most}] is accepted")
-
-
-def check_choice(name: str, choice: str, choices: tuple[str, ...]) -> None:
-    """ValueError unless `choice` is one of `choices`."""
-    if choice not in choices:
-        raise ValueError(f"{name} is {choice!r}; one of {choices} is accepted")
-
-
-def as_output(out: Floats | None, x: Floats) -> Floats:
-    """`out`, if it is writeable and has the shape and dtype of `x`; a fresh array if it is None."""
-    if out is None:
-        return np.empty(x.shape, x.dtype)
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out is a {type(out).__name__}; a NumPy array is accepted")
-    if out.dtype != x.dtype:
-        raise TypeError(f"out has dtype {out.dtype}; that of the weights, {x.dtype}, is accepted")
-    if out.shape != x.shape:
-        raise ValueError(f"out has shape {out.shape}; that of the weights, {x.shape}, is accepted")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only; a writeable array is accepted")
-    return out
+from proxquant_np.checks import check_callable, check_instance
+from proxquant_np.prox.arrays import Floats, as_output, as_strength, as_weights, fill, quiet
+from proxquant_np.prox.quantized_set import QuantizedSet
 
 
 class Regularizer(ABC):
-    """A function R of the weights, zero exactly on the quantized set Q, with prox and projection.
+    """A function R of the weights, zero exactly on the quantized set Q, with its prox.
 
     Weights: float32 or float64 arrays (or nested lists of floats, read as float64) of any shape.
     Results keep shape and dtype; the input is never modified. Regularizers are pure, and equal when
-    their parameters are.
+    their parameters are. `set` is Q; `project` and `levels` are its own.
 
     TypeError: weights or `out` of another dtype. ValueError: NaN, infinite or no weights, strength
     < 0 or NaN, an `out` that does not fit. All is checked before anything is written.
 
+    A subclass has the attribute `set`, and defines `_value(x)` and `_prox(x, s, out, tmp)`.
+
     Examples:
         >>> [pq.prox.TernaryL2(), pq.prox.BinaryL1()]
         [TernaryL2(), BinaryL1()]
-        >>> pq.prox.BinaryL1() == pq.prox.BinaryL1()
+        >>> pq.prox.BinaryL1().set
+        Binary()
+        >>> pq.prox.BinaryL1() == pq.prox.L1(pq.prox.Binary())
         True
         >>> pq.prox.BinaryL1().prox([0.5], strength=-1)
         Traceback (most recent call last):
             ...
-        ValueError: strength is -1; a number >= 0 is accepted (infinity projects)
+        ValueError: strength must be a number >= 0, got -1
     """
 
-    elementwise: ClassVar[bool] = True  # entry i of prox and project depends on entry i of w alone
+    set: QuantizedSet
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether entry i of prox and project depends on entry i of the weights alone."""
+        return self.set.elementwise
 
     @quiet
     def value(self, w: ArrayLike) -> float:
@@ -153,20 +86,17 @@ class Regularizer(ABC):
             else:
                 self._prox(x, s, out, tmp)
 
-        return self._fill(kernel, x, as_output(out, x))
+        return fill(kernel, x, as_output(out, x), self.elementwise)
 
-    @quiet
     def project(self, w: ArrayLike, out: Floats | None = None) -> Floats:
-        """P(w) = argmin_{u in Q} ||u - w||^2, in a fresh array or in `out`, as for `prox`.
+        """P(w) = argmin_{q in Q} ||q - w||^2, in a fresh array or in `out`, as for `prox`.
 
         Examples:
             >>> pq.prox.LevelsL2([0, 1]).project([[0.25, 0.75]])
             array([[0., 1.]])
         """
-        x = as_weights(w)
-        return self._fill(lambda x, out, tmp: self._project(x, out), x, as_output(out, x))
+        return self.set.project(w, out)
 
-    @quiet
     def levels(self, w: ArrayLike) -> Floats:
         """The values that `project(w)` chooses from, ascending along the last axis.
 
@@ -174,31 +104,7 @@ class Regularizer(ABC):
             >>> pq.prox.TernaryL2().levels([-1.0, 0.1, 0.0, 3.0, 5.0])
             array([-1.,  0.,  4.])
         """
-        return self._levels(as_weights(w))
-
-    def _fill(self, kernel, x, out):
-        """Run kernel(x, out, tmp), in blocks if it treats each entry alone, and return `out`.
-
-        A kernel reads `x`, fills `out` and may use `tmp`: C-contiguous, one shape, no overlap.
-        """
-        if not out.flags.c_contiguous:
-            out[...] = self._fill(kernel, x, np.empty(x.shape, x.dtype))
-            return out
-        in_place = self.elementwise and out is x
-        if not x.flags.c_contiguous or (np.may_share_memory(x, out) and not in_place):
-            x = x.copy()
-        if not self.elementwise:
-            kernel(x, out, np.empty_like(x))
-            return out
-        source, target = x.reshape(-1), out.reshape(-1)
-        step = min(x.size, BLOCK_BYTES // x.itemsize)
-        tmp, held = np.empty((2, step), x.dtype)  # once: fresh memory costs page faults
-        for start in range(0, x.size, step):
-            block, n = slice(start, start + step), min(step, x.size - start)
-            if in_place:
-                np.copyto(held[:n], source[block])
-            kernel(held[:n] if in_place else source[block], target[block], tmp[:n])
-        return out
+        return self.set.levels(w)
 
     # What a subclass says. All arguments have passed the checks; `out` and `tmp` are like `x`.
 
@@ -210,55 +116,127 @@ class Regularizer(ABC):
     def _prox(self, x, s, out, tmp):
         """Fill `out` with the prox of `x`, 0 < s <= inf, a scalar of the same dtype."""
 
-    @abstractmethod
-    def _project(self, x, out):
-        """Fill `out` with the projection of `x`."""
 
-    @abstractmethod
-    def _levels(self, x):
-        """The levels of `_project`, ascending along the last axis."""
+class ProxFunction(Regularizer):
+    """A plain function (w, strength) -> w in the place of a regularizer's prox.
 
+    It gets a copy of the weights, and any strength >= 0 as a float; infinity, which asks for the
+    projection, too. What it returns must have shape and dtype of the weights, and be finite. It is
+    not known what R and Q are: so `value`, `project` and `levels` raise a TypeError, and what needs
+    only Q takes a set instead.
 
-class _Distance(Regularizer):
-    def _residual(self, x):
-        return np.subtract(x, self.project(x), dtype=np.float64)
-
-
-class L1Distance(_Distance):
-    """R(w) = ||w - P(w)||_1, for fixed levels: draws each weight to its level at constant speed."""
-
-    def _value(self, x):
-        return np.abs(self._residual(x)).sum()
-
-    def _prox(self, x, s, out, tmp):
-        # P(x) clipped to [x - s, x + s]. This is x - clip(x - P(x), -s, s), but a weight within s
-        # of its level lands on it exactly, where x - (x - level) would miss it by a rounding error.
-        self._project(x, out)
-        np.maximum(out, np.subtract(x, s, out=tmp), out=out)
-        np.minimum(out, np.add(x, s, out=tmp), out=out)
-
-
-class L2Distance(_Distance):
-    """R(w) = 1/2 ||w - P(w)||_2^2, for any closed Q: draws each weight in proportion."""
-
-    def _value(self, x):
-        return 0.5 * np.square(self._residual(x)).sum()
-
-    def _prox(self, x, s, out, tmp):
-        self._project(x, out)
-        weighted_mean(x, s, out, tmp)
-
-
-def weighted_mean(x: Floats, s: Any, q: Floats, tmp: Floats) -> None:
-    """Overwrite q with (x + s q) / (1 + s), 0 <= s <= inf, as a step from the heavier of the two.
-
-    So s * q cannot overflow, x = q gives q exactly, and the error is a rounding of the heavier one.
+    Examples:
+        >>> def soft_sign(w, strength):
+        ...     q = np.where(w >= 0, 1, -1)
+        ...     return np.clip(q, w - strength, w + strength).astype(w.dtype)
+        ...
+        >>> pq.prox.as_regularizer(soft_sign).prox([0.5, -3.0], strength=0.25)
+        array([ 0.75, -2.75])
     """
-    if s < 1:  # x + (q - x) * s / (1 + s)
-        q -= x
-        q *= s / (1 + s)
-        q += x
-    else:  # q + (x - q) / (1 + s)
-        np.subtract(x, q, out=tmp)
-        tmp /= 1 + s
-        q += tmp
+
+    set: Any = None
+    elementwise = False
+
+    def __init__(self, function: Callable[[Floats, float], Floats]) -> None:
+        self.function = check_callable("function", function, "a function (w, strength) -> w")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProxFunction) and self.function == other.function
+
+    def __hash__(self) -> int:
+        return hash((ProxFunction, self.function))
+
+    def __repr__(self) -> str:
+        f = self.function
+        name = getattr(f, "__qualname__", type(f).__qualname__)
+        return f"ProxFunction({getattr(f, '__module__', '')}.{name})"
+
+    def prox(self, w: ArrayLike, strength: float, out: Floats | None = None) -> Floats:
+        """function(w, strength), checked."""
+        x = as_weights(w)
+        as_strength(strength, x.dtype)
+        out = as_output(out, x)
+        u = self.function(x.copy(), float(strength))
+        if not isinstance(u, np.ndarray | np.generic) or u.dtype != x.dtype or u.shape != x.shape:
+            came = f"{np.shape(u)} of {getattr(u, 'dtype', type(u).__name__)}"
+            raise TypeError(
+                f"{self!r} must return an array of shape {x.shape} and dtype {x.dtype}, got "
+                f"{came} (result.astype(w.dtype) keeps the dtype)"
+            )
+        if not np.isfinite(u).all():
+            raise ValueError(f"{self!r} must return finite weights, got NaN or infinity")
+        np.copyto(out, u)
+        return out
+
+    def _prox(self, x, s, out, tmp):
+        np.copyto(out, self.function(x.copy(), float(s)))
+
+    def _value(self, x):
+        raise self._unknown("R")
+
+    def project(self, w: ArrayLike, out: Floats | None = None) -> Floats:
+        """TypeError: Q is not known."""
+        raise self._unknown("Q")
+
+    def levels(self, w: ArrayLike) -> Floats:
+        """TypeError: Q is not known."""
+        raise self._unknown("Q")
+
+    def _unknown(self, what):
+        return TypeError(
+            f"{self!r} is a plain function, which does not tell its {what}: give a quantized set "
+            "such as Binary(), or a regularizer such as L1(Binary())"
+        )
+
+
+Prox = Regularizer | Callable[[Floats, float], Floats]
+"""What serves wherever a prox is needed."""
+
+
+def as_regularizer(thing: Prox | QuantizedSet, *, hard: bool = False) -> Regularizer:
+    """A Regularizer as it is, a function (w, strength) -> w as a `ProxFunction`.
+
+    With hard=True, where only its projection will be used, a quantized set will do as well.
+    TypeError for anything else.
+
+    Examples:
+        >>> pq.prox.as_regularizer(pq.prox.BinaryL1())
+        BinaryL1()
+        >>> pq.prox.as_regularizer(pq.prox.Binary(), hard=True)
+        L2(Binary())
+        >>> pq.prox.as_regularizer(pq.prox.Binary())
+        Traceback (most recent call last):
+            ...
+        TypeError: regularizer must be a distance to a set, such as L1(Binary()), got Binary()
+    """
+    if isinstance(thing, QuantizedSet):
+        from proxquant_np.prox.distances import L2  # which is built on this file
+
+        if hard:
+            return L2(thing)
+        raise TypeError(
+            f"regularizer must be a distance to a set, such as L1({thing!r}), got {thing!r}"
+        )
+    if isinstance(thing, Regularizer):
+        return thing
+    if isinstance(thing, type) or not callable(thing):
+        raise TypeError(
+            f"regularizer must be a Regularizer or a function (w, strength) -> w, got {thing!r}"
+        )
+    return ProxFunction(thing)
+
+
+def as_set(thing: QuantizedSet | Regularizer) -> QuantizedSet:
+    """A quantized set as it is, that of a regularizer; TypeError for anything else.
+
+    Examples:
+        >>> pq.prox.as_set(pq.prox.BinaryL1()), pq.prox.as_set(pq.prox.Binary())
+        (Binary(), Binary())
+    """
+    found = thing.set if isinstance(thing, Regularizer) else thing
+    if found is None or (callable(thing) and not isinstance(thing, type)):
+        raise TypeError(
+            f"regularizer must tell its quantized set, which the plain function {thing!r} does "
+            "not: give a set such as Binary(), or a regularizer such as L1(Binary())"
+        )
+    return check_instance("regularizer", found, QuantizedSet, "a Regularizer or a QuantizedSet")

@@ -1,4 +1,4 @@
-"""Ternary weights with fitted levels: {-a, 0, a}, or {neg, 0, pos} with neg <= 0 <= pos. Layer 2.
+"""Ternary weights with fitted levels: {-a, 0, a}, or {neg, 0, pos} with neg <= 0 <= pos.
 
 For given codes the best level is the mean of the weights that have it. If the m largest of some
 numbers are given their mean as level, and the others 0, this lowers the sum of squares that is left
@@ -12,37 +12,45 @@ for {neg, 0, pos} the two signs do not interact, and w and -w are each searched 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .fitted import FittedL2, best_split, mean, sums_from
-from .fitted_l1 import FittedL1, huber, locations
-from .regularizer import check_integer
+from proxquant_np.checks import check_integer
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.brute_force import ternary_codes
+from proxquant_np.prox.distances import L1, L2
+from proxquant_np.prox.fitted import (
+    Fitted,
+    best_split,
+    distinct,
+    mean,
+    sums_from,
+    too_many_magnitudes,
+)
+from proxquant_np.prox.huber import huber, locations
 
 _RUN = 1 << 10  # entries: of long rows only some runs are looked at entry by entry
 
 
 @dataclass(frozen=True, repr=False)
-class TernaryL2(FittedL2):
-    """R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {neg, 0, pos}^d, neg <= 0 <= pos, fitted to w.
+class Ternary(Fitted):
+    """Q = all w in {neg, 0, pos}^d for some neg <= 0 <= pos, which P fits to w.
 
     symmetric: neg = -pos. projection: "exact", by sorted prefix sums in O(n log n); or "threshold",
     the heuristic of Ternary Weight Networks: levels are the means of the weights beyond
-    0.7 * mean|w|, then `rounds` times nearest levels and their new means, in O(n).
-
-    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. The rest
-    as `FittedL2`. Sources: Li, Zhang, Liu 2016, ternary weight networks, for the threshold; Bai,
-    Wang, Liberty 2019, Appendix A.2, for the family and the rounds; Pouransari, Tu, Tuzel
-    2020, least squares binary quantization, for optimal symmetric levels; the search by prefix
-    sums, and the one for two signs, are ours.
+    0.7 * mean|w|, then `rounds` times nearest levels and their new means, in O(n). The rest as
+    `Fitted`. Sources: Li, Zhang, Liu 2016, ternary weight networks, for the threshold; Bai, Wang,
+    Liberty 2019, Appendix A.2, for the family and the rounds; Pouransari, Tu, Tuzel 2020, least
+    squares binary quantization, for optimal symmetric levels; the search by prefix sums, and the
+    one for two signs, are ours.
 
     Examples:
         >>> w = np.array([-2.0, -0.1, 0.1, 0.9, 1.1])
-        >>> pq.prox.TernaryL2().project(w)
+        >>> pq.prox.Ternary().project(w)
         array([-2.,  0.,  0.,  1.,  1.])
-        >>> pq.prox.TernaryL2(symmetric=True).levels(w).round(4)
+        >>> pq.prox.Ternary(symmetric=True).levels(w).round(4)
         array([-1.3333,  0.    ,  1.3333])
     """
 
@@ -50,7 +58,8 @@ class TernaryL2(FittedL2):
     projection: str = "exact"
     rounds: int = 2
 
-    projections: ClassVar = ("exact", "threshold")
+    projections = ("exact", "threshold")
+    contains_zero = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -87,13 +96,51 @@ class TernaryL2(FittedL2):
             first = levels / 2
         return levels.T
 
+    def _fit_huber(self, rows, s):
+        w = rows.astype(np.float64)
+        sides = [np.abs(w)] if self.symmetric else [np.maximum(-w, 0), np.maximum(w, 0)]
+        levels = [_best_location(np.sort(side, axis=1)[:, ::-1], s) for side in sides]
+        return np.stack([-levels[0], np.zeros(len(w)), levels[-1]], axis=1)
 
-@dataclass(frozen=True, repr=False)
-class TernaryL1(FittedL1):
-    """R(w) = min of ||w - q||_1 over q in {neg, 0, pos}^d and the levels neg <= 0 <= pos.
+    def exactly(self) -> Ternary:
+        """The same Q with its exact projection."""
+        return replace(self, projection="exact")
+
+    def code_matrices(self, n: int) -> Iterable[Floats]:
+        """As `Fitted` says."""
+        return ternary_codes(n, self.symmetric)
+
+    def why_not(self, values: Floats, close: float) -> str | None:
+        """As `Fitted` says."""
+        if self.symmetric:
+            return too_many_magnitudes(values, close, 1, zero=True)
+        values = distinct(values, close)
+        for side, word in ((values[values > 0], "positive"), (values[values < 0], "negative")):
+            if len(side) > 1:
+                return f"{len(side)} different {word} levels, one is possible"
+        return None
+
+
+class TernaryL2(L2):
+    """L2(Ternary(...)): R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {neg, 0, pos}^d.
+
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. The rest
+    as `Ternary`.
+
+    Examples:
+        >>> w = np.array([-2.0, -0.1, 0.1, 0.9, 1.1])
+        >>> pq.prox.TernaryL2().prox(w, strength=1.0)
+        array([-2.  , -0.05,  0.05,  0.95,  1.05])
+    """
+
+    of = Ternary
+
+
+class TernaryL1(L1):
+    """L1(Ternary(...)): R(w) = min of ||w - q||_1 over q in {neg, 0, pos}^d and neg <= 0 <= pos.
 
     symmetric: neg = -pos. prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u), exact, by the search of
-    `TernaryL2` with Huber's loss in place of the square. The rest as `FittedL1`. Source: ours.
+    `Ternary` with Huber's loss in place of the square. The rest as `L1`. Source: ours.
 
     Examples:
         >>> pq.prox.TernaryL1().value([-2.0, 0.0, 3.0, 3.0])
@@ -102,16 +149,8 @@ class TernaryL1(FittedL1):
         array([-2.  ,  0.  ,  3.25,  3.25])
     """
 
-    symmetric: bool = False
-
-    def _fit(self, rows):
-        return TernaryL2(self.symmetric)._fit(rows)
-
-    def _fit_huber(self, rows, s):
-        w = rows.astype(np.float64)
-        sides = [np.abs(w)] if self.symmetric else [np.maximum(-w, 0), np.maximum(w, 0)]
-        levels = [_best_location(np.sort(side, axis=1)[:, ::-1], s) for side in sides]
-        return np.stack([-levels[0], np.zeros(len(w)), levels[-1]], axis=1)
+    of = Ternary
+    fixed = {"projection": "exact", "rounds": 2}
 
 
 def _best_location(descending, s):

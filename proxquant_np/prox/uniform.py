@@ -1,30 +1,33 @@
-"""Evenly spaced levels, z + a c for consecutive integers c, with a and z fitted. Layer 2."""
+"""Evenly spaced levels, z + a c for consecutive integers c, with a and z fitted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from .fitted import FittedL2, tiles
-from .regularizer import check_integer
+from proxquant_np.checks import check_integer
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.brute_force import uniform_codes
+from proxquant_np.prox.distances import L2
+from proxquant_np.prox.fitted import Fitted, distinct, tiles, too_many_magnitudes
 
 
 @dataclass(frozen=True, repr=False)
-class UniformL2(FittedL2):
-    """R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {z + a c}^d, a >= 0, fitted to w.
+class Uniform(Fitted):
+    """Q = all w in {z + a c}^d for some a >= 0 and z, which P fits to w.
 
     n_bits: 1 to 8, at least 2 if symmetric. symmetric: z = 0 and c from -(2^(n_bits-1) - 1) to
     2^(n_bits-1) - 1; else, affine, c from 0 to 2^n_bits - 1. projection, both heuristics: "max",
     the grid spans the weights, so that none is clipped; "least_squares", from there `rounds` times
-    nearest levels, then least squares for a (and z), which never raises the error.
-
-    prox(w, s) = (w + s P(w)) / (1 + s). The rest as `FittedL2`. Source: common practice.
+    nearest levels, then least squares for a (and z), which never raises the error. No exact fit is
+    known here, neither by least squares nor by Huber's loss, so that L2 takes it, but L1 does not.
+    The rest as `Fitted`. Source: common practice.
 
     Examples:
-        >>> r = pq.prox.UniformL2(n_bits=2)
-        >>> r.levels([-3.0, 0.25, 2.0]), r.project([-3.0, 0.25, 2.0])
+        >>> Q = pq.prox.Uniform(n_bits=2)
+        >>> Q.levels([-3.0, 0.25, 2.0]), Q.project([-3.0, 0.25, 2.0])
         (array([-3.,  0.,  3.]), array([-3.,  0.,  3.]))
     """
 
@@ -33,7 +36,17 @@ class UniformL2(FittedL2):
     projection: str = "max"
     rounds: int = 10
 
-    projections: ClassVar = ("max", "least_squares")
+    projections = ("max", "least_squares")
+
+    @property
+    def contains_zero(self) -> bool:
+        """Whether 0 is a level, for all weights."""
+        return self.symmetric
+
+    @property
+    def offset(self) -> bool:
+        """Whether a number may be added to all levels."""
+        return not self.symmetric
 
     def __post_init__(self):
         super().__post_init__()
@@ -75,6 +88,31 @@ class UniformL2(FittedL2):
         levels[codes[k].astype(np.intp) - first] = v
         return np.sort(levels)
 
+    def code_matrices(self, n: int) -> Iterable[Floats]:
+        """As `Fitted` says."""
+        return uniform_codes(n, self.n_bits, self.symmetric)
+
+    def why_not(self, values: Floats, close: float) -> str | None:
+        """As `Fitted` says."""
+        if self.symmetric:
+            most = 2 ** (self.n_bits - 1) - 1
+            start, levels = 0.0, distinct(np.abs(values), close)
+            if told := too_many_magnitudes(values, close, most, zero=True):
+                return told
+        else:
+            most, levels = 2**self.n_bits - 1, distinct(values, close)
+            start = levels[0]
+            if len(levels) > most + 1:
+                return f"{len(levels)} different levels, {most + 1} are possible"
+        steps = [(levels[-1] - start) / c for c in range(1, most + 1)]
+        codes = [(levels - start) / (a or 1) for a in steps]
+        if any(
+            (np.abs(c - np.rint(c)) * (a or 1) <= close).all()
+            for a, c in zip(steps, codes, strict=True)
+        ):
+            return None
+        return "the levels are not evenly spaced, or there are more of them than possible"
+
     def _least_squares(self, rows, c, z, a):
         """z and a that fit best when each weight keeps the code of its level nearest now."""
         # The sums of 1, c, x, c^2 and c x over each row, c counted from the middle of the grid.
@@ -91,3 +129,16 @@ class UniformL2(FittedL2):
             scc, scx = scc - sc**2 / n, scx - sc * sx / n
         a = np.divide(scx, scc, out=a.copy(), where=scc > 0)
         return (z if self.symmetric else sx / n - a * (sc / n + middle)), a
+
+
+class UniformL2(L2):
+    """L2(Uniform(...)): R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {z + a c}^d.
+
+    prox(w, s) = (w + s P(w)) / (1 + s). The rest as `Uniform`.
+
+    Examples:
+        >>> pq.prox.UniformL2(n_bits=2).prox([-3.0, 0.25, 2.0], strength=1.0)
+        array([-3.   ,  0.125,  2.5  ])
+    """
+
+    of = Uniform

@@ -47,8 +47,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxquant_np.checks import check_instance, check_number
-from proxquant_np.prox import Regularizer
-from proxquant_np.prox.regularizer import Floats, L2Distance
+from proxquant_np.prox import L2, Regularizer, as_regularizer
+from proxquant_np.prox.regularizer import Floats
 from proxquant_np.theory.dual_averaging import Gradient, Inequality
 from proxquant_np.theory.toys import RoundedW, SmoothLoss, SmoothW
 
@@ -64,7 +64,7 @@ def prox_gradient(
         >>> pq.theory.prox_gradient(inside.gradient, R, w, lr=0.5, lams=[0.0, 1.0, 2.0]).ravel()
         array([ 0.   , -0.25 , -0.875, -1.   ])
     """
-    iterates = [np.array(w, np.float64)]
+    iterates, regularizer = [np.array(w, np.float64)], as_regularizer(regularizer)
     for lam in lams:
         moved = iterates[-1] - lr * gradient(iterates[-1])
         iterates.append(regularizer.prox(moved, lr * lam))
@@ -75,7 +75,7 @@ def regularizer_gradient(regularizer: Regularizer, w: Floats) -> Floats:
     """grad R(w): of a smooth W, or w - P(w) for half a squared distance, where P is continuous."""
     if isinstance(regularizer, SmoothW | RoundedW):
         return regularizer.gradient(w)
-    check_instance("regularizer", regularizer, L2Distance, "a smooth W or an L2 distance")
+    check_instance("regularizer", regularizer, L2, "a smooth W or an L2 distance")
     return w - regularizer.project(w)
 
 

@@ -42,8 +42,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from proxquant_np.checks import check_instance, check_number
-from proxquant_np.prox import BinaryL1, BinaryL2, Regularizer
+from proxquant_np.checks import check_number
+from proxquant_np.prox import L1, L2, Binary, Regularizer
 from proxquant_np.theory.toys import SmoothW
 
 
@@ -58,9 +58,6 @@ class TwoCycle(NamedTuple):
 
     latent: float
     weight: float
-
-
-_CYCLE = (BinaryL1, BinaryL2, SmoothW)  # the regularizers whose cycle is known
 
 
 def lazy_two_cycle(regularizer: Regularizer, lr: float, strength: float) -> TwoCycle | None:
@@ -84,15 +81,18 @@ def lazy_two_cycle(regularizer: Regularizer, lr: float, strength: float) -> TwoC
     """
     check_number("lr", lr, above=0, most=0.5)  # 1/(2 beta)
     check_number("strength", strength, above=0)
-    check_instance("regularizer", regularizer, _CYCLE, "BinaryL1(), BinaryL2() or SmoothW()")
     match regularizer:
-        case BinaryL2():
+        case L2(set=Binary()):
             weight = 2 / (2 + (2 - lr) / strength)
-        case BinaryL1():
+        case L1(set=Binary()):
             weight = min(2 * strength / (2 - lr), 1.0)
         case SmoothW():
             square = 1 - (1 - lr / 2) / strength
             if square <= 0:
                 return None
             weight = float(np.sqrt(square))
+        case _:
+            raise TypeError(
+                f"regularizer must be BinaryL1(), BinaryL2() or SmoothW(), got {regularizer!r}"
+            )
     return TwoCycle(lr * weight / 2, weight)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from proxquant_np.checks import check_integer, check_number
-from proxquant_np.prox import Regularizer, sign_pm
+from proxquant_np.prox import Binary, Regularizer, sign_pm
 from proxquant_np.prox.regularizer import Floats
 
 
@@ -211,6 +211,8 @@ class SmoothW(Regularizer):
         array([0.7071, 1.    ])
     """
 
+    set = Binary()
+
     def gradient(self, w: Floats) -> Floats:
         """grad R(w)."""
         return w**3 - w
@@ -220,7 +222,7 @@ class SmoothW(Regularizer):
 
     def _prox(self, x, s, out, tmp):
         if np.isinf(s):
-            return self._project(x, out)
+            return self.set._project(x, out)
         size = np.abs(x, dtype=np.float64)
         u = np.maximum(size, 1)
         for _ in range(100):  # at the triple root, s = 1 and w = 0, each step removes a third
@@ -229,14 +231,8 @@ class SmoothW(Regularizer):
             if not (newer < u).any():
                 break
             u = np.minimum(newer, u)
-        self._project(x, out)
+        self.set._project(x, out)
         out *= u
-
-    def _project(self, x, out):
-        out[...] = sign_pm(x)
-
-    def _levels(self, x):
-        return np.array([-1, 1], x.dtype)
 
 
 @dataclass(frozen=True)
@@ -263,6 +259,7 @@ class RoundedW(Regularizer):
     """
 
     delta: float
+    set = Binary()
 
     def __post_init__(self):
         check_number("delta", self.delta, above=0, most=0.5)
@@ -284,7 +281,7 @@ class RoundedW(Regularizer):
 
     def _prox(self, x, s, out, tmp):
         if np.isinf(s):
-            return self._project(x, out)
+            return self.set._project(x, out)
         size, d, k = np.abs(x, dtype=np.float64), self.delta, s / self.delta
         top = size / (1 - k) if k < 1 else np.where(size > 0, np.inf, 0)  # concave: at an end
         pieces = (
@@ -296,11 +293,5 @@ class RoundedW(Regularizer):
         u = np.array([np.clip(point, low, high) for point, low, high in pieces])
         cost = 0.5 * np.square(u - size) + s * self._each(u)
         best = 3 - np.argmin(cost[::-1], axis=0)[None]  # of a tie, the largest u
-        self._project(x, out)
+        self.set._project(x, out)
         out *= np.take_along_axis(u, best, axis=0)[0]
-
-    def _project(self, x, out):
-        out[...] = sign_pm(x)
-
-    def _levels(self, x):
-        return np.array([-1, 1], x.dtype)

@@ -18,7 +18,7 @@ from proxquant_np.data import Split
 from proxquant_np.files import shown
 from proxquant_np.nn import Module
 from proxquant_np.optim import Optimizer, QuantizedOptimizer
-from proxquant_np.prox import Regularizer
+from proxquant_np.prox import QuantizedSet, Regularizer, as_set
 from proxquant_np.training import metrics, resume
 from proxquant_np.training.history import HISTOGRAM_EDGES as HISTOGRAM_EDGES
 from proxquant_np.training.history import History as History
@@ -37,7 +37,7 @@ def fit(
     steps: int,
     batch_size: int,
     validation: Split | None = None,
-    regularizer: Regularizer | None = None,
+    regularizer: QuantizedSet | Regularizer | None = None,
     schedule: Callable[[int], float] | None = None,
     length: int | None = None,
     max_norm: float | None = None,
@@ -174,7 +174,7 @@ def _check_objects(model, optimizer, regularizer, schedule, prepare):
     if not {*getattr(optimizer, "base", optimizer).params} <= {*model.parameters()}:
         raise ValueError("optimizer must hold parameters of model, got one of something else")
     if regularizer is not None:
-        check_instance("regularizer", regularizer, Regularizer, "a Regularizer")
+        as_set(regularizer)  # only the set is needed
     for name, function in {"schedule": schedule, "prepare": prepare}.items():
         if function is not None:
             check_callable(name, function, "a function or None")

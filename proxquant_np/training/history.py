@@ -96,9 +96,11 @@ class Recorder:
             chosen = {id(p) for p in optimizer.params}
             self.weights = {k: p for k, p in model.named_parameters() if id(p) in chosen}
             for suffix, (params, mapped_by, _) in optimizer.mapped.items():
+                if mapped_by.set is None:  # a plain function: no Q is known
+                    continue
                 params = {*params}
                 self.targets[suffix] = {p: mapped_by for p in self.weights.values() if p in params}
-        if regularizer is not None:
+        if getattr(regularizer, "set", regularizer) is not None:
             self.targets = {"": dict.fromkeys(self.weights.values(), regularizer)}
         self.history = History()
         now = _joined(p.data for p in self.weights.values()) >= 0

@@ -16,7 +16,7 @@ from proxquant_np.checks import check_integer
 from proxquant_np.data import Split, chunks
 from proxquant_np.nn import Module, Parameter, quantizable_parameters
 from proxquant_np.optim.quantized import Targets, targets
-from proxquant_np.prox import Regularizer
+from proxquant_np.prox import QuantizedSet, Regularizer, as_set
 
 Weights = Any
 """One float array or tensor, or several: a mapping by name or an iterable. Several are pooled."""
@@ -113,8 +113,8 @@ def transitions(a: Weights, b: Weights) -> Transitions:
     return Transitions(*(counts / sum(x.size for x, _ in pairs)).tolist())
 
 
-def quantization_gap(w: Weights, regularizer: Regularizer | None = None) -> float:
-    """mean |w - P_Q(w)|, P_Q the regularizer's projection of each array; 0 exactly on Q.
+def quantization_gap(w: Weights, regularizer: QuantizedSet | Regularizer | None = None) -> float:
+    """mean |w - P_Q(w)|, P_Q the projection of each array on a set, or a regularizer's; 0 on Q.
 
     w: an array, or a collection, which is pooled. Errors as the regularizer's. Without one: a
     wrapper, its groups, or a mapping from parameters to regularizers, each parameter on its own Q.
@@ -125,11 +125,12 @@ def quantization_gap(w: Weights, regularizer: Regularizer | None = None) -> floa
         0.375
     """
     if regularizer is None:
-        params, projections = zip(*targets(w), strict=True)
+        params, own = zip(*targets(w), strict=True)
+        sets: Iterable[QuantizedSet] = map(as_set, own)
     else:
-        params, projections = w, itertools.repeat(regularizer)
-    pairs = list(zip(_arrays(params, "w"), projections, strict=False))
-    total = sum(float(np.abs(x - r.project(x)).sum(dtype=np.float64)) for x, r in pairs)
+        params, sets = w, itertools.repeat(as_set(regularizer))
+    pairs = list(zip(_arrays(params, "w"), sets, strict=False))
+    total = sum(float(np.abs(x - q.project(x)).sum(dtype=np.float64)) for x, q in pairs)
     return total / sum(x.size for x, _ in pairs)
 
 
@@ -249,7 +250,7 @@ def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
 
 def quantized_copy(
     model: Module,
-    regularizer: Regularizer | Targets,
+    regularizer: QuantizedSet | Regularizer | Targets,
     params: Iterable[Parameter] | None = None,
 ) -> Module:
     """A copy of the model with `params` (default: its quantizable ones) projected in the copy.
@@ -266,7 +267,7 @@ def quantized_copy(
     """
     copies: dict[int, Any] = {}  # deepcopy's memo: from the id of a thing to its copy
     copied = copy.deepcopy(model, copies)
-    if isinstance(regularizer, Regularizer):
+    if isinstance(regularizer, QuantizedSet | Regularizer):
         chosen = list(quantizable_parameters(model).values() if params is None else params)
         pairs = [(p, regularizer) for p in chosen]
     elif params is None:
@@ -276,5 +277,5 @@ def quantized_copy(
     for p, regularizer in pairs:
         if p.requires_grad:
             data = copies[id(p)].data
-            regularizer.project(data, out=data)
+            as_set(regularizer).project(data, out=data)
     return copied

@@ -1,65 +1,14 @@
-"""The 1-norm distance to weights with fitted levels, whose exact prox is a Huber fit. Layer 2.
+"""Huber's loss, and the levels that fit best by it: what the prox of L1 needs of a fitted set.
 
-Let R(w) = min over q in Q of ||w - q||_1. In prox(w, s), the minimum over u and q of
-1/2 ||u - w||^2 + s ||u - q||_1, take the one over u first. It is at u = w - clip(w - q, -s, s), and
-what is left is the sum of h(w_i - q_i) with Huber's
-
-    h(d) = d^2 / 2 for |d| <= s,    s |d| - s^2 / 2 beyond.
-
-So the levels are fitted by h, not by least squares, and they depend on s: from the 2-norm
-projection at s = infinity they go to medians, those of R itself, as s falls to 0. To draw weights
-towards levels that were fitted by least squares, as is often done, is no prox of anything fitted
-(it is that of LevelsL1(levels), for levels that are then kept).
-
-The search for the levels is over the parts of sorted magnitudes, as for the 2-norm. Where that uses
-means of the first m for all m, prefix sums, this needs their Huber locations: `locations`.
+The search for the levels is over the parts of sorted magnitudes, as for least squares. Where that
+uses means of the first m for all m, prefix sums, this needs their Huber locations: `locations`.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass
-
 import numpy as np
 
-from .fitted import Fitted
-from .levels import pick, thresholds
-from .regularizer import Floats
-
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class FittedL1(Fitted):
-    """R(w) = min over q in Q of ||w - q||_1, Q all tensors with levels of this kind. All is exact.
-
-    prox(w, s) = w - clip(w - q, -s, s), with the q in Q where the sum of Huber's h(w_i - q_i) is
-    least; R(w) is fitted by medians; project and levels are those of the 2-norm. The objective is
-    within n eps max|w|^2 of its minimum, eps that of float64, before rounding to the dtype of `w`.
-    In O(n log n), but some 50 times the time of the 2-norm, and 60 times the memory of a row.
-    """
-
-    @abstractmethod
-    def _fit_huber(self, rows, s):
-        """As _fit, by Huber's h for 0 < s < inf, a column, and by absolute values for s = 0."""
-
-    def _value(self, x):
-        near = np.empty_like(x)
-        self.map_rows(x, near, _nearest, lambda rows, exponent: self._fit_huber(rows, 0.0))
-        return np.abs(np.subtract(x, near, dtype=np.float64)).sum()
-
-    def _prox(self, x, s, out, tmp):
-        def fit(rows, exponent):
-            return self._fit_huber(rows, np.ldexp(np.float64(s), -exponent))
-
-        def fill(w, levels, out):
-            _nearest(w, levels, out)
-            np.maximum(out, w - s, out=out)
-            np.minimum(out, w + s, out=out)
-
-        self.map_rows(x, out, fill, None if np.isinf(s) else fit)
-
-
-def _nearest(w, levels, out):
-    pick(w, levels, thresholds(levels), out)
+from proxquant_np.prox.arrays import Floats
 
 
 def huber(d: Floats, s: Floats | float) -> Floats:

@@ -1,0 +1,92 @@
+"""What goes into a map of weights and what comes out: checked once, walked through in blocks.
+
+The public methods of sets and regularizers check their arguments here. What they call then sees
+clean arrays and holds nothing but mathematics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from proxquant_np.checks import check_instance, check_number
+
+Floats = NDArray[Any]
+
+DTYPES = np.dtype(np.float32), np.dtype(np.float64)
+
+# Numbers may overflow on the way to a right result: x + s, say, when s is near the largest float.
+quiet = np.errstate(over="ignore", under="ignore")
+
+BLOCK_BYTES = 1 << 18  # of an elementwise map: what it reads and writes then stays in the cache
+
+
+def as_weights(w: ArrayLike) -> Floats:
+    """`w` as a finite, non-empty array of float32 or float64, else TypeError or ValueError."""
+    x = np.asarray(w)
+    if x.dtype not in DTYPES:
+        raise TypeError(f"w must be of dtype float32 or float64, got {x.dtype}")
+    if x.size == 0:
+        raise ValueError(f"w must hold at least one weight, got shape {x.shape}")
+    # One pass instead of two: a sum is finite unless an entry is not, or the sum itself overflows.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = math.isfinite(x.sum()) or np.isfinite(x).all()
+    if not finite:
+        bad = np.argwhere(~np.isfinite(x))
+        first = tuple(bad[0].tolist())
+        raise ValueError(
+            f"w must be finite, got {len(bad)} entries that are NaN or infinite in shape "
+            f"{x.shape}, the first at index {first}: {x[first]}"
+        )
+    return x
+
+
+def as_strength(strength: float, dtype: np.dtype[Any]) -> Any:
+    """`strength`, in [0, inf], as a scalar of `dtype`, else TypeError or ValueError."""
+    s = dtype.type(check_number("strength", strength, least=0))
+    return s if s or not strength else np.nextafter(s, dtype.type(1))  # 0 is a case of its own
+
+
+def as_output(out: Floats | None, x: Floats) -> Floats:
+    """`out`, if it is writeable and has the shape and dtype of `x`; a fresh array if it is None."""
+    if out is None:
+        return np.empty(x.shape, x.dtype)
+    check_instance("out", out, np.ndarray, "a NumPy array")
+    if out.dtype != x.dtype:
+        raise TypeError(f"out must have the dtype of the weights, {x.dtype}, got {out.dtype}")
+    if out.shape != x.shape:
+        raise ValueError(f"out must have the shape of the weights, {x.shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    return out
+
+
+def fill(
+    kernel: Callable[[Floats, Floats, Floats], None], x: Floats, out: Floats, elementwise: bool
+) -> Floats:
+    """Run kernel(x, out, tmp), in blocks if it treats each entry alone, and return `out`.
+
+    A kernel reads `x`, fills `out` and may use `tmp`: C-contiguous, one shape, no overlap.
+    """
+    if not out.flags.c_contiguous:
+        out[...] = fill(kernel, x, np.empty(x.shape, x.dtype), elementwise)
+        return out
+    in_place = elementwise and out is x
+    if not x.flags.c_contiguous or (np.may_share_memory(x, out) and not in_place):
+        x = x.copy()
+    if not elementwise:
+        kernel(x, out, np.empty_like(x))
+        return out
+    source, target = x.reshape(-1), out.reshape(-1)
+    step = min(x.size, BLOCK_BYTES // x.itemsize)
+    tmp, held = np.empty((2, step), x.dtype)  # once: fresh memory costs page faults
+    for start in range(0, x.size, step):
+        block, n = slice(start, start + step), min(step, x.size - start)
+        if in_place:
+            np.copyto(held[:n], source[block])
+        kernel(held[:n] if in_place else source[block], target[block], tmp[:n])
+    return out

@@ -1,0 +1,51 @@
+"""The nearest of some levels, the upper one at a tie: what every projection here ends in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from proxquant_np.prox.arrays import Floats
+
+
+def thresholds(levels: Floats) -> Floats:
+    """For each level but the first, the smallest number of its dtype that is not nearer to another.
+
+    Levels ascend along the last axis; a number halfway between two belongs to the upper one.
+    """
+    halves = levels.astype(np.float64) / 2
+    a, b = halves[..., :-1], halves[..., 1:]
+    middle = a + b
+    part = middle - a
+    rest = (a - (middle - part)) + (b - part)  # what rounding took off the sum, exactly (Knuth)
+    first = middle.astype(levels.dtype)
+    short = (first < middle) | ((first == middle) & (rest > 0))
+    return np.where(short, np.nextafter(first, levels.dtype.type(np.inf)), first)
+
+
+def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
+    """Fill `out` with the last of levels[i] whose first[i] each weight of rows[i] reaches.
+
+    levels[i, 0] has no threshold; thresholds(levels) makes this the nearest level. Up to 32 levels
+    are compared with in turn, which vectorises best; more are bisected, all weights in step.
+    """
+    n_rows, n_levels = levels.shape
+    if n_levels <= 32:
+        index = np.zeros(rows.shape, np.uint8)
+        for j in range(n_levels - 1):
+            index += rows >= first[:, j : j + 1]
+        index = index.astype(np.intp)
+        if n_rows > 1:
+            index += np.arange(n_rows)[:, None] * n_levels
+    else:
+        depth = (n_levels - 1).bit_length()
+        missing = (0, 0), (0, (1 << depth) - n_levels)
+        levels = np.pad(levels, missing, "edge")
+        first = np.pad(first, missing, constant_values=np.inf)
+        index = np.broadcast_to(np.arange(n_rows)[:, None], rows.shape).copy()
+        reached, cut = np.empty(rows.shape, bool), np.empty_like(rows)
+        for half in (1 << i for i in reversed(range(depth))):
+            # The bits found so far say which of these thresholds halves what is left.
+            np.take(first[:, half - 1 :: 2 * half].copy(), index, out=cut, mode="clip")
+            index += index
+            index += np.greater_equal(rows, cut, out=reached)
+    np.take(levels, index, out=out, mode="clip")

@@ -1,0 +1,224 @@
+"""Q x distance: names are distances to sets, plain functions serve, new sets are tested."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from prox_strategies import SETS, strengths, weights
+
+import proxquant_np as pq
+from proxquant_np import nn, optim, prox
+
+NAMES = {
+    prox.BinaryL1(): prox.L1(prox.Binary()),
+    prox.BinaryL2(): prox.L2(prox.Binary()),
+    prox.LevelsL1([-1, 0, 0.5]): prox.L1(prox.Levels([-1, 0, 0.5])),
+    prox.LevelsL2([-1, 0, 0.5]): prox.L2(prox.Levels([-1, 0, 0.5])),
+    prox.TernaryL1(True): prox.L1(prox.Ternary(True)),
+    prox.TernaryL2(axis=0): prox.L2(prox.Ternary(axis=0)),
+    prox.MultiBitL1(2): prox.L1(prox.MultiBit(2, "exact")),
+    prox.MultiBitL2(3, block=1): prox.L2(prox.MultiBit(3, block=1)),
+    prox.UniformL2(3, False): prox.L2(prox.Uniform(3, False)),
+}
+TEXTS = [
+    "BinaryL1()",
+    "LevelsL1(values=(-1.0, 0.5))",
+    "TernaryL1(symmetric=True)",
+    "TernaryL2(axis=0, projection='threshold')",
+    "MultiBitL1(block=8, n_bits=2)",
+    "MultiBitL2(axis=0, n_bits=2)",
+    "UniformL2(n_bits=3, symmetric=False)",
+    "BinaryRelax(regularizer=BinaryL1())",
+    "Parq(regularizer=LevelsL1(values=(0.0, 1.0)))",
+    "PublishedTernary(rounds=2)",
+    "PiecewiseAffine(values=(0.0, 1.0), slopes=(0.5,))",
+    "TanhMirror()",
+    "L1(Binary())",
+    "L2(MultiBit(n_bits=2))",
+    "Ternary(axis=0)",
+]
+
+
+@dataclass(frozen=True)
+class PowersOfTwo(prox.QuantizedSet):
+    """A set of somebody's own."""
+
+    n: int
+
+    def _levels(self, x):
+        powers = 2.0 ** np.arange(1 - self.n, 1)
+        return np.concatenate([-powers[::-1], [0], powers]).astype(x.dtype)
+
+
+@dataclass(frozen=True, repr=False)
+class OneLevel(prox.Fitted):
+    """And one whose level is fitted."""
+
+    def _fit(self, rows):
+        return rows.mean(axis=1, keepdims=True, dtype=np.float64)
+
+
+@pytest.mark.parametrize("r", NAMES, ids=repr)
+@given(w=weights(), s=strengths())
+def test_a_name_is_a_distance_to_a_set(r, w, s):
+    q = NAMES[r]
+    assert r == q and hash(r) == hash(q)
+    if w.ndim:
+        assert r.prox(w, s).tobytes() == q.prox(w, s).tobytes()
+        assert r.project(w).tobytes() == q.set.project(w).tobytes()
+        assert r.value(w) == q.value(w)
+
+
+def test_names_have_the_parameters_of_their_set():
+    r = prox.MultiBitL2(2, axis=0)
+    assert (r.n_bits, r.axis, r.set) == (2, 0, prox.MultiBit(2, axis=0))
+    assert replace(r, axis=None) == prox.MultiBitL2(2)
+    assert pickle.loads(pickle.dumps(r)) == r
+    assert prox.BinaryL1() != prox.BinaryL2()
+    with pytest.raises(AttributeError, match="n_bits"):
+        r.n_bits = 3
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = r.nonsense
+    with pytest.raises(TypeError, match="projection"):
+        prox.TernaryL1(projection="threshold")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_and_back(text):
+    assert repr(prox.parse(text)) == text
+
+
+@pytest.mark.parametrize("bad", [prox.Uniform(2), prox.MultiBit(2), prox.MultiBit(3), OneLevel()])
+def test_l1_refuses_what_it_cannot_fit_exactly(bad):
+    with pytest.raises(ValueError, match=r"Huber's loss.*got .*no such fit") as error:
+        prox.L1(bad)
+    assert repr(bad) in str(error.value)
+
+
+@pytest.mark.parametrize("r", [prox.TernaryL1(), prox.MultiBitL1(2)], ids=repr)
+def test_the_value_of_fitted_levels_in_any_layout(r):
+    w = np.random.default_rng(0).normal(size=(4, 6))
+    assert r.value(w.T) == pytest.approx(r.value(np.ascontiguousarray(w.T)))
+
+
+# Every set has a strategy
+
+
+def exported():
+    """All sets of pq.prox that can be made."""
+    found = [getattr(prox, name) for name in prox.__all__]
+    sets = {k for k in found if isinstance(k, type) and issubclass(k, prox.QuantizedSet)}
+    return sets - {prox.QuantizedSet, prox.Fitted}
+
+
+def test_every_set_of_the_package_is_tested():
+    missing = exported() - {type(q) for q in SETS}
+    assert not missing, f"{missing}: add one of each to SETS in tests/prox_strategies.py"
+
+
+def test_a_set_that_is_left_out_is_noticed(monkeypatch):
+    monkeypatch.setattr(prox, "PowersOfTwo", PowersOfTwo, raising=False)
+    monkeypatch.setattr(prox, "__all__", [*prox.__all__, "PowersOfTwo"])
+    with pytest.raises(AssertionError, match=r"PowersOfTwo.*add one"):
+        test_every_set_of_the_package_is_tested()
+
+
+OWN = [PowersOfTwo(3), OneLevel(), OneLevel(axis=0), OneLevel(block=1)]
+
+
+@pytest.mark.parametrize("q", [*SETS, *OWN], ids=repr)
+@given(w=weights(), s=strengths())
+def test_what_every_set_is(q, w, s):
+    if not w.ndim:
+        w = w[None]
+    p, levels = q.project(w), np.atleast_2d(q.levels(w))
+    codes = q.codes(w)
+    assert p.shape == codes.shape == w.shape and p.dtype == levels.dtype == w.dtype
+    assert q.project(p) == pytest.approx(p, rel=1e-5, abs=1e-30)
+    coded = pq.packing.Codes.of(w, q)
+    assert coded.array().tobytes() == (p + w.dtype.type(0)).tobytes()
+    assert (coded.codes() == codes).all()
+    rounding = 16 * np.finfo(w.dtype).eps * np.abs(w).max()  # what is on Q to rounding stays there
+    assert (np.abs(levels) <= rounding).any(axis=1).all() or not q.contains_zero
+    distances = [prox.L2(q), *([prox.L1(q)] if q.fits_l1 else [])]
+    for r in distances:
+        assert r.prox(w, 0).tobytes() == w.tobytes()
+        assert (r.prox(w, np.inf) == p).all()
+        assert np.isfinite(r.prox(w, s)).all()
+        assert r.value(w) >= 0
+
+
+def test_the_kit_checks_a_set_of_ones_own():
+    assert pq.conformance.check_quantizer(PowersOfTwo(3).project, PowersOfTwo(3))
+    assert pq.conformance.check_prox(prox.L1(PowersOfTwo(3)).prox, prox.L1(PowersOfTwo(3)))
+    report = pq.conformance.check_quantizer(lambda w: w, PowersOfTwo(3))
+    assert report.convention == "not quantized"
+
+
+# Plain functions
+
+
+def soft(w, strength):
+    return prox.BinaryL1().prox(w, strength)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_plain_function_trains_as_the_regularizer_does(lazy):
+    trained = []
+    for r in (prox.BinaryL1(), soft):
+        w = nn.Parameter(np.array([0.25, -0.5, 0.75]))
+        wrapper = optim.DualAveraging if lazy else optim.ProxGradient
+        optimizer = wrapper(optim.SGD([w], 0.1), [w], r, prox.Linear(1.0))
+        for _ in range(5):
+            optimizer.zero_grad()
+            (w * w * w).sum().backward()
+            optimizer.step()
+        trained.append(w.data)
+    assert trained[0].tobytes() == trained[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda w, s: w.astype(np.float64), TypeError, r"result.astype\(w.dtype\)"),
+        (lambda w, s: w[:1], TypeError, "shape"),
+        (lambda w, s: None, TypeError, "NoneType"),
+        (lambda w, s: w * np.float32(np.nan), ValueError, "finite"),
+    ],
+)
+def test_what_a_plain_function_returns_is_checked(function, error, message):
+    w = np.array([0.5, 1.5], np.float32)
+    with pytest.raises(error, match=message):
+        prox.as_regularizer(function).prox(w, 0.5)
+    assert (w == [0.5, 1.5]).all()
+
+
+def test_a_plain_function_gets_infinity_and_knows_no_set():
+    seen = []
+    r = prox.as_regularizer(lambda w, s: (seen.append(s), w)[1])
+    r.prox([0.5], np.inf)
+    assert seen == [np.inf]
+    for ask in (r.project, r.levels, r.value):
+        with pytest.raises(TypeError, match=r"plain function.*L1\(Binary\(\)\)"):
+            ask([0.5])
+    for takes_a_set in (prox.as_set, prox.Parq, prox.BinaryRelax):
+        with pytest.raises(TypeError, match="plain function"):
+            takes_a_set(soft)
+    with pytest.raises(TypeError, match="plain function"):
+        pq.quantize_and_freeze([nn.Parameter([0.5])], soft)
+
+
+def test_what_needs_only_the_set_takes_it(tmp_path):
+    q, model = prox.Binary(), nn.Sequential(nn.Linear(3, 4))
+    weight = next(iter(model.parameters()))
+    pq.pack(model, q, tmp_path / "net.npz", [weight])
+    assert pq.training.metrics.quantization_gap(weight.data, q) > 0
+    lazy = optim.DualAveraging(optim.SGD([weight], 0.1), [weight], q)
+    assert (np.abs(weight.data) == 1).all() and lazy.regularizer == prox.L2(q)
+    pq.quantize_and_freeze([weight], q)
+    with pytest.raises(TypeError, match=r"such as L1\(Binary\(\)\)"):
+        optim.ProxGradient(optim.SGD([weight], 0.1), [weight], q, prox.Linear(1.0))
