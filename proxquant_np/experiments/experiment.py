@@ -469,18 +469,7 @@ def search(
         settings(experiment, quick)[task],
         (f"validation_{measure}", "validation_loss"),
     )
-    rng = np.random.default_rng(0)
-    methods = [FULL_PRECISION, *(name for name, m in experiment.methods.items() if not m.shares)]
-    draws = {
-        method: [
-            {
-                name: float(f"{math.exp(rng.uniform(*np.log(ends))):.3g}")
-                for name, ends in experiment.space(method).items()
-            }
-            for _ in range(trials)
-        ]
-        for method in methods
-    }
+    draws = _draws(experiment, trials)
     log: dict[str, Any] = {}
     chosen: dict[str, Any] = {}
     made: list[Any] = []
@@ -513,13 +502,29 @@ def search(
         chosen[method], best[method] = hyperparameters[i], runs[i]
     return {
         "chosen": chosen,
-        "space": {method: experiment.space(method) for method in methods},
+        "space": {method: experiment.space(method) for method in draws},
         "seeds": SEARCH_SEEDS,
         "setting": setting,
         **experiment.tasks[task].source(*filter(None, [data])),
         "environment": provenance.environment(),
         "runs": provenance.grouped(made),
         "trials": log,
+    }
+
+
+def _draws(experiment: Experiment, trials: int) -> dict[str, list[dict[str, float]]]:
+    """For each method that is searched, the hyperparameters of its trials, log-uniform."""
+    rng = np.random.default_rng(0)
+    methods = [FULL_PRECISION, *(name for name, m in experiment.methods.items() if not m.shares)]
+    return {
+        method: [
+            {
+                name: float(f"{math.exp(rng.uniform(*np.log(ends))):.3g}")
+                for name, ends in experiment.space(method).items()
+            }
+            for _ in range(trials)
+        ]
+        for method in methods
     }
 
 

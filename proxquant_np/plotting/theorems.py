@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from proxquant_np import theory
+from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, new_figure, rounded
 from proxquant_np.prox import BinaryL2, Regularizer, sign_pm
 from proxquant_np.theory import (
     Quadratic,
@@ -28,8 +29,6 @@ from proxquant_np.theory import (
     run_prox_gradient,
     time_at_plus_one,
 )
-
-from .style import EAGER, LAZY, NEUTRAL, new_figure, rounded
 
 
 def regret_data(

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, STYLES, mark_levels, new_figure
 from proxquant_np.training.fit import HISTOGRAM_EDGES
-
-from .style import EAGER, LAZY, NEUTRAL, STYLES, mark_levels, new_figure
 
 
 def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:

@@ -136,7 +136,7 @@ class L1(Distance):
 
     set: Q. ValueError for a set whose exact fit by Huber's loss is not known: `Uniform`, of which
     even the fit by least squares is a heuristic, and heuristic projections in general.
-    Source: Bai, Wang, Liberty 2019, the W-shaped regularizer; for fitted levels, ours.
+    Source: Bai, Wang, Liberty 2019, Section 3.1, equations 5 and 7; for fitted levels, ours.
 
     Examples:
         >>> pq.prox.L1(pq.prox.Binary()).prox([-1.5, -0.5, 0.2, 1.1], strength=0.25)
@@ -187,7 +187,7 @@ class L2(Distance):
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), for any closed Q. It is
     exact where P is. Where P is a heuristic, P(w) is a point of Q as well, but not always the
     nearest: then R is 1/2 ||w - P(w)||^2, an upper bound of the distance, and prox goes to P(w).
-    Source: Bai, Wang, Liberty 2019, the squared W-shaped regularizer; that the alternation between
+    Source: Bai, Wang, Liberty 2019, Section 3.1, equations 5, 9 and 10; that alternating between
     u and q is not needed where P is exact, ours.
 
     Examples:
