@@ -127,7 +127,7 @@ def tests_of(module: str, copy: Path) -> list[str]:
 
 
 def statement_at(source: str, line: int) -> tuple[range, bool]:
-    """The lines of the innermost statement at a line, and whether a call, not the import, runs it.
+    """The lines of the innermost statement at a line, and whether a call runs it, not the import.
 
     Of a statement with a body, such as `if`, the lines up to the body.
     """
@@ -264,12 +264,12 @@ def bytecode(write: bool) -> None:
 
 
 def reaching(reach: dict, source: str, module: str, line: int) -> set[str] | None:
-    """The tests that run the statement at a line of a module, None if they all do, by importing."""
+    """The tests that run the statement at a line of a module; None: all, as it runs before them."""
     lines, inside = statement_at(source, line)
-    if not inside:
-        return None
     contexts = reach["lines"].get(module, {})
     found = {context for n in lines for context in contexts.get(str(n), [])}
+    if not inside or "" in found:
+        return None
     return {
         test
         for test in reach["seconds"]
