@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -81,12 +85,20 @@ def test_the_largest_weight_at_the_wrong_level_is_found():
 def test_of_several_faults_of_a_shape_the_one_that_ended_the_call_is_told():
     def vectors_only(w):
         if w.ndim > 1:
-            w[...] = 0
-            raise ValueError("vectors only")
+            return np.full(w.shape, np.nan, np.float64)
         return sign_pm(w)
 
-    report = check_quantizer(vectors_only, "binary")
-    assert "vectors only" in details(report)["rank"]
+    report = check_quantizer(vectors_only, "binary", dtypes=["float32"])
+    assert "NaN: the result holds NaN" in details(report)["rank"]
+
+
+def test_a_search_leaves_no_folder_where_it_is_run(monkeypatch):
+    monkeypatch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", "")
+    monkeypatch.delenv("HYPOTHESIS_STORAGE_DIRECTORY")
+    monkeypatch.setattr(search, "sys", SimpleNamespace(modules={}))
+    assert search.smallest(lambda case: False, lambda st: st.integers(), 3)[1] is None
+    folder = os.environ["HYPOTHESIS_STORAGE_DIRECTORY"]
+    assert folder == os.path.join(tempfile.gettempdir(), "hypothesis")
 
 
 def test_values_are_named_although_some_weights_are_refused():

@@ -492,7 +492,12 @@ def test_the_time_bound_is_reached():
 
 
 @pytest.mark.parametrize(
-    ("lams", "message"), [([2.0, 1.0], r"lams\[1\] is 1.0"), ([2.0], "length 1")]
+    ("lams", "message"),
+    [
+        ([2.0, 1.0], r"lams\[1\] is 1.0"),
+        ([2.0, 2.0, 0.5, 99.0], r"lams\[2\] is 0.5"),
+        ([2.0], "length 1"),
+    ],
 )
 def test_steps_to_quantize_refuses(lams, message):
     with pytest.raises(ValueError, match=message):
