@@ -78,7 +78,7 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     "autograd/norm.py": ["norm", "ops"],
     "autograd/recurrent.py": ["recurrent"],
     "autograd/summation.py": ["summation", "autograd", "ops"],
-    "autograd/tensor.py": ["autograd", "nn", "ops"],
+    "autograd/tensor.py": ["autograd", "nn", "ops", "changed_in_place"],
     "autograd/threads.py": ["conv"],
     "cli.py": ["cli", "bad_commands", "binary_digits"],
     "conformance/": [

@@ -309,6 +309,32 @@ def test_a_theorem_that_is_wrong_is_caught(monkeypatch):
     assert theorems.attempt("toys_fool", 5)["violations"] == 5
 
 
+def test_what_two_trials_rest_on(monkeypatch):
+    """Numbers whose sums are exact; a bound on all gradients that the run may meet."""
+    held, by_aggregate_prox = theorems.held, theorems.by_aggregate_prox
+    bound, seen = theorems.last_iterate_bound, []
+
+    def exact(r, w, moved, strength):
+        assert not ((moved * 8) % 1).any() and not (strength * 8) % 1
+        return held(r, w, moved, strength)
+
+    def run(gradient, r, z0, lrs, lam):
+        loss = gradient.__self__
+        seen.append(np.linalg.norm(loss.gradient_bound) + lam * r.slopes[-1] * np.sqrt(len(z0)))
+        return by_aggregate_prox(gradient, r, z0, lrs, lam)
+
+    def with_slope(far, slope, steps, lr):
+        assert np.isclose(slope, seen[-1], rtol=1e-12)
+        return bound(far, slope, steps, lr)
+
+    monkeypatch.setattr(theorems, "held", exact)
+    monkeypatch.setattr(theorems, "by_aggregate_prox", run)
+    monkeypatch.setattr(theorems, "last_iterate_bound", with_slope)
+    theorems.attempt("held", 5)
+    theorems.attempt("last_iterate", 5)
+    assert len(seen) == 5
+
+
 def test_theorems_from_the_command_line(tmp_path, capsys):
     out = str(tmp_path / "out")
     assert cli.main(["theorems", "--instances", "2", "--jobs", "1", "--out", out]) == 0

@@ -177,3 +177,13 @@ def test_regularizers_are_drawn_from_minus_two_to_two():
     data = plotting.regularizers_data(points=5)
     assert data["w"] == [-2, -1, 0, 1, 2]
     assert plotting.moreau_envelopes_data(points=5)["w"] == [-2, -1, 0, 1, 2]
+
+
+def test_the_star_is_where_a_path_ends():
+    data = plotting.landscapes_data(steps=3)
+    figure = plotting.landscapes(data)
+    stars = [
+        line.get_xydata()[0] for ax in figure.axes for line in ax.lines if line.get_marker() == "*"
+    ]
+    ends = [one["prox_quant"][-1] for one in data.values() if isinstance(one, dict)]
+    assert np.allclose(stars, ends)
