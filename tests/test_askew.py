@@ -57,6 +57,19 @@ def test_a_step_takes_off_the_excess_what_it_should(seed, width, pull, lr):
         assert (excess(after, width) <= 1e-12)[~kept].all()
 
 
+@pytest.mark.parametrize(("lr", "pull"), [(0.5, 0.5), (0.5, 1.0), (0.1, 10.0)])
+def test_the_bound_of_a_step_is_reached_beside_a_level(lr, pull):
+    """Near 1 the constraint is 4 (w - 1)^2, whose curvature is all that the 4 allows.
+
+    So neither lr pull nor the 4 can be a tenth better.
+    """
+    w = np.array([1 - 1e-5])
+    after = step(w, [0.0], 0.0, pull, lr)
+    e, v = excess(w, 0.0), -pull * excess(w, 0.0) / (4 * w * (w**2 - 1))
+    assert np.isclose(excess(after, 0.0) / e, (1 - lr * pull) + 4 * lr**2 * v**2 / e, rtol=1e-3)
+    assert 4 * lr**2 * v**2 / e > 0.01 and lr * pull > 0.2
+
+
 def test_inside_the_interval_it_is_sgd():
     assert step([0.9, -0.95], [0.5, -0.5], width=0.5).tolist() == [0.9 - 0.05, -0.95 + 0.05]
 

@@ -389,3 +389,15 @@ def test_what_a_partial_state_leaves_alone_has_not_changed():
     model.load_state_dict({"1.weight": weight}, strict=False)
     with pytest.raises(RuntimeError, match=r"1\.weight of shape \(3, 3\) changed"):
         other.backward()
+
+
+def test_a_change_right_after_the_last_operation_is_noticed():
+    """And one right before the first is not taken for it."""
+    w = nn.Parameter(np.array([2.0]))
+    mark_changed([w])
+    (w * w).backward(np.ones(1))
+    assert w.grad == 4
+    y = w * w
+    mark_changed([w])
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward(np.ones(1))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import Phase, find, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
-from prox_strategies import strengths, weights
+from prox_strategies import fixed_regularizers, strengths, weights
 
 from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, sign_pm
-from proxquant_np.prox.brute_force import prox_fault
+from proxquant_np.prox.brute_force import objective, prox_fault, search_prox, threshold_codes
 
 THREE = (-1.0, 0.0, 1.0)
 UNEVEN = (-1.0, 0.0, 0.25, 2.0)
@@ -84,14 +84,29 @@ WRONG = {
 }
 
 
+FORM = {  # what is said of the mistakes that no objective value shows
+    "sign(0) = -1": "wrong tie",
+    "sign(-0.0) = -1": "wrong tie",
+    "tie to the lower level": "wrong tie",
+    "tie to the even level": "wrong tie",
+    "modifies its input": "input was modified",
+    "float64 whatever came": "has dtype float64",
+    "flattens": "the result has shape",
+    "NaN at zero": "holds NaN",
+    "moves at strength zero": "strength 0 changed the weights",
+}
+
+
 @pytest.mark.parametrize("mistake", WRONG)
 def test_planted_mistakes_are_caught(mistake):
-    """Hypothesis finds a weight array and a strength at which the checker objects."""
+    """Hypothesis finds a weight array and a strength at which the checker says what is wrong."""
     regularizer, prox = WRONG[mistake]
 
     def caught(case):
         x, s = case
-        return prox_fault(prox, regularizer, x.copy(), s) is not None
+        # Of a single weight some of the above return a number, which is another mistake.
+        fault = prox_fault(lambda x, s: np.asarray(prox(x, s)), regularizer, x.copy(), s)
+        return fault is not None and FORM.get(mistake, "not optimal") in fault
 
     search = settings(max_examples=2000, database=None, phases=[Phase.generate])
     find(st.tuples(weights(), strengths()), caught, settings=search)  # raises if there is none
@@ -112,3 +127,39 @@ def test_the_checker_says_what_is_wrong(prox, complaint):
     x = np.array([0.0, 0.5], np.float32)
     assert complaint in prox_fault(prox, BinaryL1(), x, 0.25)
     assert "strength 0" in prox_fault(lambda x, s: x + 1, BinaryL1(), x, 0)
+    half, down = np.array([0.5]), lambda x, s: x - s
+    assert "wrong tie: 0.5" in prox_fault(down, LevelsL1([0, 1]), half, 0.25)
+
+
+@given(fixed_regularizers(), weights(), strengths())
+def test_the_search_finds_what_the_closed_form_gives(r, w, s):
+    """`prox_fault` only asks that a prox is no worse than the search, so that one must be good.
+
+    It ends within 1e-8 of the minimiser, of one that has neighbours of its dtype so near.
+    """
+    found, exact = search_prox(r, w, s), r.prox(w, s)
+    for x, u, best in zip(w.flat, found.flat, exact.flat, strict=True):
+        got, least = (objective(r, np.array([v]), x, s) for v in (u, best))
+        assert got <= least + (4 + s) * 8 * (1e-8 + np.finfo(w.dtype).eps)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_an_error_of_rounding_is_no_fault_whatever_the_size(size):
+    """Of weights below 1 the rounding of 1 counts: their own may be lost in the value of R."""
+    r, x = LevelsL1([-size, size]), np.array([0.4 * size], np.float32)
+
+    def off_by(ulps):
+        error = np.float32(ulps * np.spacing(np.float32(max(size, 1))))
+        return prox_fault(lambda x, s: r.prox(x, s) + error, r, x, 0.7 * size)
+
+    assert off_by(1) is None
+    assert size < 1 or "not optimal" in off_by(1000)
+
+
+def test_codes_by_threshold():
+    w = np.array([0.5, -2.0, 1.0])
+    ternary, one_bit, two_bits = (list(threshold_codes(w, n)) for n in (0, 1, 2))
+    assert [b.ravel().tolist() for b in ternary] == [[1, -1, 1], [0, -1, 1], [0, -1, 0]]
+    assert [b.ravel().tolist() for b in one_bit] == [[1, -1, 1]] * 3
+    assert [b[:, 1].tolist() for b in two_bits] == [[1, -1, 1], [-1, -1, 1], [-1, -1, -1]]
+    assert all((b[:, 0] == [1, -1, 1]).all() for b in two_bits)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -283,7 +284,7 @@ def test_verdicts_on_theorems(violation, verdict, records):
 
 @pytest.mark.parametrize("name", theorems.THEOREMS)
 def test_theorems_hold_on_a_few_problems(name):
-    found = theorems.attempt(name, 5)
+    found = theorems.attempt(name, 20)
     assert found["violations"] == 0 and found["largest_violation"] <= found["tolerance"]
     assert (ROOT / "proxquant_np" / theorems.THEOREMS[name].proof).exists()
 
@@ -304,6 +305,34 @@ def test_a_theorem_that_is_wrong_is_caught(monkeypatch):
         theorems, "frank_wolfe", lambda gradient, start, steps: np.zeros((steps, 1))
     )
     assert theorems.attempt("twin", 5)["violations"] == 5
+    monkeypatch.setattr(type(theorems.f_plus), "value", lambda self, x: 0.0)
+    assert theorems.attempt("toys_fool", 5)["violations"] == 5
+
+
+def test_what_two_trials_rest_on(monkeypatch):
+    """Numbers whose sums are exact; a bound on all gradients that the run may meet."""
+    held, by_aggregate_prox = theorems.held, theorems.by_aggregate_prox
+    bound, seen = theorems.last_iterate_bound, []
+
+    def exact(r, w, moved, strength):
+        assert not ((moved * 8) % 1).any() and not (strength * 8) % 1
+        return held(r, w, moved, strength)
+
+    def run(gradient, r, z0, lrs, lam):
+        loss = gradient.__self__
+        seen.append(np.linalg.norm(loss.gradient_bound) + lam * r.slopes[-1] * np.sqrt(len(z0)))
+        return by_aggregate_prox(gradient, r, z0, lrs, lam)
+
+    def with_slope(far, slope, steps, lr):
+        assert np.isclose(slope, seen[-1], rtol=1e-12)
+        return bound(far, slope, steps, lr)
+
+    monkeypatch.setattr(theorems, "held", exact)
+    monkeypatch.setattr(theorems, "by_aggregate_prox", run)
+    monkeypatch.setattr(theorems, "last_iterate_bound", with_slope)
+    theorems.attempt("held", 5)
+    theorems.attempt("last_iterate", 5)
+    assert len(seen) == 5
 
 
 def test_theorems_from_the_command_line(tmp_path, capsys):
@@ -326,3 +355,58 @@ def test_what_is_detectable_is_found_four_times_in_five(n):
     power = nct.sf(t.ppf(0.975, n - 1), n - 1, shift)
     assert power == pytest.approx(0.8, abs=0.03)
     assert detectable(compare([1.0], [2.0])) == math.inf
+
+
+class Recording:
+    """A generator of random numbers that writes down what it gives."""
+
+    def __init__(self, seed):
+        self._rng, self.drawn = np.random.default_rng(seed), []
+
+    def __getattr__(self, name):
+        def draw(*arguments, **keywords):
+            found = getattr(self._rng, name)(*arguments, **keywords)
+            if np.asarray(found).dtype != object:
+                self.drawn.append(np.ravel(found).astype(float))
+            return found
+
+        return draw
+
+
+@pytest.mark.parametrize("name", theorems.THEOREMS)
+def test_a_problem_of_the_ledger_is_the_same_for_ever(name):
+    """Records name the worst problem by its number. Here all that the first twenty draw."""
+    checksum = 0
+    for number in range(20):
+        rng = Recording(number)
+        theorems.THEOREMS[name].trial(rng)
+        text = " ".join(f"{x:.9g}" for x in np.concatenate(rng.drawn))
+        checksum = zlib.crc32(text.encode(), checksum)
+    assert checksum == PROBLEMS[name]
+
+
+PROBLEMS = {
+    "three_ways": 0x360DDD94,
+    "regret": 0x4135A5E9,
+    "toys_fool": 0xED86692A,
+    "toys_solved": 0x02794ED8,
+    "criterion": 0x6B56C564,
+    "no_fixed_point": 0x22CB606E,
+    "twin": 0x25CCE4F8,
+    "flip_frequency": 0xB369CC27,
+    "descent": 0xD02F8D0A,
+    "rate": 0xD02F8D0A,
+    "rate_of_other_steps": 0x1D52F331,
+    "rounded_w": 0x78FADEA4,
+    "lazy_cycle": 0x6DD0BCB3,
+    "finite_time": 0x4E85177D,
+    "held": 0xE4A9ED2D,
+    "adam_moves": 0x3626E236,
+    "finite_time_with_adam": 0x7B51400C,
+    "nearest_corner": 0x749F8F88,
+    "forward_backward": 0x1FD2984A,
+    "mirror": 0xD341753A,
+    "last_iterate": 0xB3210425,
+    "few_samples": 0xF7CEAEDA,
+    "distance_prox": 0xF3F3C89A,
+}

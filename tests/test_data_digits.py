@@ -1,11 +1,13 @@
 """The digits: the arrays in the file, how they were made, and what `load_digits` hands out."""
 
 import hashlib
+import runpy
 
 import numpy as np
 import pytest
 
-from proxquant_np.data import load_digits
+from proxquant_np.data import digits, load_digits
+from proxquant_np.data import make_digits as made
 from proxquant_np.data.digits import FILE
 from proxquant_np.data.make_digits import make_digits
 
@@ -78,3 +80,13 @@ def test_arrays_are_fresh():
 def test_refuses_other_dtypes(dtype):
     with pytest.raises(TypeError, match="dtype must be float32 or float64, got"):
         load_digits(dtype)
+
+
+def test_the_program_writes_the_file(stored, tmp_path, monkeypatch):
+    table = np.column_stack([stored["images"].reshape(-1, 64), stored["labels"]])
+    np.savetxt(tmp_path / "digits.csv", table, "%d", ",")
+    monkeypatch.setattr(digits, "FILE", tmp_path / "digits.npz")
+    monkeypatch.setattr("sys.argv", ["make_digits", str(tmp_path / "digits.csv")])
+    runpy.run_path(made.__file__, run_name="__main__")
+    with np.load(tmp_path / "digits.npz") as file:
+        assert all((file[name] == array).all() for name, array in stored.items())

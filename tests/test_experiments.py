@@ -227,6 +227,39 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
     capsys.readouterr()
 
 
+def test_settings_and_tasks_are_frozen():
+    for task in experiment_named("binary_digits").tasks.values():
+        for part, name in (
+            (task, "title"),
+            (task.setting, "batch_size"),
+            (task.quick, "batch_size"),
+        ):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(part, name, 1)
+
+
+def test_networks_of_the_regime_map():
+    tasks = experiment_named("regime_map").tasks
+    for width in (16, 128):
+        sizes = [p.shape for p in tasks[f"w{width}-t300"].build(0, None).parameters()]
+        assert sizes[0] == (width, 64) and sizes[-1] == (10,)
+
+
+def test_what_searches_draw_from():
+    """Ranges that contain the best: a search that is run anew draws the same."""
+    spaces = {name: dict(method.space) for name, method in METHODS.items()}
+    assert spaces["binary_relax"]["last"] == (10.0, 1e4)
+    assert {space["lr"] for space in spaces.values()} == {spaces["binary_relax"]["lr"]}
+
+
+def test_the_table_of_an_experiment_stands_in_columns(small, tmp_path, capsys):
+    _, printed = run_small(small("methods", steps=9, seeds=1), tmp_path, capsys)
+    lines = printed.splitlines()
+    head = next(i for i, line in enumerate(lines) if "signs changed" in line)
+    rows = [line for line in lines[head + 1 :] if line.endswith(" s") and "+-" in line]
+    assert len(rows) == 1 + len(METHODS) and {len(row) for row in rows} == {len(lines[head])}
+
+
 def test_packed_arrays_come_back_to_the_bit():
     rng = np.random.default_rng(0)
     arrays = {"w": rng.normal(size=(3, 4)).astype(np.float32), "n": np.array(7)}

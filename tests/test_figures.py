@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -69,6 +70,36 @@ def test_committed_runs_come_out_again():
         for key in ("flips_per_step", "ever_flipped", "largest_gradient"):
             if key in summary:
                 assert difference(summary[key], kept["summary"][method][key], 0.5) is None
+
+
+DRAWN = {name: FIGURES[name].draw for name in FIGURES if name != "weight_filmstrip"} | {
+    "binary_digits": plotting.differences,
+    "error_curves": plotting.error_curves,
+    "regime_map_grid": plotting.regime_map,
+    "regularizers": plotting.regularizers,
+    "sign_flips": plotting.sign_flips,
+    "stability_mlp": plotting.layer_changes,
+    "weights": plotting.weight_filmstrip,
+}
+NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:e-?\d+)?")
+# Identifiers are hashes of coordinates to the last digit, rasters the work of another library.
+ARBITRARY = re.compile(r'(?:id="|url\(#|xlink:href="#)[a-zA-Z]+[0-9a-f]{8,}|base64,[^"]*')
+
+
+@needs_figures
+@pytest.mark.parametrize("name", DRAWN)
+def test_committed_drawings_come_out_again(name, tmp_path):
+    """To a quarter of a point, if Matplotlib is of the version that drew them."""
+    data = {key: value for key, value in committed(name).items() if key != "runs"}
+    plotting.save_figure(DRAWN[name](data), data, tmp_path / name)
+    fresh, kept = (
+        ARBITRARY.sub("", (folder / f"{name}.svg").read_text("utf-8"))
+        for folder in (tmp_path, COMMITTED)
+    )
+    if f"Matplotlib v{matplotlib.__version__}," in kept:
+        assert NUMBER.split(fresh) == NUMBER.split(kept)
+        positions = (np.array(NUMBER.findall(svg), float) for svg in (fresh, kept))
+        assert np.abs(np.subtract(*positions)).max() < 0.25
 
 
 @needs_figures

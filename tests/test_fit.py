@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import json
 import os
 import random
@@ -769,7 +770,9 @@ def test_a_history_prints_in_a_line():
     assert text.startswith("History(40 steps, 3 epochs, loss ")
     for name in ("error", "lr 0.01 -> 0.01", "strength inf -> inf", "quantized_error"):
         assert name in text
-    assert f"validation_error {history.epochs['validation_error'][0]:.3g} -> " in text
+    for name, group in (("loss", history.steps), ("validation_error", history.epochs)):
+        values = group[name]
+        assert f", {name} {values[0]:.3g} -> {values[-1]:.3g}" in text
     assert repr(History()) == "History(0 steps, 0 epochs)"
     assert "epochs, loss" in repr(run("adam", steps=3)[2])
 
@@ -1071,3 +1074,12 @@ def test_the_gap_is_that_of_the_weights_in_training():
     optim.quantize_and_freeze(weights[1:], binary)
     history = fit(net, optimizer, train, steps=2, batch_size=8, progress=False)
     assert history.epochs["quantization_gap"][-1] == 0
+
+
+def test_checkpoints_are_written_every_500_steps_unless_told_otherwise():
+    assert inspect.signature(fit).parameters["checkpoint_every"].default == 500
+
+
+def test_a_function_is_asked_at_the_step_halfway_and_at_the_end():
+    assert pq.training.resume.ahead(lambda t: 10.0 * t, 2, 7) == {"2": 20.0, "4": 40.0, "6": 60.0}
+    assert pq.training.resume.ahead(lambda t: 1.0, 0, 1) == {"0": 1.0}

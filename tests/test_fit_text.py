@@ -131,6 +131,12 @@ def test_a_numpy_integer_is_a_length(tmp_path):
     assert load_checkpoint(tmp_path / "run.npz")[1]["identity"]["length"] == 2
 
 
+def test_chunks_of_one_token_are_accepted():
+    model, optimizer = start("text")
+    history = fit(model, optimizer, TEXT, steps=2, batch_size=2, length=1, progress=False)
+    assert len(history.steps["loss"]) == 2
+
+
 def test_the_default_text_can_be_learned():
     text = load_text()
     train = Split(*(a[:4096] for a in text.splits.train))

@@ -187,6 +187,7 @@ EXPORTED = {
         lambda: nn.Sequential(
             nn.MaxPool2d(3, 2, 1, ceil_mode=True),
             nn.AvgPool2d(3, 2, 1, ceil_mode=True),
+            nn.AvgPool2d(5, 3, (1, 2), ceil_mode=True),
             nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False),
         ),
         (1, 17, 18),

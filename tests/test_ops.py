@@ -426,6 +426,7 @@ def test_straight_through_keeps_the_dtype_whatever_the_projection_s(projection, 
         (TypeError, "softmax: input .* floats, got int64", lambda x: F.softmax(np.arange(3), 0)),
         (TypeError, "log_softmax: input .* got float$", lambda x: F.log_softmax(1.0, 0)),
         (ValueError, "softplus: beta .* got 0", lambda x: F.softplus(x, 0)),
+        (ValueError, "softplus: beta .* got inf", lambda x: F.softplus(x, float("inf"))),
         (TypeError, "unexpected|keyword", lambda x: F.relu(x, slope=1)),
         (RuntimeError, "where: argument 0", lambda x: F.where(x, x, 0.0).sum().backward()),
     ],
@@ -496,3 +497,10 @@ def test_alpha_and_pads_that_crop():
     assert F.pad(x, (-2, -1)).shape == (1, 0)
     for lengths in ((-1, 2), (2, -1), (-1, -1, 1, 0)):
         assert gradcheck(lambda x, n=lengths: F.pad(x, n), x)
+
+
+def test_a_number_with_a_fraction_times_integers():
+    """The rule of promotion is between floats; integers give way."""
+    three = np.array([1, 2, 3])
+    for half in (np.float64(0.5), np.float32(0.5), np.array(0.5)):
+        assert F.mul(half, three).data.tolist() == [0.5, 1, 1.5]

@@ -159,3 +159,31 @@ def test_lazy_and_eager_keep_their_colours():
         assert plotting.STYLES[method]["color"] == plotting.LAZY
     for method in ("prox_quant", "projected_gradient"):
         assert plotting.STYLES[method]["color"] == plotting.EAGER
+
+
+def test_only_the_last_row_of_a_filmstrip_names_its_axis():
+    methods = ("binary_connect", "binary_connect_decayed", "prox_quant")
+    figure = plotting.weight_filmstrip(dict.fromkeys(methods, FRAMES))
+    assert [ax.get_xlabel() for ax in figure.axes] == [""] * 4 + ["weight"] * 2
+
+
+@pytest.mark.parametrize(("epochs", "marker"), [(1, "o"), (3, "o"), (4, "None")])
+def test_short_curves_have_points(epochs, marker):
+    figure = plotting.error_curves({"prox_quant": [[0.1] * epochs]})
+    assert figure.axes[0].lines[0].get_marker() == marker
+
+
+def test_regularizers_are_drawn_from_minus_two_to_two():
+    data = plotting.regularizers_data(points=5)
+    assert data["w"] == [-2, -1, 0, 1, 2]
+    assert plotting.moreau_envelopes_data(points=5)["w"] == [-2, -1, 0, 1, 2]
+
+
+def test_the_star_is_where_a_path_ends():
+    data = plotting.landscapes_data(steps=3)
+    figure = plotting.landscapes(data)
+    stars = [
+        line.get_xydata()[0] for ax in figure.axes for line in ax.lines if line.get_marker() == "*"
+    ]
+    ends = [one["prox_quant"][-1] for one in data.values() if isinstance(one, dict)]
+    assert np.allclose(stars, ends)

@@ -384,6 +384,8 @@ def test_bad_outputs_are_refused(r):
         for call in (lambda o: r.prox(w, 1.0, out=o), lambda o: r.project(w, out=o)):
             with pytest.raises(error, match="out"):
                 call(out)
+    with pytest.raises(TypeError, match="out"):  # nor a wider one
+        r.project(w.astype(np.float32), out=w)
 
 
 def test_objective_is_the_definition():

@@ -31,6 +31,7 @@ from proxquant_np.prox.brute_force import (
     multibit_codes,
     objective,
     ternary_codes,
+    uniform_codes,
 )
 
 EXACT = {
@@ -385,6 +386,40 @@ def test_alternating_step_by_step():
         a = np.linalg.lstsq(codes, w)[0]
 
 
+def test_uniform_least_squares_step_by_step():
+    """From the grid that spans the weights: nearest codes, then a line through the weights."""
+    w = np.random.default_rng(4).normal(0.5, 1, size=200)
+    for symmetric, c in ((True, np.arange(-3.0, 4)), (False, np.arange(8.0))):
+        span = np.abs(w).max() if symmetric else np.ptp(w)
+        a, z = span / c[-1], 0.0 if symmetric else w.min()
+        for rounds in range(4):
+            r = UniformL2(3, symmetric, "least_squares", rounds=rounds)
+            assert np.allclose(r.levels(w), z + a * c)
+            code = np.clip(np.rint((w - z) / a), c[0], c[-1])
+            a, z = np.polyfit(code, w, 1) if not symmetric else (code @ w / (code @ code), 0.0)
+
+
+def test_the_grid_of_weights_that_use_part_of_it():
+    """They keep their values, also where the weights have one sign; codes beyond go to the end."""
+    for w, steps in (([0.5, 1.0], 2), ([-0.5, -1.0], 2), ([1.0, 3.0], 3), ([0.0, -2.0], 1)):
+        top = max(map(abs, w))
+        grid = np.clip(np.arange(-3, 4), -steps, steps) * top / steps
+        assert UniformL2(3).levels(w).tolist() == grid.tolist()
+
+
+def test_sums_of_fitted_numbers_are_told_to_rounding_of_the_largest():
+    """2.7, 1.1, 0.9 and |2.7 - 1.1 - 0.9|: four magnitudes of three bits."""
+    for ulps, on_q in ((12, True), (100, False)):
+        w = np.array([2.7, 1.1, 0.9, 2.7 - 1.1 - 0.9 + ulps * 2.7 * np.finfo(float).eps])
+        assert (MultiBitL2(3, "greedy").value(w) == 0) == on_q
+
+
+def test_codes_of_a_uniform_grid():
+    one, symmetric = list(uniform_codes(1, 2, False)), list(uniform_codes(2, 2, True))
+    assert [b.item() for b in one] == [0, 1, 2, 3]
+    assert len(symmetric) == 9 and symmetric[0].tolist() == [[-1], [-1]]
+
+
 # Layouts
 
 
@@ -522,6 +557,13 @@ def test_repr_shows_what_is_not_default():
     assert repr(TernaryL2()) == "TernaryL2()"
     assert repr(MultiBitL2(2, axis=0)) == "MultiBitL2(axis=0, n_bits=2)"
     assert eval(repr(UniformL2(4, False))) == UniformL2(4, False)
+
+
+def test_the_defaults():
+    """Results are recorded under names that do not say them."""
+    assert TernaryL2() == TernaryL2(symmetric=False, projection="exact", rounds=2)
+    assert MultiBitL2(3) == MultiBitL2(3, "alternating", rounds=2)
+    assert UniformL2(4) == UniformL2(4, True, "max", rounds=10)
 
 
 def long_rows():

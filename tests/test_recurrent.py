@@ -214,6 +214,7 @@ def test_a_thousand_steps_do_not_recurse(lstm):
         (dict(input=np.zeros((2, 0, 2)), batch_first=True), "time > 0"),
         (dict(input=np.zeros((3, 2, 5))), "params of layer 0"),
         (dict(hx=(np.zeros((2, 2, 3)), np.zeros((1, 2, 3)))), "c_0 must have shape"),
+        (dict(hx=(np.zeros((2, 2, 4)), np.zeros((2, 2, 3)))), "h_0 must have shape"),
     ],
 )
 def test_wrong_shapes_are_refused(change, message):
@@ -221,6 +222,11 @@ def test_wrong_shapes_are_refused(change, message):
     arguments = dict(input=x, hx=state, params=params, has_biases=True, num_layers=2) | change
     with pytest.raises(ValueError, match=message):
         F.lstm(**arguments)
+
+
+def test_very_many_layers():
+    x, state, params = draw_lstm(np.random.default_rng(0), 2, 1, 2, 2, 70, True)
+    assert F.lstm(x, state, params, True, 70)[1].shape == (70, 1, 2)
 
 
 def test_dropout_acts_between_layers_in_training_only():

@@ -495,6 +495,7 @@ def test_the_time_bound_is_reached():
     ("lams", "message"),
     [
         ([2.0, 1.0], r"lams\[1\] must be > 1.0, the gradient_bound, got 1.0"),
+        ([2.0, 2.0, 0.5, 99.0], r"lams\[2\] must be > 1.0.* got 0.5"),
         ([2.0], "lams must be enough .* got 1 that"),
     ],
 )

@@ -13,6 +13,7 @@ from proxquant_np.prox.brute_force import prox_fault
 from proxquant_np.theory import (
     Kink,
     Quadratic,
+    Ridge,
     RoundedW,
     SmoothW,
     f_minus,
@@ -67,6 +68,10 @@ def test_constants_are_reached():
     ridge = random_ridge(np.random.default_rng(0), 1, convex=True)
     ridge = type(ridge)(np.abs(ridge.a), ridge.t)
     assert np.isclose(ridge.gradient(np.array([1e3]))[0], ridge.gradient_bound[0])
+    for convex in (True, False):
+        flat = Ridge(np.ones((1, 1)), np.zeros(1), convex)
+        assert flat.value(np.zeros(1)) == flat.lower == 0
+        assert np.isclose(flat.gradient(np.array([1e-6]))[0], 1e-6 * flat.beta, rtol=1e-9)
 
 
 @given(seeds, dims, st.data())

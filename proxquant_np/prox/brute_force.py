@@ -36,8 +36,9 @@ def search_prox(regularizer: Regularizer, x: Floats, strength: float) -> Floats:
     """A minimiser of 1/2 ||u - x||^2 + strength * R(u), strength < inf, for a sum R over weights.
 
     For each weight, every level, x itself and a grid over them are tried; then the two cells around
-    the best of these are searched by golden section. All candidates have the dtype of `x`. A weight
-    halfway between two levels does as well on either side: only the upper one is searched.
+    the best of these are searched by golden section, and those around each other valley that its
+    neighbours leave as deep. All candidates have the dtype of `x`. A weight halfway between two
+    levels does as well on either side: only the upper one is searched.
     """
     levels = regularizer.levels(x)
     u = np.array([_search(regularizer, v, levels, strength) for v in x.flat], x.dtype)
@@ -53,9 +54,12 @@ def _search(regularizer, x, levels, strength):
         low = x
     grid = np.linspace(low, high, 65, dtype=x.dtype)
     candidates = sorted({*grid.tolist(), *levels[levels >= low].tolist(), float(x)})
-    best = int(np.argmin([cost(u) for u in candidates]))
-    found = [candidates[best]]
-    found += [_golden(cost, *cell) for cell in pairwise(candidates[max(best - 1, 0) : best + 2])]
+    costs = [math.inf, *(cost(u) for u in candidates), math.inf]
+    found = [candidates[int(np.argmin(costs)) - 1]]
+    for i, (left, here, right) in enumerate(zip(costs, costs[1:], costs[2:], strict=False)):
+        rise = max(c - here for c in (left, right, here) if c < math.inf)
+        if here <= min(left, right) and here - rise <= min(costs):
+            found += [_golden(cost, *cell) for cell in pairwise(candidates[max(i - 1, 0) : i + 2])]
     return min(found, key=cost)
 
 
