@@ -396,6 +396,35 @@ def test_a_checkpoint_is_packed_as_its_model(regularizer, tmp_path):
     assert "TernaryL2()" in packing.table(tmp_path / "c.npz")
 
 
+def test_groups_are_packed_each_on_its_set(tmp_path):
+    """From the wrapper, its groups, a mapping, and the checkpoint of its run: the same bytes."""
+    model = MLP((64, 16, 16, 10))
+    first, inner, last = pq.quantizable_parameters(model).values()
+    groups = [
+        ([inner], prox.BinaryL1(), prox.Linear(1e-3)),
+        ([first], prox.TernaryL2(), prox.Linear(1e-2)),
+        ([last], None, None),
+    ]
+    eager = pq.optim.ProxGradient(pq.optim.Adam(model.parameters()), groups)
+    digits = pq.data.load_digits()
+    options = dict(steps=3, batch_size=8, progress=False, checkpoint=tmp_path / "run.npz")
+    pq.training.fit(model, eager, digits.train, **options)
+    pq.pack(model, eager, tmp_path / "a.npz")
+    pq.pack(model, groups, tmp_path / "b.npz")
+    pq.pack(model, {inner: prox.BinaryL1(), first: prox.TernaryL2()}, tmp_path / "c.npz")
+    packing.pack_checkpoint(tmp_path / "run.npz", tmp_path / "d.npz")
+    packed = [(tmp_path / f"{name}.npz").read_bytes() for name in "abcd"]
+    assert packed[0] == packed[1] == packed[3]
+    assert "BinaryL1(); TernaryL2()" in packing.table(tmp_path / "a.npz")
+    for name in "ac":
+        loaded = pq.quantizable_parameters(pq.load_packed(tmp_path / f"{name}.npz"))
+        expected = [prox.TernaryL2().project(first.data), prox.sign_pm(inner.data), last.data]
+        for p, w in zip(loaded.values(), expected, strict=True):
+            np.testing.assert_array_equal(p.data, w)
+    with pytest.raises(TypeError, match="params must be left out"):
+        pq.pack(model, eager, tmp_path / "e.npz", [first])
+
+
 @pytest.mark.parametrize(
     ("lacking", "complaint"),
     [

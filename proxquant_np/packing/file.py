@@ -30,7 +30,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,8 @@ from proxquant_np import models
 from proxquant_np.files import read_json, read_whole, shown, written_whole
 from proxquant_np.interop import require
 from proxquant_np.nn import Module, Parameter, quantizable_parameters
+from proxquant_np.optim import QuantizedOptimizer
+from proxquant_np.optim.quantized import Targets, targets
 from proxquant_np.packing.codes import MAX_BITS, Codes, count_sets, mirrored
 from proxquant_np.packing.product import keep_packed
 from proxquant_np.prox import QuantizedSet, Regularizer, as_set, parse
@@ -68,7 +70,7 @@ class PackedError(ValueError):
 class Packed(NamedTuple):
     """What a packed file holds: arrays by name, coded or plain; a str names an equal, earlier one.
 
-    model: as `models.describe` says it. regularizer: as repr says it.
+    model: as `models.describe` says it. regularizer: as repr says it; several, parted by "; ".
     """
 
     model: dict[str, Any] | None
@@ -78,16 +80,18 @@ class Packed(NamedTuple):
 
 def pack(
     model: Module,
-    regularizer: QuantizedSet | Regularizer,
+    regularizer: QuantizedSet | Regularizer | Targets,
     path: str | os.PathLike,
     params: Iterable[Parameter] | None = None,
 ) -> None:
     """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
 
-    The model is not changed. regularizer: the quantized set, or a regularizer whose set it is.
-    Weights are projected on it, as in `metrics.quantized_copy`; twice is once, and weights frozen
-    on the levels of another regularizer are refused. The file is written whole or not at all; it
-    is .safetensors if `path` ends so, .npz otherwise.
+    The model is not changed. regularizer: the quantized set, or a regularizer whose set it is; or,
+    for mixed precision and without `params`, a wrapper, its groups, or a mapping from parameters to
+    sets or regularizers, as `quantize_and_freeze` takes them. Weights are projected on it, as in
+    `metrics.quantized_copy`; twice is once, and weights frozen on the levels of another regularizer
+    are refused. The file is written whole or not at all; it is .safetensors if `path` ends so, .npz
+    otherwise.
 
     Raises:
         OSError: the folder is missing, read-only or full.
@@ -105,13 +109,21 @@ def pack(
     """
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {type(model).__name__}")
-    as_set(regularizer)
+    if isinstance(regularizer, QuantizedOptimizer | Mapping | Sequence) and not isinstance(
+        regularizer, str
+    ):
+        if params is not None:
+            raise TypeError("params must be left out: the groups say which ones are quantized")
+        chosen = {id(p): own for p, own in targets(regularizer)}
+    else:
+        as_set(regularizer)
+        params = quantizable_parameters(model).values() if params is None else params
+        chosen = {id(p): regularizer for p in params}
     if not any(True for _ in model.parameters()):
         raise ValueError(
             f"model must have parameters to pack, this {type(model).__name__} has none"
         )
-    chosen = {id(p) for p in (quantizable_parameters(model).values() if params is None else params)}
-    if not chosen <= {id(p) for p in model.parameters()}:
+    if not chosen.keys() <= {id(p) for p in model.parameters()}:
         raise ValueError("params must be parameters of model, got one of something else")
     entries: dict[str, Codes | np.ndarray | str] = {}
     seen: dict[int, str] = {}
@@ -121,7 +133,7 @@ def pack(
             entries[name] = seen[id(value)]
         elif id(value) in chosen:
             try:
-                entries[name] = Codes.of(array, regularizer, not value.requires_grad)
+                entries[name] = Codes.of(array, chosen[id(value)], not value.requires_grad)
             except ValueError as error:
                 raise ValueError(f"{name} cannot be packed: {error}") from error
         elif np.isfinite(array).all():
@@ -129,7 +141,8 @@ def pack(
         else:
             raise ValueError(f"{name} cannot be packed: it has NaN or infinite entries")
         seen.setdefault(id(value), name)
-    _write(path, models.describe(model), repr(regularizer), entries)
+    named = "; ".join(dict.fromkeys(map(repr, chosen.values()))) or repr(regularizer)
+    _write(path, models.describe(model), named, entries)
 
 
 def pack_checkpoint(
@@ -167,7 +180,13 @@ def pack_checkpoint(
     try:
         description = meta["model"]
         quantized = set(meta["quantized"])
-        named = meta["identity"]["regularizer"]
+        identity = meta["identity"]
+        named = identity["regularizer"]
+        groups = [
+            (identity[f"parameters.{k}"], identity[f"regularizer.{k}"])
+            for k in range(len(quantized))
+            if f"regularizer.{k}" in identity
+        ]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{origin} does not say which network it holds") from error
     if description is None:
@@ -175,9 +194,8 @@ def pack_checkpoint(
             f"{origin} holds a network that is none of proxquant_np.models, so it cannot be "
             "rebuilt: build it, load its state, and call proxquant_np.pack"
         )
-    if regularizer is None and named == "None":
+    if regularizer is None and named == "None" and not groups:
         raise ValueError(f"{origin} is of a run without a regularizer: say which one to use")
-    regularizer = parse(named) if regularizer is None else regularizer
     prefix = "model/"
     state = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     model = models.build(description, sum(v.size for v in state.values()))
@@ -185,8 +203,12 @@ def pack_checkpoint(
         model.load_state_dict(state)
     except KeyError as error:
         raise ValueError(f"{origin}: {error.args[0]}") from error
-    params = [p for name, p in model.named_parameters() if name in quantized]
-    pack(model, regularizer, path, params)
+    parameters = dict(model.named_parameters())
+    if regularizer is None and named == "None":
+        mapped = {parameters[name]: parse(own) for names, own in groups for name in names}
+        return pack(model, mapped, path)
+    params = [p for name, p in parameters.items() if name in quantized]
+    pack(model, parse(named) if regularizer is None else regularizer, path, params)
 
 
 def load_packed(

@@ -79,17 +79,19 @@ class Run:
             self.max_norm = check_number("max_norm", max_norm, 0, below=math.inf)
         self.state: metrics.State | None = None  # as at the start of an epoch
         self._held = list(model._named())
+        self._parameters = list(model.parameters())
 
     def step(self, x: np.ndarray, y: np.ndarray) -> None:
         """Forward, backward, step; FloatingPointError if the loss or the model is not finite."""
-        self.model.zero_grad()  # also what the optimizer does not hold: it is in the norm to clip
+        for p in self._parameters:  # also what the optimizer does not hold: the norm to clip has it
+            p.grad = None
         logits, y, self.state = metrics.predict(self.model, x, y, self.state)
         loss = F.cross_entropy(logits, y)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()}")
         loss.backward()
         if self.max_norm is not None:
-            clip_grad_norm(self.model.parameters(), self.max_norm)
+            clip_grad_norm(self._parameters, self.max_norm)
         strength = getattr(self.optimizer, "strength", 0.0)
         try:
             self.optimizer.step()
