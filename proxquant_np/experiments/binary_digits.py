@@ -169,7 +169,7 @@ def table(result: Mapping[str, Any]) -> str:
         "signs changed: against the warm start, at the end; flips per step: over the last tenth of",
         f"the quantizing phase; gap before: mean distance to {task.levels} before projecting; "
         "time: a run.",
-        f'The claim "ProxQuant errs less than BinaryConnect" is {verdict} '
+        f'The claim "ProxQuant errs less than BinaryConnect": {verdict} '
         f"({setting['seeds']} seeds, {setting['quantizing_steps']} quantizing steps).",
     ]
     lines += experiments.said_of_runs(result.get("runs", []))

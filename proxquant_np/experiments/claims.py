@@ -19,12 +19,18 @@ from proxquant_np import provenance
 from proxquant_np.experiments import EXPERIMENTS, experiment, resnet_cifar10
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import FULL_PRECISION, experiment_named
-from proxquant_np.experiments.statistics import Comparison, detectable
+from proxquant_np.experiments.statistics import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    SUPPORTED,
+    TOO_FEW,
+    Comparison,
+    detectable,
+)
 from proxquant_np.experiments.theorems import THEOREMS
 from proxquant_np.files import read_json, read_whole, shown
 
 NOT_YET = "not yet measured"
-SUPPORTED, CONTRADICTED = "supported", "contradicted"
 
 HEAD = """# Claims
 
@@ -35,14 +41,15 @@ A claim says that one method's measure is smaller than its rival's. Both start f
 and see the same batches, a pair for each seed, and the test split is read once, after everything is
 fixed (but where picking by it is what is tested). The claim is **supported** if the 95% confidence
 interval of the paired difference (Student's t) lies below zero, **contradicted** if above, else
-**inconclusive at this scale**.
+**inconclusive at this scale**. Fewer than five pairs give an estimate and its interval, but **too
+few pairs for a verdict**.
 
 - *difference*: first method minus rival, the mean over the seeds and the interval. Errors and
   fractions of signs are in percentage points, perplexities in themselves. Where a claim says "on
   par", the rival's measure is raised by the margin first, and equal methods support it.
 - *rival*: the rival's mean, and by how much, in percent of it, the first method's is larger.
-- *power*: the smallest true difference that so many seeds would have shown with probability 0.8
-  (three seeds: 0.77). What is smaller could not be expected to be found, there or not.
+- *power*: the smallest true difference that so many seeds would have shown with probability 0.8.
+  What is smaller could not be expected to be found, there or not.
 - *by*: whose claim it is, the paper's (here at the scale of a setting of ours) or ours.
 """
 
@@ -279,9 +286,9 @@ def _listed(verdicts: Mapping[str, int]) -> str:
 
 def _total(counts: Mapping[str, Counter[str]]) -> Iterable[str]:
     """How many comparisons ended how, and how many of them chance alone would decide."""
-    order = (SUPPORTED, CONTRADICTED, "inconclusive at this scale", NOT_YET)
+    order = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, TOO_FEW, NOT_YET)
     yield f"| claims | {' | '.join(order)} |"
-    yield "|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|"
     for source, found in counts.items():
         name = {"paper": "the paper's", "ours": "ours"}[source]
         yield f"| {name} | {' | '.join(str(found[verdict]) for verdict in order)} |"
