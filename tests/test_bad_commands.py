@@ -285,7 +285,7 @@ def test_functions_to_check(function, capsys):
     assert function.partition(":")[0] in line
 
 
-@pytest.mark.parametrize(("name", "says"), [("binary_l", "did you mean"), ("", "known are")])
+@pytest.mark.parametrize(("name", "says"), [("binary_l", "did you mean"), ("", "must be one of")])
 def test_definitions_to_check_by(name, says, capsys):
     assert says in refused(["check", "math:sqrt", "--as", name], capsys)
 

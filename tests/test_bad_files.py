@@ -573,7 +573,7 @@ def test_regularizers_that_make_no_sense(text, run_file, capsys):
 
 def test_a_regularizer_that_does_not_fit(run_file, capsys):
     line = refused(["pack", run_file, "--regularizer", "MultiBitL2(1, block=3)"], capsys)
-    assert "layers.0.weight cannot be packed: block is 3" in line
+    assert "layers.0.weight cannot be packed: block must divide" in line
 
 
 @pytest.mark.parametrize(

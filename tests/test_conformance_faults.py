@@ -316,9 +316,11 @@ def test_misuse_is_told_with_its_remedy():
     misused(kit.check_prox(lambda x: x, "binary_l1"), "the check calls fn(x, strength)")
     misused(kit.check_step(Sign, "lazy_sgd"), "class")
     misused(kit.check_gradient(Sign, Sign, np.ones(2)), "class")
-    with pytest.raises(ValueError, match=r"dtypes is \['float16'\]; some of float32, float64"):
+    with pytest.raises(
+        ValueError, match=r"dtypes must be some of float32, float64, got \['float16'\]"
+    ):
         check(pm, "binary", dtypes=["float16"])
-    with pytest.raises(ValueError, match="dtypes is"):
+    with pytest.raises(ValueError, match="dtypes must be"):
         check(pm, "binary", dtypes=[])
     assert check(pm, "binary", dtypes=[np.float32])
 
@@ -580,7 +582,7 @@ def test_dtypes_of_a_gradient():
     assert conventions(report) == ["dtype changed"]
     assert "computes" not in kit.check_gradient(kept, lambda w: 2 * w, AT).checked
     assert kit.check_gradient(kept, lambda w: 2 * w, AT, dtypes=["float32"])
-    with pytest.raises(ValueError, match="dtypes is"):
+    with pytest.raises(ValueError, match="dtypes must be"):
         kit.check_gradient(kept, double, AT, dtypes=["int8"])
 
 

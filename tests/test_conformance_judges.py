@@ -13,7 +13,6 @@ from proxquant_np.conformance import (
     check_gradient,
     check_prox,
     check_quantizer,
-    definitions,
     search,
 )
 from proxquant_np.conformance.fitted import _exhaustive
@@ -42,8 +41,8 @@ def test_the_gap_is_the_excess_over_the_least():
 
 
 def test_two_bits_have_a_known_optimum_and_three_have_not():
-    assert definitions.family(MultiBitL2(2)).exact == MultiBitL2(2, "exact")
-    assert definitions.family(MultiBitL2(3)).exact is None
+    assert MultiBitL2(2).set.exactly() == MultiBitL2(2, "exact").set
+    assert MultiBitL2(3).set.exactly() is None
 
 
 @pytest.mark.parametrize("w", [[-3.0, -1.0, 0.5, 2.0], [-5.0, -4.0, -3.5, -1.0], [1.0, 1.5, 4.0]])

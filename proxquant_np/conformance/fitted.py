@@ -146,7 +146,7 @@ class FittedJudge(MapJudge):
         if self.best is not None:
             q = self.best.project(w)
             return 0.5 * np.square(q - w).sum(), q
-        if not self._can_try_all(w):
+        if not (self.optimum_known and self._can_try_all(w)):
             return None, None
         error, q = _exhaustive(self.set, w)
         if not (self.set.contains_zero or self.set.offset):

@@ -42,7 +42,7 @@ class Claim:
 
     Examples:
         >>> from proxquant_np.experiments.experiment import Claim
-        >>> errors = {"eager": {"error": [1.0, 2.0, 3.0]}, "lazy": {"error": [3.0, 4.0, 6.0]}}
+        >>> errors = {"eager": {"error": [1.0, 2, 3, 4, 5]}, "lazy": {"error": [3.0, 4, 6, 6, 9]}}
         >>> Claim("eager errs less", "eager", "lazy", "error").compare(errors).verdict
         'supported'
     """

@@ -57,7 +57,7 @@ def _search(regularizer, x, levels, strength):
     costs = [math.inf, *(cost(u) for u in candidates), math.inf]
     found = [candidates[int(np.argmin(costs)) - 1]]
     for i, (left, here, right) in enumerate(zip(costs, costs[1:], costs[2:], strict=False)):
-        rise = max(c - here for c in (left, right, here) if c < math.inf)
+        rise = max((c - here for c in (left, right, here) if c < math.inf), default=0.0)
         if here <= min(left, right) and here - rise <= min(costs):
             found += [_golden(cost, *cell) for cell in pairwise(candidates[max(i - 1, 0) : i + 2])]
     return min(found, key=cost)
