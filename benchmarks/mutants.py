@@ -67,6 +67,7 @@ OPERATORS = re.compile(  # arithmetic becomes arithmetic: bits of floats would b
     r"|NumberReplacer|AddNot)"
 )
 TESTS = {  # the longest prefix of a file's path decides which tests are its own, quick ones first
+    "__init__.py": ["provenance"],
     "autograd/": ["autograd", "ops"],
     "autograd/conv.py": ["conv"],
     "autograd/pooling.py": ["conv"],
@@ -80,7 +81,8 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     "autograd/summation.py": ["summation", "autograd", "ops"],
     "autograd/tensor.py": ["autograd", "nn", "ops", "changed_in_place"],
     "autograd/threads.py": ["conv"],
-    "cli.py": ["cli", "bad_commands", "binary_digits"],
+    "checks.py": ["prox", "bad_arguments", "optim"],
+    "cli.py": ["cli", "bad_commands", "binary_digits", "experiments"],
     "conformance/": [
         "conformance_judges",
         "conformance_faults",
@@ -95,6 +97,7 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     "experiments/settling.py": ["settling"],
     "experiments/statistics.py": ["statistics"],
     "experiments/workers.py": ["runner_signals", "runner"],
+    "files.py": ["checkpoint", "bad_files", "full_disk", "runner"],
     "interop/": ["interop_*", "bad_files"],
     "models/": ["models_*"],
     "nn/": ["nn", "bad_arguments", "models_mlp"],
@@ -105,6 +108,7 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     "optim/bop.py": ["bop"],
     "packing/": ["packing", "packing_product", "bad_files"],
     "plotting/": ["plotting", "figures"],
+    "provenance.py": ["provenance"],
     "prox/": ["prox", "prox_*", "checkers_prox"],
     "prox/homotopy.py": ["homotopy"],
     "theory/": ["theory_*"],

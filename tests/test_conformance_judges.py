@@ -40,9 +40,24 @@ def test_the_gap_is_the_excess_over_the_least():
         assert gap > 0.1, name
 
 
-def test_two_bits_have_a_known_optimum_and_three_have_not():
-    assert MultiBitL2(2).set.exactly() == MultiBitL2(2, "exact").set
-    assert MultiBitL2(3).set.exactly() is None
+@pytest.mark.parametrize(("n_bits", "known"), [(2, True), (3, False)])
+def test_two_bits_have_a_known_optimum_and_three_have_not(n_bits, known):
+    r = MultiBitL2(n_bits, "greedy")
+    names = check_quantizer(r.project, r).gaps
+    assert names and all(name.startswith("the least") == known for name in names)
+
+
+def test_what_is_expected_is_the_prox_of_the_definition():
+    r = TernaryL2(symmetric=True)
+    report = check_prox(lambda x, s: r.prox(x, 2 * s), r)
+    (fault,) = report.faults
+    assert np.allclose(fault.expected, r.prox(fault.inputs["x"], fault.inputs["strength"]))
+
+
+def test_an_epsilon_in_the_scale_is_shown():
+    r = TernaryL2(symmetric=True)
+    detail = details(check_quantizer(lambda w: r.project(w) * (1 + 2e-6), r, dtypes=["float64"]))
+    assert "1 +2e-06: an epsilon" in " ".join(detail.values())
 
 
 @pytest.mark.parametrize("w", [[-3.0, -1.0, 0.5, 2.0], [-5.0, -4.0, -3.5, -1.0], [1.0, 1.5, 4.0]])

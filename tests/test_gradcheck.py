@@ -131,3 +131,7 @@ def test_rounding_is_told_from_error_only_by_the_complex_step():
 def test_misuse_is_explained(error, message, call):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_complex_steps_at_zero():
+    assert gradcheck(lambda x: F.exp(x) * x, np.zeros(2), method="complex")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import proxquant_np.functional as F
-from proxquant_np import quantizable_parameters
+from proxquant_np import models, quantizable_parameters
 from proxquant_np.models import MLP
 
 
@@ -91,3 +91,12 @@ def test_bad_sizes_are_refused(sizes):
 def test_inputs_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"64|63"):
         MLP()(np.zeros((2, 63), np.float32))
+
+
+def test_a_deep_and_thin_network_is_built_from_its_description():
+    """Its weights are far more than the largest of them, yet few."""
+    model = MLP((3,) * 40)
+    rebuilt = models.build(models.describe(model), largest=9)
+    assert [p.shape for p in rebuilt.parameters()] == [p.shape for p in model.parameters()]
+    with pytest.raises(ValueError, match="description must be"):
+        models.build({"name": "MLP", "arguments": {"sizes": [500, 100, 2]}}, largest=10_000)

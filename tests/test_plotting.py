@@ -173,6 +173,10 @@ def test_short_curves_have_points(epochs, marker):
     assert figure.axes[0].lines[0].get_marker() == marker
 
 
+def test_regularizers_are_drawn_at_four_strengths():
+    assert plotting.regularizers_data(points=5)["strengths"] == [0, 0.25, 0.5, 1]
+
+
 def test_regularizers_are_drawn_from_minus_two_to_two():
     data = plotting.regularizers_data(points=5)
     assert data["w"] == [-2, -1, 0, 1, 2]

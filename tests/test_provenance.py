@@ -1,12 +1,14 @@
 """What a result was made with: the digest of the package, whose code it was, and how it is said."""
 
 import hashlib
+import importlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+import proxquant_np as pq
 from proxquant_np import provenance
 from proxquant_np.experiments import claims, experiment
 from proxquant_np.experiments.runner import read_record, run_cells
@@ -193,3 +195,10 @@ def test_the_ledger_and_the_figures_carry_it(tmp_path):
     page = claims.ledger(tmp_path / "records")
     assert f"- {total - 1} of {total} runs are from {in_words(made)}." in page
     assert f"- 1 of {total} runs are from code and machines that were not recorded." in page
+
+
+def test_the_package_has_no_names_but_its_own():
+    assert pq.conformance is importlib.import_module("proxquant_np.conformance")
+    for name in ("conform", "zebra"):
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+            getattr(pq, name)

@@ -112,3 +112,9 @@ def test_axes_that_are_not_there(axis):
     for shape in ((2, 3), (1000, 1000)):
         with pytest.raises(ValueError, match="axis"):
             pairwise_sum(np.ones(shape, np.float32), axis)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, (0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)])
+def test_every_choice_of_axes_of_an_array_in_c_order(axis):
+    x = np.random.default_rng(0).random((150, 3, 151, 2))
+    assert np.allclose(pairwise_sum(x, axis), np.sum(x, axis), rtol=1e-12)
