@@ -57,6 +57,7 @@ nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_ipywidgets_js = {}  # would come from a network, for sliders that need a kernel anyway
 # Sliders need a kernel. Without one the notebooks show their first position.
 paths = [str(Path(__file__).parent / "without_sliders"), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
