@@ -39,11 +39,17 @@ extensions = [
 html_theme = "furo"
 html_title = "proxquant_np"
 html_show_sphinx = False
+INTERACTIVE = "docs/interactive"  # pages that are whole as they are
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 # A link to a source file leads to that file as viewcode shows it.
-myst_url_schemes = {"http": None, "https": None, "source": "_modules/{{path}}.html"}
+myst_url_schemes = {
+    "http": None,
+    "https": None,
+    "source": "_modules/{{path}}.html",
+    "interactive": f"{INTERACTIVE}/{{{{path}}}}",
+}
 
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
@@ -51,6 +57,7 @@ nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_ipywidgets_js = {}  # would come from a network, for sliders that need a kernel anyway
 # Sliders need a kernel. Without one the notebooks show their first position.
 paths = [str(Path(__file__).parent / "without_sliders"), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -100,6 +107,7 @@ def read_source(app, docname, source):
     folder = (ROOT / docname).parent
     source[0] += {"README": CONTENTS, "notebooks/README": NOTEBOOKS}.get(docname, "")
     source[0] = re.sub(r"\]\((proxquant_np/\w+/\w+)\.py\)", r"](source:\1)", source[0])
+    source[0] = source[0].replace(f"]({INTERACTIVE}/", "](interactive:")
     source[0] = re.sub(r"\]\(proxquant_np/(\w+)/\)", r"](docs/api/\1.md)", source[0])
 
     def without_folders(link):
@@ -150,9 +158,13 @@ def foreign(app, what, name, obj, skip, options):
 
 
 def finish(app, error):
-    """Copy the front page to the name that servers look for."""
+    """Copy the front page to the name that servers look for, and the interactive pages."""
     if not error and app.builder.format == "html":
-        shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
+        out = Path(app.outdir)
+        shutil.copy(out / "README.html", out / "index.html")
+        (out / INTERACTIVE).mkdir(parents=True, exist_ok=True)
+        for page in (ROOT / INTERACTIVE).glob("*.html"):
+            shutil.copy(page, out / INTERACTIVE)
 
 
 def setup(app):

@@ -148,4 +148,4 @@ def test_unknown_figures_exit_with_2(name, hint, capsys):
 def test_all_are_drawn_by_default(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(figures, "draw", lambda names, out: [out / name for name in names])
     assert cli.main(["figures", "--out", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(FIGURES) == 14
+    assert len(capsys.readouterr().out.splitlines()) == len(FIGURES) == 16

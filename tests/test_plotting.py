@@ -46,6 +46,8 @@ FIGURES = {
     "moreau_envelopes": (plotting.moreau_envelopes, plotting.moreau_envelopes_data(points=9)),
     "prox_maps": (plotting.prox_maps, plotting.prox_maps_data(per_piece=3)),
     "homotopy": (plotting.homotopy, plotting.homotopy_data(steps=5)),
+    "one_step": (plotting.one_step, plotting.one_step_data()),
+    "straight_through": (plotting.straight_through, plotting.straight_through_data()),
     "toy_pair": (plotting.toy_pair, plotting.toy_pair_data(rate=0.1)),
     "landscapes": (plotting.landscapes, plotting.landscapes_data(steps=10)),
     "regret": (plotting.regret, plotting.regret_data(horizons=(4, 8))),
@@ -139,6 +141,27 @@ def test_data_show_what_their_figures_claim():
     for name in ("SmoothW", "BinaryL2"):
         assert (np.array(good[name]["measured"]) <= good[name]["bound"]).all()
         assert bad[name]["measured"][-1] > bad[name]["bound"][-1]
+
+
+def test_one_step_takes_its_gradients_where_it_says():
+    data = plotting.one_step_data(start=0.35, lr=0.4, strength=0.15)  # L'(w) = w + 1/4
+    lazy, eager = data["lazy"], data["eager"]
+    assert (lazy["gradient"], lazy["weights"]) == (1.25, [1, -1])  # at w = +1, not at z
+    assert lazy["latents"] == pytest.approx([0.35, 0.35 - 0.4 * 1.25])
+    assert eager["gradient"] == pytest.approx(0.6)  # at the weight itself
+    assert [eager["moved"], eager["weights"][1]] == pytest.approx([0.11, 0.26])
+    through = plotting.straight_through_data(z=0.35)
+    assert through["gradient_at_z"] == through["gradient_at_w"] == 1.25
+
+
+def test_neither_picture_of_straight_through_is_in_the_eager_colour():
+    one_step = plotting.one_step(plotting.one_step_data())
+    colours = [{line.get_color() for line in ax.lines} for ax in one_step.axes]
+    lazy, eager = colours[0] | colours[2], colours[1] | colours[3]
+    assert plotting.LAZY in lazy - eager and plotting.EAGER in eager - lazy
+    graph = plotting.straight_through(plotting.straight_through_data()).axes[0]
+    drawn = {text.get_color() for text in graph.texts}
+    assert plotting.LAZY in drawn and plotting.EAGER not in drawn
 
 
 def test_rounded_keeps_significant_digits():

@@ -47,7 +47,17 @@ def test_conda_environment_equals_pyproject():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"test", "notebooks", "lint", "dev", "bench", "interop", "docs", "sweep"}
+    assert set(EXTRAS) == {
+        "test",
+        "notebooks",
+        "lint",
+        "dev",
+        "bench",
+        "interop",
+        "docs",
+        "browser",
+        "sweep",
+    }
     assert packages(EXTRAS["test"]) | packages(EXTRAS["notebooks"]) < packages(EXTRAS["dev"])
 
 

@@ -56,6 +56,8 @@ FIGURES = {
         plotting.quantizer_gaps,
     ),
     "homotopy": Drawing(plotting.homotopy_data, plotting.homotopy, plotting.homotopy_frames),
+    "one_step": Drawing(plotting.one_step_data, plotting.one_step),
+    "straight_through": Drawing(plotting.straight_through_data, plotting.straight_through),
     "toy_pair": Drawing(plotting.toy_pair_data, plotting.toy_pair),
     "landscapes": Drawing(plotting.landscapes_data, plotting.landscapes),
     "regret": Drawing(plotting.regret_data, plotting.regret),

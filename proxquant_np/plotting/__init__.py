@@ -4,6 +4,7 @@ style.py       colours, axes, saving
 maps.py        regularizers, their Moreau envelopes and prox maps, the homotopy
 quantizers.py  heuristic projections against exact ones
 paths.py       the toy pair, landscapes
+steps.py       one step of each method, straight-through as a graph
 theorems.py    bounds and predictions against measurements
 training.py    weights, signs and errors over steps and epochs
 comparisons.py results of experiments: differences, regimes, layers
@@ -35,6 +36,10 @@ from proxquant_np.plotting.paths import toy_pair as toy_pair
 from proxquant_np.plotting.paths import toy_pair_data as toy_pair_data
 from proxquant_np.plotting.quantizers import quantizer_gaps as quantizer_gaps
 from proxquant_np.plotting.quantizers import quantizer_gaps_data as quantizer_gaps_data
+from proxquant_np.plotting.steps import one_step as one_step
+from proxquant_np.plotting.steps import one_step_data as one_step_data
+from proxquant_np.plotting.steps import straight_through as straight_through
+from proxquant_np.plotting.steps import straight_through_data as straight_through_data
 from proxquant_np.plotting.style import EAGER as EAGER
 from proxquant_np.plotting.style import LAZY as LAZY
 from proxquant_np.plotting.style import NEUTRAL as NEUTRAL
