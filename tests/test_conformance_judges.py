@@ -15,7 +15,8 @@ from proxquant_np.conformance import (
     check_quantizer,
     search,
 )
-from proxquant_np.conformance.fitted import _exhaustive
+from proxquant_np.conformance.fitted import FittedJudge, _exhaustive
+from proxquant_np.conformance.form import Subject
 from proxquant_np.prox import BinaryL1, MultiBitL2, TernaryL2, UniformL2, sign_pm
 from proxquant_np.prox.brute_force import exhaustive_prox, uniform_codes
 
@@ -166,3 +167,10 @@ def test_precision_is_judged_near_the_point_that_was_given():
         only_above_one_half, lambda x: 2 * x * (1 + 1e-5), [np.array([1.0, 2.0])]
     )
     assert right and not wrong
+
+
+def test_a_weight_of_zero_is_expected_at_the_upper_of_two_levels():
+    """Where both are as near: as sign_pm has it."""
+    r, w = MultiBitL2(3, "greedy"), np.array([0.0, 1.0, 2.5, 4.0])
+    error, q = FittedJudge(Subject(r.project, False), r, ["float64"], False)._least(w)
+    assert q[0] > 0 and np.isclose(error, 0.5 * np.square(q - w).sum())
