@@ -81,7 +81,7 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     "autograd/summation.py": ["summation", "autograd", "ops"],
     "autograd/tensor.py": ["autograd", "nn", "ops", "changed_in_place"],
     "autograd/threads.py": ["conv"],
-    "checks.py": ["prox", "bad_arguments", "optim"],
+    "checks.py": ["checks", "prox", "bad_arguments", "optim"],
     "cli.py": ["cli", "bad_commands", "binary_digits", "experiments"],
     "conformance/": [
         "conformance_judges",

@@ -346,3 +346,10 @@ def test_peeking_never_looks_worse(small, tmp_path, capsys):
         methods["peeking"]["test_error"], methods["validated"]["test_error"], strict=True
     ):
         assert peeking <= honest
+
+
+def test_tasks_cannot_change():
+    """They are shared by all experiments of a process."""
+    task = experiment_named("binary_digits").tasks["mlp"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        task.measure = "loss"
