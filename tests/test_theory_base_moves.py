@@ -213,3 +213,11 @@ def test_a_move_of_one_lets_signs_change_for_ever():
     for _ in range(10):
         path.append(BinaryL1().prox(path[-1] - 0.5 * 3 * sign_pm(path[-1]), 0.5 * 3.5))
     assert flips(np.array(path)) == 10
+
+
+@pytest.mark.parametrize("past", [0.0, 0.05])
+def test_held_ends_at_the_strength(past):
+    """A move of the strength itself is brought back, one a tenth longer is not."""
+    moved = np.array([0.5 - past])
+    assert held(BinaryL1(), [1.0], moved, strength=0.5).all() == (past == 0)
+    assert (BinaryL1().prox(moved, strength=0.5) == 1).all() == (past == 0)

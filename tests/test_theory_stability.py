@@ -578,3 +578,12 @@ def test_distances_fall_at_the_rate_of_the_theorem_and_no_faster():
 def test_sums_that_floating_point_just_misses():
     assert steps_to_quantize(1.0, 0.1, [2.0] * 10, 1.0) == 10
     assert steps_to_quantize(1.0, 0.1, [2.0] * 11, 1.0) == 10
+
+
+def test_steps_of_more_than_a_half_may_miss():
+    """From -1/2 - 1e-4 a step of 0.53 crosses 0, just before lambda carries the weight up."""
+    lr, lams = 0.53, [0.0, 0.0] + [3.0] * 10
+    assert lr * 2 > 1 - lr and lr * 20 >= 1
+    assert not solves_both_toys(lr, lams)
+    end = prox_gradient(f_plus.gradient, BinaryL1(), np.array([-0.5001]), lr, lams)[-1]
+    np.testing.assert_array_equal(end, [1])  # f+ is smaller at -1
