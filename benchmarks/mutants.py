@@ -91,7 +91,7 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     ],
     "data/": ["data_*", "bad_files"],
     "experiments/": ["experiments", "claims", "binary_digits"],
-    "experiments/binary_digits.py": ["binary_digits", "readme", "experiments"],
+    "experiments/binary_digits.py": ["binary_digits", "experiments"],
     "experiments/quantizer_gaps.py": ["quantizer_gaps"],
     "experiments/runner.py": ["runner", "experiments"],
     "experiments/settling.py": ["settling"],

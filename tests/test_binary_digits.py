@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from proxquant_np import cli, models, nn, prox
 from proxquant_np.data import Split, Splits
-from proxquant_np.experiments.binary_digits import EXPERIMENT, FULL_PRECISION, METHODS, TASKS
+from proxquant_np.experiments.binary_digits import EXPERIMENT, FULL_PRECISION, METHODS, TASKS, table
 from proxquant_np.experiments.tasks import Task
 from proxquant_np.optim import DualAveraging, ProxGradient
 
@@ -188,3 +189,12 @@ def test_committed_choice_comes_from_its_trials(model):
     assert np.isfinite(
         [trial["validation_loss"] for t in report["trials"].values() for trial in t]
     ).all()
+
+
+def test_errors_are_shown_in_percent():
+    root = Path(__file__).parents[1]
+    summary = json.loads((root / "figures" / "summary.json").read_text("utf-8"))
+    shown, error = table(summary), summary["methods"]["prox_quant"]["test_error_mean"]
+    assert "percentage points" in shown and f"{error:.2%} +- " in shown
+    difference = summary["methods"]["prox_quant"]["minus_binary_connect"]["mean"]
+    assert f"{100 * difference:+.2f} [" in shown
