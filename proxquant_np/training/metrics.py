@@ -260,7 +260,7 @@ def quantized_copy(
     are frozen (requires_grad False) are deployed as they are, on whatever set that is.
 
     Examples:
-        >>> model = pq.nn.Linear(3, 2)
+        >>> model = pq.nn.Linear(3, 2, rng=0)
         >>> copy = pq.training.metrics.quantized_copy(model, pq.prox.BinaryL1())
         >>> np.unique(copy.weight.data), np.unique(model.weight.data).size
         (array([-1.,  1.], dtype=float32), 6)
