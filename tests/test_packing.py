@@ -385,7 +385,16 @@ def trained(file, model, regularizer, steps=30):
     return chosen
 
 
-@pytest.mark.parametrize("regularizer", [prox.BinaryL1(), prox.MultiBitL2(2, axis=0)], ids=repr)
+@pytest.mark.parametrize(
+    "regularizer",
+    [
+        prox.BinaryL1(),
+        prox.MultiBitL2(2, axis=0),
+        prox.L1(prox.Binary()),
+        prox.L2(prox.Ternary(symmetric=True)),
+    ],
+    ids=repr,
+)
 def test_a_checkpoint_is_packed_as_its_model(regularizer, tmp_path):
     model, file = MLP((64, 16, 10)), tmp_path / "run.npz"
     chosen = trained(file, model, regularizer)

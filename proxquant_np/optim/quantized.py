@@ -12,6 +12,7 @@ import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.checks import check_callable, check_instance
+from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.nn.module import check_state
 from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters
 from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer, as_set
@@ -326,6 +327,28 @@ def targets(
                 raise ValueError("groups must be disjoint, got one parameter twice")
             found |= dict.fromkeys(members, own)
     return list(found.items())
+
+
+def targets_in(
+    model: Module, regularizer: Quantized | Targets, params: Iterable[Tensor] | None = None
+) -> list[tuple[Tensor, Quantized]]:
+    """As `targets`, in a model: `params`, by default its quantizable ones, on one set.
+
+    In the place of a regularizer a wrapper, its groups, or a mapping from parameters to
+    regularizers says which parameters, and each on which set; `params` is left out then.
+
+    Examples:
+        >>> from proxquant_np.optim.quantized import targets_in
+        >>> [(p.shape, q) for p, q in targets_in(pq.nn.Linear(3, 2), pq.prox.Binary())]
+        [((2, 3), Binary())]
+    """
+    if isinstance(regularizer, QuantizedOptimizer | Mapping | list | tuple):
+        if params is not None:
+            raise TypeError("params must be left out: the groups say which ones are quantized")
+        return targets(regularizer)
+    as_set(regularizer)
+    members = quantizable_parameters(model).values() if params is None else params
+    return [(p, regularizer) for p in members]
 
 
 def quantize_and_freeze(params: Params | Targets, regularizer: Quantized | None = None) -> None:

@@ -30,7 +30,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,12 +40,11 @@ import numpy as np
 from proxquant_np import models
 from proxquant_np.files import read_json, read_whole, shown, written_whole
 from proxquant_np.interop import require
-from proxquant_np.nn import Module, Parameter, quantizable_parameters
-from proxquant_np.optim import QuantizedOptimizer
-from proxquant_np.optim.quantized import Targets, targets
+from proxquant_np.nn import Module, Parameter
+from proxquant_np.optim.quantized import Targets, targets_in
 from proxquant_np.packing.codes import MAX_BITS, Codes, count_sets, mirrored
 from proxquant_np.packing.product import keep_packed
-from proxquant_np.prox import QuantizedSet, Regularizer, as_set, parse
+from proxquant_np.prox import QuantizedSet, Regularizer, parse
 from proxquant_np.training.checkpoint import load_checkpoint, read_arrays, write_arrays
 
 SCHEMA = 1
@@ -109,16 +108,7 @@ def pack(
     """
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {type(model).__name__}")
-    if isinstance(regularizer, QuantizedOptimizer | Mapping | Sequence) and not isinstance(
-        regularizer, str
-    ):
-        if params is not None:
-            raise TypeError("params must be left out: the groups say which ones are quantized")
-        chosen = {id(p): own for p, own in targets(regularizer)}
-    else:
-        as_set(regularizer)
-        params = quantizable_parameters(model).values() if params is None else params
-        chosen = {id(p): regularizer for p in params}
+    chosen = {id(p): own for p, own in targets_in(model, regularizer, params)}
     if not any(True for _ in model.parameters()):
         raise ValueError(
             f"model must have parameters to pack, this {type(model).__name__} has none"

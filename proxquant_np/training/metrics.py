@@ -14,8 +14,8 @@ import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor, no_grad
 from proxquant_np.checks import check_integer
 from proxquant_np.data import Split, chunks
-from proxquant_np.nn import Module, Parameter, quantizable_parameters
-from proxquant_np.optim.quantized import Targets, targets
+from proxquant_np.nn import Module, Parameter
+from proxquant_np.optim.quantized import Targets, targets, targets_in
 from proxquant_np.prox import QuantizedSet, Regularizer, as_set
 
 Weights = Any
@@ -267,15 +267,8 @@ def quantized_copy(
     """
     copies: dict[int, Any] = {}  # deepcopy's memo: from the id of a thing to its copy
     copied = copy.deepcopy(model, copies)
-    if isinstance(regularizer, QuantizedSet | Regularizer):
-        chosen = list(quantizable_parameters(model).values() if params is None else params)
-        pairs = [(p, regularizer) for p in chosen]
-    elif params is None:
-        pairs = targets(regularizer)
-    else:
-        raise TypeError("params must be left out: the groups say which parameters are quantized")
-    for p, regularizer in pairs:
+    for p, own in targets_in(model, regularizer, params):
         if p.requires_grad:
             data = copies[id(p)].data
-            as_set(regularizer).project(data, out=data)
+            as_set(own).project(data, out=data)
     return copied

@@ -22,6 +22,7 @@ import numpy as np
 from proxquant_np.nn import Module
 from proxquant_np.optim import Optimizer, QuantizedOptimizer
 from proxquant_np.prox import Regularizer
+from proxquant_np.prox.distances import Distance
 from proxquant_np.training.run import Batches, Prepare, Run
 
 KEPT = ("seed", "batch_size", "examples", "validation examples", "length", "optimizer", "base")
@@ -109,7 +110,8 @@ def settings(
 
 def _name(thing: Any) -> str:
     """Something to recognise an argument by in another process: its values, if it can name them."""
-    return repr(thing) if thing is None or is_dataclass(thing) else type(thing).__name__
+    named = thing is None or isinstance(thing, Distance) or is_dataclass(thing)
+    return repr(thing) if named else type(thing).__name__
 
 
 def _data_checksum(*arrays: np.ndarray) -> str:
