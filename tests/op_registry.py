@@ -24,6 +24,13 @@ class Op(NamedTuple):
     domain: Callable = lambda *arrays: arrays  # moves drawn entries to where the operation is real
     arrange: Callable = lambda op, *tensors, **options: op(*tensors, **options)
 
+    def draw(self, data):
+        """Its tensor arguments as arrays, its options, the seed of their entries, and a layout."""
+        shapes, options = data.draw(self.arguments)
+        seed, layout = data.draw(draws.seeds), data.draw(draws.layouts)
+        entries = (draws.entries(shape, seed, i) for i, shape in enumerate(shapes))
+        return self.domain(*entries), options, seed, layout
+
     def __call__(self, *tensors, **options):
         """Call the operation on tensors."""
         return self.arrange(getattr(F, self.name), *tensors, **options)

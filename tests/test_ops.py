@@ -46,9 +46,7 @@ def test_registry_is_complete():
 @given(data=st.data())
 def test_operation(op, data):
     """Value, gradients, dtypes, shapes; in all layouts; and nothing is modified or shared."""
-    shapes, options = data.draw(op.arguments)
-    seed, layout = data.draw(draws.seeds), data.draw(draws.layouts)
-    drawn = op.domain(*(draws.entries(shape, seed, i) for i, shape in enumerate(shapes)))
+    drawn, options, seed, layout = op.draw(data)
     arrays = [np.asarray(x) for x in drawn]
     expected = np.asarray(op.reference(*arrays, **options))
     v = draws.entries(expected.shape, seed + 1) if expected.size <= 128 else 1 + 0 * expected

@@ -28,9 +28,7 @@ def equal(a, b):
 @pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
 @given(data=st.data())
 def test_operation(op, data):
-    shapes, options = data.draw(op.arguments)
-    seed, layout = data.draw(draws.seeds), data.draw(draws.layouts)
-    drawn = op.domain(*(draws.entries(shape, seed, i) for i, shape in enumerate(shapes)))
+    drawn, options, seed, layout = op.draw(data)
     there = {k: asduck(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
     for dtype in (np.float64, np.float32):
         arrays = [draws.lay_out(np.asarray(x, dtype), layout) for x in drawn]
