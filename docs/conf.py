@@ -11,6 +11,8 @@ import re
 import shutil
 from pathlib import Path
 
+from docutils import nodes
+
 import proxquant_np
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +41,10 @@ extensions = [
 html_theme = "furo"
 html_title = "proxquant_np"
 html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+PROSE = (nodes.title, nodes.paragraph)  # what may describe a figure that follows it
 INTERACTIVE = "docs/interactive"  # pages that are whole as they are
 
 myst_enable_extensions = ["dollarmath"]
@@ -57,6 +63,7 @@ nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # of its renderers the one that has tables and formulas
 nb_ipywidgets_js = {}  # would come from a network, for sliders that need a kernel anyway
 # Sliders need a kernel. Without one the notebooks show their first position.
 paths = [str(Path(__file__).parent / "without_sliders"), os.environ.get("PYTHONPATH")]
@@ -157,6 +164,32 @@ def foreign(app, what, name, obj, skip, options):
     return None
 
 
+def describe_figures(app, doctree):
+    """Say what a notebook's figure shows where it cannot be seen: its section and the text before it."""
+    for image in doctree.findall(nodes.image):
+        if image.get("alt"):
+            continue
+        before = image
+        while before.parent and not isinstance(before, nodes.section):
+            cell, before = before, before.parent
+        text = [n.astext() for n in before.children[: before.index(cell)]]
+        text = [t for t, n in zip(text, before.children, strict=False) if isinstance(n, PROSE)]
+        text = "Figure. " + ". ".join(text[:1] + text[1:][-1:])
+        image["alt"] = re.sub(r"\\(?:text|mathrm|mathbb)?|[{}]", "", text)  # formulas, to be read out
+
+
+def lesson_command(app, doctree):
+    """Put the command that opens a notebook in JupyterLab under its title."""
+    page = app.env.docname
+    if page.startswith("notebooks/") and (ROOT / f"{page}.ipynb").exists():
+        command = f".venv/bin/jupyter lab {page}.ipynb"
+        line = nodes.paragraph("", classes=["lesson"])
+        line += nodes.Text("To turn the knobs, ")
+        line += nodes.reference("", "set up once", refuri="../" * (page.count("/") - 1) + "README.html")
+        line += [nodes.Text(", then "), nodes.literal("", command)]
+        next(doctree.findall(nodes.section)).insert(1, line)
+
+
 def finish(app, error):
     """Copy the front page to the name that servers look for, and the interactive pages."""
     if not error and app.builder.format == "html":
@@ -172,4 +205,6 @@ def setup(app):
     app.connect("source-read", read_source)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
     app.connect("autodoc-skip-member", foreign)
+    app.connect("doctree-read", describe_figures)
+    app.connect("doctree-read", lesson_command)
     app.connect("build-finished", finish)
