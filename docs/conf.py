@@ -86,6 +86,13 @@ notebooks/README
 ```
 ```{toctree}
 :hidden:
+:caption: Teach
+docs/teaching/plans
+docs/teaching/slides
+docs/teaching/quiz
+```
+```{toctree}
+:hidden:
 :caption: Look up
 docs/api
 docs/derivatives
@@ -114,7 +121,7 @@ def read_source(app, docname, source):
     folder = (ROOT / docname).parent
     source[0] += {"README": CONTENTS, "notebooks/README": NOTEBOOKS}.get(docname, "")
     source[0] = re.sub(r"\]\((proxquant_np/\w+/\w+)\.py\)", r"](source:\1)", source[0])
-    source[0] = source[0].replace(f"]({INTERACTIVE}/", "](interactive:")
+    source[0] = re.sub(r"\]\((docs|\.\.)/interactive/", "](interactive:", source[0])
     source[0] = re.sub(r"\]\(proxquant_np/(\w+)/\)", r"](docs/api/\1.md)", source[0])
 
     def without_folders(link):
@@ -165,7 +172,7 @@ def foreign(app, what, name, obj, skip, options):
 
 
 def describe_figures(app, doctree):
-    """Say what a notebook's figure shows where it cannot be seen: its section and the text before it."""
+    """Describe the figures of notebooks in words: the section, and the text before them."""
     for image in doctree.findall(nodes.image):
         if image.get("alt"):
             continue
@@ -175,7 +182,9 @@ def describe_figures(app, doctree):
         text = [n.astext() for n in before.children[: before.index(cell)]]
         text = [t for t, n in zip(text, before.children, strict=False) if isinstance(n, PROSE)]
         text = "Figure. " + ". ".join(text[:1] + text[1:][-1:])
-        image["alt"] = re.sub(r"\\(?:text|mathrm|mathbb)?|[{}]", "", text)  # formulas, to be read out
+        image["alt"] = re.sub(
+            r"\\(?:text|mathrm|mathbb)?|[{}]", "", text
+        )  # formulas, to be read out
 
 
 def lesson_command(app, doctree):
@@ -185,7 +194,9 @@ def lesson_command(app, doctree):
         command = f".venv/bin/jupyter lab {page}.ipynb"
         line = nodes.paragraph("", classes=["lesson"])
         line += nodes.Text("To turn the knobs, ")
-        line += nodes.reference("", "set up once", refuri="../" * (page.count("/") - 1) + "README.html")
+        line += nodes.reference(
+            "", "set up once", refuri="../" * (page.count("/") - 1) + "README.html"
+        )
         line += [nodes.Text(", then "), nodes.literal("", command)]
         next(doctree.findall(nodes.section)).insert(1, line)
 
