@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
-MAIN_JOB = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/proxquant-np reproduce"
+MAIN_JOB = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/proxquant-np reproduce"
 TESTS = (
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/python -m pytest"
 )
