@@ -263,7 +263,7 @@ def _experiment_name(text: str) -> str:
 
 def _experiment(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import experiment as experiments
-    from proxquant_np.experiments.protocol import experiment_named
+    from proxquant_np.experiments.catalog import experiment_named
     from proxquant_np.experiments.runner import OutOfTime
 
     if not options.search:

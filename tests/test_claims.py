@@ -11,8 +11,8 @@ from scipy.stats import nct, t
 
 from proxquant_np import cli
 from proxquant_np.experiments import experiment, resnet_cifar10, theorems
+from proxquant_np.experiments.catalog import experiment_named
 from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger, read_records
-from proxquant_np.experiments.protocol import experiment_named
 from proxquant_np.experiments.statistics import compare, detectable
 
 ROOT = Path(__file__).parents[1]

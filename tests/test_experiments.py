@@ -10,11 +10,11 @@ import pytest
 from proxquant_np import cli, models, nn, prox
 from proxquant_np.data import cifar10, load_digits
 from proxquant_np.experiments import EXPERIMENTS, ablation, experiment, protocol
+from proxquant_np.experiments.catalog import experiment_named
 from proxquant_np.experiments.experiment import SEARCH_SEEDS, Claim
 from proxquant_np.experiments.protocol import (
     FULL_PRECISION,
     METHODS,
-    experiment_named,
     pack,
     unpack,
 )
@@ -197,10 +197,10 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
     """Also to one that diverges, which is a trial like any other."""
     arguments, train = small("methods", steps=33), protocol.train
 
-    def diverging(method, hyperparameters, **rest):
-        if method == "parq" and hyperparameters["lr"] > 0.015:
+    def diverging(cell, *files):
+        if cell.method is METHODS["parq"] and cell.hyperparameters["lr"] > 0.015:
             raise FloatingPointError("the loss is nan")
-        return train(method=method, hyperparameters=hyperparameters, **rest)
+        return train(cell, *files)
 
     chosen = experiment_named("methods")
     monkeypatch.setattr(

@@ -7,6 +7,7 @@ tasks.py          what a network is trained on
 protocol.py       the methods, and the paper's protocol by which each trains
 experiment.py     what an experiment is, how it is run, searched, summed up
 theorems.py       the theorems, tried on random problems
+catalog.py        every experiment by its name
 claims.py         the ledger: every claim, and what the records say of it
 
 binary_digits.py   ProxQuant against BinaryConnect on handwritten digits, binary weights

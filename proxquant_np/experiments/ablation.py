@@ -15,7 +15,6 @@ The last epoch's network counts everywhere but in peeking and validated, which s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,12 +24,18 @@ from proxquant_np import optim, prox
 from proxquant_np.data import Splits
 from proxquant_np.experiments import protocol
 from proxquant_np.experiments.experiment import Claim, Experiment
-from proxquant_np.experiments.protocol import METHODS, Method, Phases
+from proxquant_np.experiments.protocol import METHODS, Cell, Method, Phases
 from proxquant_np.experiments.tasks import TASKS
 from proxquant_np.prox.homotopy import Homotopy
 
 EPOCH = 33  # steps: 1,077 examples in batches of 32
-PICKED_BY = {"peeking": "test", "validated": "validation"}
+
+
+@dataclass(frozen=True)
+class Picked(Method):
+    """A method whose best epoch counts, the best `by` the error on this split."""
+
+    by: str = "validation"
 
 
 @dataclass(frozen=True)
@@ -85,39 +90,30 @@ def _stepped(*arguments: Any, **reach: float) -> optim.QuantizedOptimizer:
     return optimizer
 
 
-def train(method: str, **cell: Any) -> dict[str, Any]:
-    """As `protocol.train`; for the two ways to pick an epoch, the test error at the one picked."""
-    return (_picked if method in PICKED_BY else protocol.train)(method=method, **cell)
-
-
-def _picked(
-    experiment: str,
-    task: str,
-    method: str,
-    seed: int,
-    setting: Mapping[str, Any],
-    hyperparameters: Mapping[str, float],
-    start: str,
-    checkpoint: str | None = None,
-    deadline: float | None = None,
+def train(
+    cell: Cell, checkpoint: str | None = None, deadline: float | None = None
 ) -> dict[str, Any]:
+    """As `protocol.train`; for the two ways to pick an epoch, the test error at the one picked."""
+    picking = isinstance(cell.method, Picked)
+    return (_picked if picking else protocol.train)(cell, checkpoint, deadline)
+
+
+def _picked(cell: Cell, checkpoint: str | None, deadline: float | None) -> dict[str, Any]:
     """Two runs of the same steps, one measured on the validation, one on the test split after each
     epoch: what is measured does not touch the training.
     """
-    chosen = TASKS[task]
-    splits, curves, seconds = chosen.load(), {}, 0.0
+    splits, curves, seconds = cell.splits(), {}, 0.0
     for name in ("validation", "test"):
-        measured = Splits(splits.train, getattr(splits, name), splits.test)
-        network = chosen.build(seed, splits)
-        network.load_state_dict(protocol.unpack(start))
-        optimizer = EXPERIMENT.methods[method].optimizer(
-            network, setting["quantizing_steps"], chosen.regularizer, **hyperparameters
+        network, steps = cell.network(splits), cell.setting["quantizing_steps"]
+        optimizer = cell.method.optimizer(
+            network, steps, cell.task.regularizer, **cell.hyperparameters
         )
+        measured = Splits(splits.train, getattr(splits, name), splits.test)
         path = None if checkpoint is None else f"{checkpoint}-{name}"
-        phases = Phases(chosen, measured, setting, seed, path, deadline)
+        phases = Phases(cell.task, measured, cell.setting, cell.seed, path, deadline)
         curves[name] = phases.fit("quantizing", network, optimizer).epochs["quantized_error"]
         seconds += phases.seconds
-    epoch = int(np.argmin(curves[PICKED_BY[method]]))
+    epoch = int(np.argmin(curves[cell.method.by]))
     return {
         **{f"{name}_error": curve[epoch] for name, curve in curves.items()},
         "picked_epoch": epoch + 1,
@@ -131,6 +127,10 @@ _CORRECTED = replace(METHODS["prox_quant"], label="ProxQuant, corrected", shares
 
 def _switched(label: str, **changes: Any) -> Method:
     return replace(_CORRECTED, label=label, **changes)
+
+
+def _picking(label: str, by: str) -> Picked:
+    return Picked(**vars(_switched(label)), by=by)
 
 
 def _claim(text: str, first: str, second: str) -> Claim:
@@ -147,8 +147,8 @@ EXPERIMENT = Experiment(
         "rebuilt": _switched("optimizer rebuilt every epoch", wrap=_rebuilt),
         "unclipped": _switched("no clip", wrap=_unclipped),
         "stepped": _switched("lambda grows once an epoch", wrap=_stepped),
-        "validated": _switched("best epoch by the validation split"),
-        "peeking": _switched("best epoch by the test split"),
+        "validated": _picking("best epoch by the validation split", "validation"),
+        "peeking": _picking("best epoch by the test split", "test"),
         "exact": _switched("ternary, best levels", regularizer=prox.TernaryL2()),
         "threshold": _switched(
             "ternary, levels by threshold", regularizer=prox.TernaryL2(projection="threshold")

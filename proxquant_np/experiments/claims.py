@@ -17,8 +17,9 @@ import numpy as np
 
 from proxquant_np import provenance
 from proxquant_np.experiments import EXPERIMENTS, experiment, resnet_cifar10
+from proxquant_np.experiments.catalog import experiment_named
 from proxquant_np.experiments.experiment import Claim, Experiment
-from proxquant_np.experiments.protocol import FULL_PRECISION, experiment_named
+from proxquant_np.experiments.protocol import FULL_PRECISION
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
     INCONCLUSIVE,

@@ -6,6 +6,7 @@ defines it as EXPERIMENT; the module's name is its own.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from proxquant_np import provenance
+from proxquant_np.checks import check_choice
 from proxquant_np.data.download import Download, fetch
 from proxquant_np.experiments import protocol
 from proxquant_np.experiments.protocol import (
     FULL_PRECISION,
     FULL_PRECISION_DEFAULT,
     FULL_PRECISION_SPACE,
+    Cell,
     Method,
 )
 from proxquant_np.experiments.runner import run_cells, write_text
@@ -72,8 +75,8 @@ class Experiment:
     """A grid of tasks x methods x seeds.
 
     `tasks` are also called settings: a network, its data and how long it is trained; `measured` are
-    those that count, by default all. `train` is
-    `protocol.train` or a function with its signature. `data` says what --data must name, if
+    those that count, by default all. `train` is `protocol.train` or a function with its signature,
+    of a Cell and its files. `data` says what --data must name, if
     anything; with `needs_data` the experiment cannot do without it; `download` gets it. `draw`
     makes more figures of a finished summary, at a path without suffix or with more behind it, and
     returns their paths. `grid` is what rows and columns are, if settings are named ROW-COLUMN: a
@@ -105,6 +108,32 @@ class Experiment:
     def space(self, method: str) -> Mapping[str, tuple[float, float]]:
         """The ends between which a search draws each hyperparameter."""
         return FULL_PRECISION_SPACE if method == FULL_PRECISION else self.methods[method].space
+
+    def cell(self, task: str, method: str, **rest: Any) -> Cell:
+        """The cell that a record describes: here names become the objects that they name.
+
+        Raises:
+            ValueError: the experiment has no task or no method of that name.
+        """
+        check_choice("task", task, self.tasks)
+        check_choice("method", method, (FULL_PRECISION, *self.methods))
+        return Cell(self.tasks[task], self.methods.get(method), **rest)
+
+
+def train(
+    chosen: Experiment,
+    experiment: str,
+    checkpoint: str | None = None,
+    deadline: float | None = None,
+    **described: Any,
+) -> dict[str, Any]:
+    """Run the cell of `chosen` that a record's arguments describe; its result.
+
+    Raises:
+        ValueError: a description of a cell of another experiment.
+    """
+    check_choice("experiment", experiment, (chosen.name,))
+    return chosen.train(chosen.cell(**described), checkpoint, deadline)
 
 
 def downloaded(experiment: Experiment, data: Path | None) -> Path:
@@ -209,7 +238,7 @@ def run(
                 if method != FULL_PRECISION:
                     starts[name] = f"{task}-{experiment.methods[method].start}-seed{seed}"
     results = run_cells(
-        experiment.train,
+        functools.partial(train, experiment),
         cells,
         out=out / "records",
         starts=starts,
@@ -486,7 +515,14 @@ def search(
             start = best[experiment.methods[method].start]
             for cell in cells.values():
                 cell["start"] = start[cell["seed"]]["weights"]
-        results = run_cells(trial, cells, out=out, resumable=True, description=method, **running)
+        results = run_cells(
+            functools.partial(trial, experiment),
+            cells,
+            out=out,
+            resumable=True,
+            description=method,
+            **running,
+        )
         made += results.made.values()
         runs = [
             {seed: results[f"{task}-{method}-{i}-seed{seed}"] for seed in SEARCH_SEEDS}
@@ -541,10 +577,10 @@ def write_search(
     return path
 
 
-def trial(experiment: str, **arguments: Any) -> dict[str, Any]:
-    """A cell of a search: as the experiment trains, but a run that diverges is a result, too."""
+def trial(chosen: Experiment, **described: Any) -> dict[str, Any]:
+    """A cell of a search: as `train`, but a run that diverges is a result, too."""
     try:
-        return protocol.experiment_named(experiment).train(experiment=experiment, **arguments)
+        return train(chosen, **described)
     except (FloatingPointError, ValueError) as error:
         return {"failed": str(error)}
 

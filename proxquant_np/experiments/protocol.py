@@ -8,7 +8,6 @@ are paired: one seed is one full-precision network and one data order for all me
 from __future__ import annotations
 
 import base64
-import importlib
 import io
 import time
 from collections.abc import Callable, Mapping
@@ -164,6 +163,45 @@ def unpack(text: str) -> dict[str, np.ndarray]:
         return dict(archive)
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One run: a method on a task from one seed. `Experiment.cell` makes it of a record's names.
+
+    Without a `method` the network is trained in full precision. `start` holds the packed weights to
+    begin with, by default those that the seed draws; with `keep_weights` the result has the last
+    ones, packed, for other cells to start from. `data` is what the task loads, if it asks for a
+    folder or a file.
+    """
+
+    task: Task
+    method: Method | None
+    seed: int
+    setting: Mapping[str, Any]
+    hyperparameters: Mapping[str, float]
+    keep_weights: bool = False
+    start: str | None = None
+    data: str | None = None
+
+    def splits(self) -> Splits:
+        """The task's data, as many as the setting says."""
+        return limited(self.task.load(*filter(None, [self.data])), self.setting)
+
+    def source(self) -> dict[str, Any]:
+        """What must be recorded of the data."""
+        return self.task.source(*filter(None, [self.data]))
+
+    def network(self, splits: Splits) -> nn.Module:
+        """The network that this cell begins with."""
+        network = self.task.build(self.seed, splits)
+        if self.start is not None:
+            network.load_state_dict(unpack(self.start))
+        return network
+
+    def phases(self, checkpoint: str | None = None, deadline: float | None = None) -> Phases:
+        """The phases of its training."""
+        return Phases(self.task, self.splits(), self.setting, self.seed, checkpoint, deadline)
+
+
 @dataclass
 class Phases:
     """The phases of one run on a task: `fit` with what they have in common.
@@ -232,55 +270,26 @@ def limited(splits: Splits, setting: Mapping[str, Any]) -> Splits:
     return Splits(*(Split(*(a[: setting.get(f"{n}_images")] for a in part)) for n, part in parts))
 
 
-def experiment_named(name: str) -> Any:
-    """The Experiment that the module of this name defines.
-
-    Examples:
-        >>> from proxquant_np.experiments.protocol import experiment_named
-        >>> experiment_named("binary_digits").title
-        'Binary weights on handwritten digits'
-    """
-    return importlib.import_module(f"proxquant_np.experiments.{name}").EXPERIMENT
-
-
 def train(
-    experiment: str,
-    task: str,
-    method: str,
-    seed: int,
-    setting: Mapping[str, Any],
-    hyperparameters: Mapping[str, float],
-    keep_weights: bool = False,
-    start: str | None = None,
-    data: str | None = None,
-    checkpoint: str | None = None,
-    deadline: float | None = None,
+    cell: Cell, checkpoint: str | None = None, deadline: float | None = None
 ) -> dict[str, Any]:
-    """One cell: train by this method on a task of an experiment; its measurements.
-
-    `start` holds the packed weights to begin with; full precision begins with those of the seed.
-    With `keep_weights` the result has the last ones, packed, for other cells to start from.
-    """
-    chosen = experiment_named(experiment)
-    task_ = chosen.tasks[task]
-    splits = limited(task_.load(*filter(None, [data])), setting)
-    network = task_.build(seed, splits)
-    if start is not None:
-        network.load_state_dict(unpack(start))
-    phases = Phases(task_, splits, setting, seed, checkpoint, deadline)
-    if method == FULL_PRECISION:
-        optimizer = optim.Adam(network.parameters(), **hyperparameters)
-        history = phases.fit(method, network, optimizer, regularizer=task_.regularizer)
+    """Train the network of a cell, and measure it: what its record holds as the result."""
+    phases = cell.phases(checkpoint, deadline)
+    network = cell.network(phases.splits)
+    if cell.method is None:
+        optimizer = optim.Adam(network.parameters(), **cell.hyperparameters)
+        regularizer = cell.task.regularizer
+        history = phases.fit(FULL_PRECISION, network, optimizer, regularizer=regularizer)
         result = {
             "sign_change": None,
             "flip_rate": None,
             "gap": history.epochs["quantization_gap"][-1] if history.epochs else None,
         }
     else:
-        history, result = quantize(phases, network, chosen.methods[method], hyperparameters)
+        history, result = quantize(phases, network, cell.method, cell.hyperparameters)
     return {
         **phases.measure(network),
-        **task_.source(*filter(None, [data])),
+        **cell.source(),
         **result,
         "seconds_per_step": phases.seconds / max(1, phases.steps),
         "seconds": phases.seconds,
@@ -289,7 +298,7 @@ def train(
             "change_from_start": history.parameters,
             "change_from_last_epoch": history.flips,
         },
-        **({"weights": pack(network.state_dict())} if keep_weights else {}),
+        **({"weights": pack(network.state_dict())} if cell.keep_weights else {}),
     }
 
 

@@ -10,16 +10,16 @@ from dataclasses import asdict
 
 import numpy as np
 
-from proxquant_np.experiments.protocol import FULL_PRECISION, train, unpack
+from proxquant_np.experiments.protocol import FULL_PRECISION, Cell, train, unpack
 from proxquant_np.experiments.tasks import TASKS
 
 
 def trained_weights(seeds: int = 4) -> list[np.ndarray]:
     """The weight matrices of the digits MLP in full precision for each seed, float32."""
-    setting, chosen = asdict(TASKS["mlp"].setting), TASKS["mlp"].hyperparameters()[FULL_PRECISION]
+    task = TASKS["mlp"]
+    setting, chosen = asdict(task.setting), task.hyperparameters()[FULL_PRECISION]
     networks = [
-        train("binary_digits", "mlp", FULL_PRECISION, seed, setting, chosen, keep_weights=True)
-        for seed in range(seeds)
+        train(Cell(task, None, seed, setting, chosen, keep_weights=True)) for seed in range(seeds)
     ]
     return [
         value
