@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from proxquant_np import cli
-from proxquant_np.experiments import EXPERIMENTS, experiment, figures, runner
+from proxquant_np.commands import arguments as kinds
+from proxquant_np.commands import experiments as training
+from proxquant_np.commands import figures as drawing
+from proxquant_np.experiments import EXPERIMENTS, experiment, figures, runner, summary
 
 NUMBERS = ["0", "-1", "1.5", "three", "", "nan", "inf", "1e3", "0x10", " 1", "+1", "1_0", "\u00b2"]
 NUMBERS += ["1000000", "9" * 30, "9" * 5000]
@@ -77,7 +80,8 @@ def refused(arguments, capsys):
 
 def test_all_flags_are_known_here():
     """A new kind of flag belongs into one of the tests below."""
-    own = {cli._positive, cli._path, cli._experiment_name, cli._figure_name, None}
+    names = {training._experiment_name, drawing._figure_name}
+    own = {kinds.positive, kinds.as_path, *names, None}
     assert {action.type for p in commands().values() for action in p._actions} == own
     untyped = {
         (command, (action.option_strings or [action.dest])[-1])
@@ -94,7 +98,7 @@ def test_all_flags_are_known_here():
     }
 
 
-@pytest.mark.parametrize(("command", "flag"), flags(cli._positive))
+@pytest.mark.parametrize(("command", "flag"), flags(kinds.positive))
 def test_numbers(command, flag, capsys):
     for number in NUMBERS:
         line = refused([command, *NEEDED.get(command, []), f"{flag}={number}"], capsys)
@@ -102,7 +106,7 @@ def test_numbers(command, flag, capsys):
         assert len(line) < 200
 
 
-@pytest.mark.parametrize(("command", "flag"), flags(cli._path))
+@pytest.mark.parametrize(("command", "flag"), flags(kinds.as_path))
 @pytest.mark.parametrize("path", ["", "a\0b"])
 def test_paths_that_are_none(command, flag, path, capsys):
     line = refused([command, *NEEDED.get(command, []), f"{flag}={path}"], capsys)
@@ -198,7 +202,7 @@ def test_a_record_that_is_a_pipe(capsys):
 def test_results_that_json_cannot_hold_are_named(tmp_path):
     for write in (
         lambda: runner.write_record(tmp_path / "a.json", {}, {"error": np.nan}),
-        lambda: experiment.write_summary({"experiment": "a", "error": np.inf}, tmp_path),
+        lambda: summary.write_summary({"experiment": "a", "error": np.inf}, tmp_path),
     ):
         with pytest.raises(ValueError, match=r"/a\S*\.json cannot be written: Out of range"):
             write()
@@ -221,9 +225,9 @@ def test_experiments(text, says, capsys):
 
 
 @pytest.mark.parametrize("name", ["", "MLP", "nope"])
-def test_settings(name, capsys):
+def test_tasks(name, capsys):
     line = refused(["experiment", "binary_digits", "--only", name], capsys)
-    assert f"has no setting {name!r}; there are mlp, cnn" in line
+    assert f"has no task {name!r}; there are mlp, cnn" in line
 
 
 @pytest.mark.parametrize(
@@ -264,7 +268,7 @@ def test_dask_that_is_not_there(address, monkeypatch, capsys):
 
 
 def test_dask_that_is_not_installed(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
     line = refused(["experiment", "binary_digits", "--dask", "tcp://127.0.0.1:1"], capsys)
     assert "pip install 'proxquant-np[sweep]'" in line
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import proxquant_np as pq
 from proxquant_np import cli, nn, packing, prox
-from proxquant_np.experiments import experiment
+from proxquant_np.experiments import summary
 from proxquant_np.models import MLP
 from proxquant_np.packing.file import SCHEMA
 from proxquant_np.training import checkpoint, fit, load_checkpoint, save_checkpoint
@@ -454,7 +454,7 @@ def test_no_reader_waits_for_the_end_of_what_has_none(kind, tmp_path):
         lambda: packing.pack_checkpoint(path, tmp_path / "out.npz"),
         lambda: pq.data.load_text(path),
         lambda: pq.interop.safetensors.load(model, path),
-        lambda: experiment.keep_summary(path, lambda summary: (1, {}), 2, {}),
+        lambda: summary.keep_summary(path, lambda held: (1, {}), 2, {}),
     ):
         with pytest.raises(OSError, match="is a pipe or a device"):
             read()

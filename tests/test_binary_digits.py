@@ -10,10 +10,13 @@ import pytest
 
 from proxquant_np import cli, models, nn, prox
 from proxquant_np.data import Split, Splits
-from proxquant_np.experiments.binary_digits import EXPERIMENT, FULL_PRECISION, METHODS, TASKS, table
-from proxquant_np.experiments.tasks import Task
+from proxquant_np.experiments.binary_digits import EXPERIMENT, METHODS
+from proxquant_np.experiments.protocol import FULL_PRECISION
+from proxquant_np.experiments.summary import check_out, read_summary, table
+from proxquant_np.experiments.tasks import TASKS, Task
 from proxquant_np.optim import DualAveraging, ProxGradient
 
+RECORD = "binary_digits-record.json"
 TINY = dict(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33)
 SHORT = dict(full_precision_steps=9, quantizing_steps=9, fine_tuning_steps=3, batch_size=120)
 
@@ -79,15 +82,14 @@ def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys):
         for suffix in (".png", ".svg", ".json"):
             assert (out / f"{name}{suffix}").stat().st_size > 0
 
-    summary = json.loads((out / "summary.json").read_text("utf-8"))
-    assert summary["setting"]["seeds"] == 1
+    summary = read_summary(out / RECORD)
+    assert summary["seeds"] == 1 and summary["quick"]
     for record in records:
         result = json.loads(record.read_text("utf-8"))["result"]
         assert 0 <= result["test_error"] <= 1
-    assert summary["methods"]["binary_connect"]["gap"] == 0
-    assert summary["methods"]["prox_quant"]["minus_binary_connect"]["verdict"].startswith(
-        "too few pairs"
-    )
+    assert summary["tasks"]["mlp"]["methods"]["binary_connect"]["gap"] == [0]
+    assert "err less than BinaryConnect's" in printed and "too few pairs" in printed
+    assert f"wrote {out / RECORD}" in printed
 
     # Again with one seed more: what is finished is kept.
     written = {record: record.stat().st_mtime_ns for record in records}
@@ -110,7 +112,7 @@ def test_a_finished_folder_is_kept(tmp_path, monkeypatch, capsys):
     for more in (["--quick"], ["--model", "cnn"], []):
         assert cli.main(["reproduce", "--seeds", "1", *more, *out]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert f"{tmp_path}/summary.json holds " in line and "choose another --out" in line
+        assert f"{tmp_path / RECORD} holds " in line and "choose another --out" in line
         assert contents(tmp_path) == before
     assert cli.main(["reproduce", "--seeds", "2", *out]) == 0  # again, from its records
     records = [path for path in before if path.parent.name == "records"]
@@ -128,7 +130,7 @@ def test_what_other_code_made_is_said_and_run_again_if_asked(tmp_path, monkeypat
     printed = capsys.readouterr().out
     assert "3 of 5 runs are from" in printed and "2 of 5 runs are from" in printed
     assert "NumPy 1 on" in printed and "--rerun stale runs them again" in printed
-    for name in ("summary", "sign_flips"):
+    for name in ("binary_digits-record", "sign_flips"):
         runs = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))["runs"]
         assert [group["runs"] for group in runs] == [3, 2]
     assert cli.main([*command, "--rerun", "stale"]) == 0
@@ -147,20 +149,20 @@ def test_the_other_networks(model, tmp_path, monkeypatch, capsys):
     arguments = ["reproduce", "--model", model, "--quick", "--seeds", "1", "--jobs", "1"]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{TASKS[model].title}, 1 paired seeds")
+    assert printed.startswith(f"{model}: {TASKS[model].title}, 1 paired seed\n")
     assert ("test perplexity" in printed) == text
     out = tmp_path / f"results-{model}-quick"
     assert (out / "error_curves.png").exists() and (out / "weights.png").exists() == (not text)
-    summary = json.loads((out / "summary.json").read_text("utf-8"))
-    assert summary["model"] == model
-    assert ("text" in summary) == text
+    ((name, task),) = read_summary(out / RECORD)["tasks"].items()
+    assert name == model
+    assert ("text" in task) == text
     for record in (out / "records").glob("*.json"):
         result = json.loads(record.read_text("utf-8"))["result"]
         assert {"name", "sha256", "python"} == set(result["text"]) if text else True
     least, most = (1, 1000) if text else (0, 1)
-    for result in summary["methods"].values():
+    for result in task["methods"].values():
         assert least <= result[f"test_{TASKS[model].measure}"][0] <= most
-    assert summary["methods"]["binary_connect"]["gap"] == pytest.approx(0, abs=1e-6)
+    assert task["methods"]["binary_connect"]["gap"] == pytest.approx([0], abs=1e-6)
 
 
 def test_search_gives_every_method_the_same_trials(tmp_path, monkeypatch, capsys):
@@ -191,10 +193,28 @@ def test_committed_choice_comes_from_its_trials(model):
     ).all()
 
 
-def test_errors_are_shown_in_percent():
-    root = Path(__file__).parents[1]
-    summary = json.loads((root / "figures" / "summary.json").read_text("utf-8"))
-    shown, error = table(summary), summary["methods"]["prox_quant"]["test_error_mean"]
-    assert "percentage points" in shown and f"{error:.2%} +- " in shown
-    difference = summary["methods"]["prox_quant"]["minus_binary_connect"]["mean"]
-    assert f"{100 * difference:+.2f} [" in shown
+def test_the_form_of_old_summaries_is_still_read(tmp_path):
+    """Frozen: what `reproduce` of an earlier version wrote, and the numbers it printed."""
+    path = Path(__file__).parent / "frozen" / "summary.json"
+    old, summary = json.loads(path.read_text("utf-8")), read_summary(path)
+    assert (summary["seeds"], summary["quick"], list(summary["tasks"])) == (3, False, ["mlp"])
+    assert summary["runs"] == old["runs"]
+    task = summary["tasks"]["mlp"]
+    assert task["setting"] == dataclasses.asdict(TASKS["mlp"].setting)
+    assert task["hyperparameters"] == old["hyperparameters"]
+    shown = table(EXPERIMENT, summary)
+    assert (
+        "ProxQuant (eager, soft)            3.24% +- 0.80%          -0.28 [-3.73, +3.17]" in shown
+    )
+    assert "   19.5%   0.000%  0.0128    15.3 s" in shown and "percentage points" in shown
+    # What one value stands for in three runs is compared by no claim.
+    claims = [line for line in shown.splitlines() if line.startswith('"')]
+    assert len(claims) == 1 and claims[0].endswith("points, too few pairs for a verdict")
+    # A folder that holds it is not drawn over by a run of less, and one of as much goes on.
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps(old))
+    for seeds, tasks, quick in ((2, ["mlp"], False), (3, ["cnn"], False), (3, ["mlp"], True)):
+        with pytest.raises(FileExistsError, match=r"summary\.json holds "):
+            check_out(EXPERIMENT, tmp_path, seeds, tasks, quick)
+    check_out(EXPERIMENT, tmp_path, 3, ["mlp"], False)
+    check_out(dataclasses.replace(EXPERIMENT, name="methods"), tmp_path, 1, ["mlp"], True)

@@ -1,5 +1,6 @@
 """CLAIMS.md is what the committed records say, and says what records say."""
 
+import dataclasses
 import json
 import math
 import zlib
@@ -10,10 +11,11 @@ import pytest
 from scipy.stats import nct, t
 
 from proxquant_np import cli
-from proxquant_np.experiments import experiment, resnet_cifar10, theorems
+from proxquant_np.experiments import experiment, resnet_cifar10, theorems, trials
 from proxquant_np.experiments.catalog import experiment_named
 from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger, read_records
 from proxquant_np.experiments.statistics import compare, detectable
+from proxquant_np.experiments.tasks import Task
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "figures" / "records"
@@ -157,6 +159,68 @@ def test_where_hyperparameters_are_from(records):
     assert "the best of 16 trials a method on the validation split (prox_quant lr 0.0154, " in page
 
 
+def test_a_search_on_something_else_is_said_to_be_one(records, monkeypatch):
+    """On another text, of another task, with other numbers of steps: all read the same file."""
+    chosen = experiment_named("language_model")
+    report = chosen.tasks["lstm64"].found()
+    used = {m: chosen.hyperparameters("lstm64", m) for m in ("prox_quant_1", "binary_connect")}
+    own = {"setting": report["setting"], "hyperparameters": used}
+
+    def said(text, **changes):
+        planted = record(name="language_model", task="lstm64", **{**own, "text": text, **changes})
+        (line,) = [x for x in records(language_model=planted).splitlines() if "- lstm64: " in x]
+        return line.partition("Hyperparameters: ")[2].partition(" (")[0]
+
+    split = "the best of 6 trials a method on the validation split"
+    assert said(report["text"]) == split
+    other = {"name": "tinyshakespeare.txt", "sha256": "0" * 64}
+    assert said(other) == f"{split} of another text, pydoc_data.topics of Python 3.11.7"
+    longer = {**report["setting"], "quantizing_steps": 9}
+    assert said(report["text"], setting=longer) == f"{split} with other numbers of steps"
+    monkeypatch.setattr(Task, "found", lambda task: {**report, "task": "another task"})
+    assert said(report["text"]) == f"{split} of another task"
+    page = records(
+        language_model=record(
+            name="language_model",
+            task="lstm64",
+            text=other,
+            **{**own, "hyperparameters": {**used, "binary_connect": {"lr": 0.5}}},
+        )
+    )
+    searched, _, beforehand = page.partition("; set beforehand, without a search (")
+    assert "(prox_quant_1 lr 0.0533, reach 21.9)" in searched
+    assert beforehand.startswith("binary_connect lr 0.5).")
+
+
+def test_a_search_elsewhere_names_its_task(tmp_path, monkeypatch):
+    """Where a file of the task's own is missing, the next one counts, which is of another task."""
+    task = experiment_named("regime_map").tasks["w16-t300"]
+    assert task.found()["task"] == task.title
+    elsewhere = dataclasses.replace(task, chosen=("not there.json", *task.chosen[1:]))
+    assert elsewhere.found()["task"] == "another task"
+    assert (
+        elsewhere.hyperparameters()
+        == experiment_named("binary_digits").tasks["mlp"].hyperparameters()
+    )
+
+
+def test_a_grid_says_which_of_its_tasks_were_searched(records):
+    chosen = experiment_named("regime_map")
+    tasks = {}
+    for name, task in list(chosen.tasks.items())[:3]:
+        used = {m: chosen.hyperparameters(name, m) for m in METHODS}
+        setting = dataclasses.asdict(task.setting)
+        planted = record(name="regime_map", task=name, setting=setting, hyperparameters=used)
+        tasks |= planted["tasks"]
+    page = records(regime_map={**planted, "tasks": tasks})
+    split = "the best of 8 trials a method on the validation split"
+    assert "- 3 tasks, ROW-COLUMN below. Steps: 2,000 in full precision, 500 to fine-tune, " in page
+    assert f"Hyperparameters: {split}.\n" in page
+    tasks[name]["hyperparameters"] = {m: {"lr": 0.5} for m in METHODS}
+    page = records(regime_map={**planted, "tasks": tasks})
+    assert f": {split} in 2 tasks; set beforehand, without a search in 1 tasks.\n" in page
+
+
 def test_a_changed_checkout_is_said_to_be_one(records):
     made = {"environment": {**MADE, "revision": "0123456789abcdef-dirty"}}
     assert "at revision 0123456789ab, changed, " in records(binary_digits={**record(), **made})
@@ -215,6 +279,25 @@ def test_files_that_are_no_records_of_their_name_are_refused(file, name, records
         records(**{file: {**record(), "experiment": name}})
 
 
+def test_records_by_their_new_and_old_names(records):
+    """As `experiment` writes them, and as they were once called; figure data have other names."""
+    expected = records(binary_digits=record())
+    old = records.folder / "binary_digits.json"
+    old.rename(records.folder / "binary_digits-record.json")
+    assert ledger(records.folder) == expected
+    assert [*read_records(records.folder)] == ["binary_digits"]
+    drawn = [path.with_suffix(".json") for path in draw(records.folder)]
+    assert [path.name for path in drawn] == ["binary_digits.json"]
+    with pytest.raises(ValueError, match="must hold one record of 'binary_digits', got two"):
+        records(binary_digits=record())
+
+
+@needs_records
+def test_no_committed_record_shares_a_name_with_figure_data():
+    names = [path.name for path in RECORDS.parent.rglob("*.json")]
+    assert len(names) == len({*names})
+
+
 def test_records_of_one_experiment_on_several_data(records):
     def text(name, **more):
         planted = record(name="language_model", task="lstm64")
@@ -250,13 +333,13 @@ def test_commands():
     assert of("language_model", ["lstm128"], text=penn).endswith("--only lstm128 --data DIR")
 
 
-def test_a_grid_of_settings_is_one_table(records):
+def test_a_grid_of_tasks_is_one_table(records):
     planted = record(name="regime_map", task="w16-t300")
     for name, better in [("w16-t1000", -0.01), ("w32-t300", 0.0), ("w32-t1000", 0.0)]:
         planted["tasks"] |= record(better=better, task=name)["tasks"]
     page = records(regime_map=planted)
     assert (
-        "of 16 settings: contradicted in 1, inconclusive at this scale in 2, not yet measured in "
+        "of 16 tasks: contradicted in 1, inconclusive at this scale in 2, not yet measured in "
         "12, supported in 1" in page
     )
     (head,) = rows(page, "width, quantizing steps")
@@ -292,28 +375,26 @@ def test_theorems_hold_on_a_few_problems(name):
 
 def test_a_theorem_that_is_wrong_is_caught(monkeypatch):
     """18 replaced by 18/1000 in the rate, a heuristic projection, another mean."""
-    rate = theorems.ProxGradientRun.rate
+    rate = trials.ProxGradientRun.rate
     monkeypatch.setattr(
-        theorems.ProxGradientRun,
+        trials.ProxGradientRun,
         "rate",
         lambda run: rate(run)._replace(right=rate(run).right / 1000),
     )
     assert theorems.attempt("rate", 40)["violations"] > 0
-    threshold = theorems.prox.TernaryL2(projection="threshold")
-    monkeypatch.setattr(theorems.prox, "TernaryL2", lambda **_: threshold)
+    threshold = trials.prox.TernaryL2(projection="threshold")
+    monkeypatch.setattr(trials.prox, "TernaryL2", lambda **_: threshold)
     assert theorems.attempt("distance_prox", 40)["violations"] > 0
-    monkeypatch.setattr(
-        theorems, "frank_wolfe", lambda gradient, start, steps: np.zeros((steps, 1))
-    )
+    monkeypatch.setattr(trials, "frank_wolfe", lambda gradient, start, steps: np.zeros((steps, 1)))
     assert theorems.attempt("twin", 5)["violations"] == 5
-    monkeypatch.setattr(type(theorems.f_plus), "value", lambda self, x: 0.0)
+    monkeypatch.setattr(type(trials.f_plus), "value", lambda self, x: 0.0)
     assert theorems.attempt("toys_fool", 5)["violations"] == 5
 
 
 def test_what_two_trials_rest_on(monkeypatch):
     """Numbers whose sums are exact; a bound on all gradients that the run may meet."""
-    held, by_aggregate_prox = theorems.held, theorems.by_aggregate_prox
-    bound, seen = theorems.last_iterate_bound, []
+    held, by_aggregate_prox = trials.held, trials.by_aggregate_prox
+    bound, seen = trials.last_iterate_bound, []
 
     def exact(r, w, moved, strength):
         assert not ((moved * 8) % 1).any() and not (strength * 8) % 1
@@ -328,9 +409,9 @@ def test_what_two_trials_rest_on(monkeypatch):
         assert np.isclose(slope, seen[-1], rtol=1e-12)
         return bound(far, slope, steps, lr)
 
-    monkeypatch.setattr(theorems, "held", exact)
-    monkeypatch.setattr(theorems, "by_aggregate_prox", run)
-    monkeypatch.setattr(theorems, "last_iterate_bound", with_slope)
+    monkeypatch.setattr(trials, "held", exact)
+    monkeypatch.setattr(trials, "by_aggregate_prox", run)
+    monkeypatch.setattr(trials, "last_iterate_bound", with_slope)
     theorems.attempt("held", 5)
     theorems.attempt("last_iterate", 5)
     assert len(seen) == 5

@@ -8,7 +8,7 @@ import pytest
 
 import proxquant_np
 from proxquant_np import cli
-from proxquant_np.experiments import experiment
+from proxquant_np.experiments import experiment, search
 from proxquant_np.experiments.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +71,8 @@ def test_ctrl_c_says_what_is_kept(command, kept, tmp_path, monkeypatch, capsys):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "run_cells", stop)
+    for module in (experiment, search):
+        monkeypatch.setattr(module, "run_cells", stop)
     assert cli.main([command, "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == f"\nstopped{kept}\n"
     assert not list(tmp_path.iterdir())
@@ -83,7 +84,7 @@ def test_ctrl_c_says_what_is_kept(command, kept, tmp_path, monkeypatch, capsys):
 def test_a_search_that_could_not_be_written_does_not_begin(
     out, says, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(experiment, "run_cells", lambda *a, **k: pytest.fail("it began"))
+    monkeypatch.setattr(search, "run_cells", lambda *a, **k: pytest.fail("it began"))
     monkeypatch.chdir(tmp_path)
     assert cli.main(["search", "--out", out]) == 2
     err = capsys.readouterr().err

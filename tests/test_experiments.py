@@ -7,18 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from proxquant_np import cli, models, nn, prox
+from proxquant_np import Tensor, cli, functional, models, nn, prox
 from proxquant_np.data import cifar10, load_digits
-from proxquant_np.experiments import EXPERIMENTS, ablation, experiment, protocol
+from proxquant_np.experiments import EXPERIMENTS, ablation, experiment, protocol, search
 from proxquant_np.experiments.catalog import experiment_named
-from proxquant_np.experiments.experiment import SEARCH_SEEDS, Claim
+from proxquant_np.experiments.experiment import Claim
 from proxquant_np.experiments.protocol import (
     FULL_PRECISION,
     METHODS,
     pack,
     unpack,
 )
-from proxquant_np.optim import Adam
+from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.optim import Adam, Bop, DualAveraging, ProxGradient, quantize_and_freeze
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_mistakes_found_by_the_parser(arguments, message, capsys):
         (["resnet_cifar10"], "resnet_cifar10 needs --data: CIFAR-10's binary version"),
         (["resnet_cifar10", "--data", "nowhere"], "nowhere does not exist; get the binary version"),
         (["methods", "--data", "."], "methods takes no --data, got ."),
-        (["regime_map", "--only", "w16"], "regime_map has no setting 'w16'; there are w16-t300,"),
+        (["regime_map", "--only", "w16"], "regime_map has no task 'w16'; there are w16-t300,"),
         (["language_model", "--data", "nowhere.txt"], "nowhere.txt does not exist"),
     ],
 )
@@ -206,8 +207,8 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
     monkeypatch.setattr(
         "proxquant_np.experiments.methods.EXPERIMENT", dataclasses.replace(chosen, train=diverging)
     )
-    search = [*arguments, "--search", "--trials", "4", "--out", str(tmp_path)]
-    assert cli.main(search) == 0
+    command = [*arguments, "--search", "--trials", "4", "--out", str(tmp_path)]
+    assert cli.main(command) == 0
     report = json.loads((tmp_path / "methods.json").read_text("utf-8"))
     assert list(report["trials"]) == [FULL_PRECISION, *chosen.methods]
     assert {len(trials) for trials in report["trials"].values()} == {4}
@@ -220,11 +221,30 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
         for name, (low, high) in chosen.space(method).items():
             assert all(low <= trial[name] <= high for trial in trials)
         assert not any("test" in name for trial in trials for name in trial)
-    assert len(list((tmp_path / "search").glob("*.json"))) == 4 * len(SEARCH_SEEDS) * 8
+    assert len(list((tmp_path / "search").glob("*.json"))) == 4 * len(search.SEEDS) * 8
     before = (tmp_path / "methods.json").read_bytes()
-    assert cli.main(search) == 0  # from its records
+    assert cli.main(command) == 0  # from its records
     assert (tmp_path / "methods.json").read_bytes() == before
     capsys.readouterr()
+
+
+def test_a_search_does_not_replace_one_on_something_else(small, tmp_path, capsys, monkeypatch):
+    """Else the experiment itself would read what was chosen on another text, or by --quick."""
+    monkeypatch.setattr(search, "run_cells", lambda *a, **k: pytest.fail("it began"))
+    task = experiment_named("language_model").tasks["lstm64"]
+    file = tmp_path / task.choice.name
+    report = {"setting": dataclasses.asdict(task.setting), "text": {"name": "pydoc_data.topics"}}
+    for held, more, what in (
+        (report, ["--data", str(tmp_path / "a.txt")], "pydoc_data.topics"),
+        (report, ["--quick"], "another setting"),
+    ):
+        (tmp_path / "a.txt").write_text("to be or not to be " * 50)
+        file.write_text(json.dumps(held))
+        before = file.read_bytes()
+        command = ["experiment", "language_model", "--search", "--out", str(tmp_path), *more]
+        assert cli.main(command) == 2
+        assert f"{file} holds a search on {what}, and is kept" in capsys.readouterr().err
+        assert file.read_bytes() == before
 
 
 def test_settings_and_tasks_are_frozen():
@@ -255,8 +275,8 @@ def test_what_searches_draw_from():
 def test_the_table_of_an_experiment_stands_in_columns(small, tmp_path, capsys):
     _, printed = run_small(small("methods", steps=9, seeds=1), tmp_path, capsys)
     lines = printed.splitlines()
-    head = next(i for i, line in enumerate(lines) if "signs changed" in line)
-    rows = [line for line in lines[head + 1 :] if line.endswith(" s") and "+-" in line]
+    head = next(i for i, line in enumerate(lines) if line.endswith("time"))
+    rows = [line for line in lines[head + 1 :] if line.endswith(" s") and "%" in line]
     assert len(rows) == 1 + len(METHODS) and {len(row) for row in rows} == {len(lines[head])}
 
 
@@ -353,3 +373,60 @@ def test_tasks_cannot_change():
     task = experiment_named("binary_digits").tasks["mlp"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         task.measure = "loss"
+
+
+# What becomes of the first and the last layer ---------------------------------------------------
+
+
+def stepped(optimizer, model, x, y):
+    """The parameters after three steps on the same batch."""
+    for _ in range(3):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(Tensor(x)), y).backward()
+        optimizer.step()
+    return {name: p.data for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("name", ["prox_quant", "binary_connect", "parq", "bop"])
+def test_ends_in_full_precision_are_a_group(name):
+    """To the bit what a wrapper of the inner layers alone does, as the experiment once made it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 1, 8, 8)).astype(np.float32), rng.integers(0, 10, 8)
+    ternary, steps, h = prox.TernaryL2(projection="threshold"), 3, METHODS[name].default
+    plain, grouped = (models.ResNet(8, 2, 1, rng=0) for _ in range(2))
+    inner = nn.quantizable_parameters(plain, first=False, last=False)
+    base = Adam(plain.parameters(), h["lr"])
+    rate = 2 * h.get("reach", 0) / (h["lr"] * steps * (steps - 1))
+    wrapper = {
+        "prox_quant": lambda: ProxGradient(base, inner, ternary, prox.Linear(rate), clip=True),
+        "binary_connect": lambda: DualAveraging(base, inner, ternary, clip=True),
+        "parq": lambda: DualAveraging(
+            base, inner, prox.Parq(ternary), prox.Linear.to(1 / h["lr"], steps), clip=True
+        ),
+        "bop": lambda: Bop(base, inner, h["threshold"], h["adaptivity"]),
+    }[name]()
+    method = dataclasses.replace(METHODS[name], regularizer=ternary, ends=False)
+    optimizer = method.optimizer(grouped, steps, prox.BinaryL1(), **h)
+    assert len(optimizer.params) == len(inner) == 6
+    assert repr(optimizer.regularizer) == repr(wrapper.regularizer)
+    expected, found = stepped(wrapper, plain, x, y), stepped(optimizer, grouped, x, y)
+    for path, array in expected.items():
+        assert array.tobytes() == found[path].tobytes(), path
+    quantize_and_freeze(optimizer)
+    frozen = {path for path, p in grouped.named_parameters() if not p.requires_grad}
+    assert frozen == {*inner}
+
+
+def test_ends_of_another_set():
+    """Mixed precision by the whole protocol: binary inside, ternary at the ends."""
+    task, ternary = TASKS["mlp"], prox.TernaryL2()
+    method = dataclasses.replace(METHODS["prox_quant"], ends=ternary)
+    setting = dict(full_precision_steps=3, quantizing_steps=40, fine_tuning_steps=3, batch_size=32)
+    h = {"lr": 0.01, "reach": 20.0}
+    result = protocol.train(protocol.Cell(task, method, 0, setting, h, keep_weights=True))
+    first, inner, last = (w for w in unpack(result["weights"]).values() if w.ndim == 2)
+    assert np.unique(inner).tolist() == [-1, 1]
+    for end in (first, last):
+        assert len(np.unique(end)) <= 3 and np.array_equal(end, ternary.project(end))
+    assert set(result["layers"]["change_from_start"]) == {f"layers.{i}.weight" for i in (0, 3, 6)}
+    assert result["gap"] > 0 and json.dumps(result)

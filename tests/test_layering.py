@@ -29,6 +29,7 @@ LAYERS = [
     NAME,  # the package's own __init__: the public names
     "conformance",
     "experiments",
+    "commands",
     "cli",
     "__main__",
 ]

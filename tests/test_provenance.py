@@ -10,7 +10,7 @@ import pytest
 
 import proxquant_np as pq
 from proxquant_np import provenance
-from proxquant_np.experiments import claims, experiment
+from proxquant_np.experiments import claims, summary
 from proxquant_np.experiments.runner import read_record, run_cells
 from proxquant_np.provenance import described, environment, grouped, in_words, is_same_code
 
@@ -138,7 +138,7 @@ def test_stale_records_are_told_and_run_again_if_asked(tmp_path):
     assert log.read_text().split()[4:] == ["1", "2"]
     assert fresh == first and fresh.made == first.made
     assert read_record(out / "c1.json", cells["c1"]) == 1
-    with pytest.raises(ValueError, match="rerun must be 'stale' or None, got 'all'"):
+    with pytest.raises(ValueError, match="rerun must be one of None, 'stale', got 'all'"):
         run_cells(square, cells, rerun="all", **options)
 
 
@@ -151,8 +151,8 @@ def test_old_records_and_summaries_stay_readable(tmp_path):
     path.write_text(json.dumps({"arguments": arguments, "environment": old, "result": 7}))
     found = run_cells(square, {"c0": arguments}, jobs=1, out=path.parent, progress=False)
     assert found == {"c0": 7} and found.made == {"c0": old}
-    summary = {"tasks": {"a": {"methods": {m: {"error": [0, 0, 0]} for m in "xy"}}}}
-    assert experiment.runs_of(summary) == [{"runs": 6, "environment": None}]
+    kept = {"tasks": {"a": {"methods": {m: {"error": [0, 0, 0]} for m in "xy"}}}}
+    assert summary.runs_of(kept) == [{"runs": 6, "environment": None}]
 
 
 def test_runs_of_another_setting_are_kept(tmp_path):
@@ -182,8 +182,8 @@ def test_the_ledger_and_the_figures_carry_it(tmp_path):
     folder = Path(__file__).parents[1] / "figures"
     if not folder.exists():
         pytest.skip("not part of the package")
-    record = json.loads((folder / "records" / "methods.json").read_text("utf-8"))
-    total = experiment.runs_of(record)[0]["runs"]
+    record = json.loads((folder / "records" / "methods-record.json").read_text("utf-8"))
+    total = summary.runs_of(record)[0]["runs"]
     assert json.loads((folder / "methods.json").read_text("utf-8"))["runs"][0]["runs"] == total
     text = f"{total} of {total} runs are from code and machines that were not recorded"
     (tmp_path / "records").mkdir()

@@ -157,7 +157,7 @@ def test_failing_cell_is_named_and_the_others_kept(jobs, tmp_path):
 
 
 def test_jobs_must_be_positive():
-    with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="jobs must be an integer >= 1, got 0"):
         run(jobs=0)
 
 

@@ -30,17 +30,23 @@ FRAMES = 6  # of the weights' histogram kept in a record
 EVERY = 200  # steps from one checkpoint, and one look at the clock, to the next
 
 Wrap = Callable[..., optim.QuantizedOptimizer]
+Groups = list[tuple[Mapping[str, nn.Parameter], prox.Regularizer | None]]
 
 
 @dataclass(frozen=True)
 class Method:
     """A way to quantize.
 
-    `wrap` makes the optimizer from a base, the parameters, a regularizer, the number of steps and
-    the hyperparameters; `default` are theirs, and the base's lr, where no search was made, and
-    `space` the ends between which a search draws them (log-uniform). `regularizer` is the task's by
-    default. `ends` says whether the first and the last layer are quantized, too. `start` names the
-    method whose network this one begins with.
+    Args:
+        wrap: makes the optimizer of a base, groups of parameters (each with its regularizer, None
+            for full precision), the number of steps and the hyperparameters.
+        default: the hyperparameters, the base's lr among them, where no search was made.
+        space: the ends between which a search draws each of them (log-uniform).
+        regularizer: the task's by default.
+        ends: what becomes of the first and the last layer: True if they are quantized like the
+            rest, False if they stay in full precision, or a regularizer of their own.
+        start: the method whose network this one begins with.
+        shares: the method whose hyperparameters this one uses; it is not searched itself.
     """
 
     label: str
@@ -48,7 +54,7 @@ class Method:
     default: Mapping[str, float]
     space: Mapping[str, tuple[float, float]]
     regularizer: prox.Regularizer | None = None
-    ends: bool = True
+    ends: prox.Regularizer | bool = True
     start: str = FULL_PRECISION
     shares: str | None = None
 
@@ -56,63 +62,77 @@ class Method:
         self, model: nn.Module, steps: int, regularizer: prox.Regularizer, lr: float, **rest: float
     ) -> optim.QuantizedOptimizer:
         """This method around Adam over all parameters of the model."""
-        base = optim.Adam(model.parameters(), lr)
-        params = nn.quantizable_parameters(model, first=self.ends, last=self.ends)
-        return self.wrap(base, params, self.regularizer or regularizer, steps, **rest)
+        base, regularizer = optim.Adam(model.parameters(), lr), self.regularizer or regularizer
+        return self.wrap(base, self.groups(model, regularizer), steps, **rest)
+
+    def groups(self, model: nn.Module, regularizer: prox.Regularizer) -> Groups:
+        """What of a model is quantized, and how."""
+        every = nn.quantizable_parameters(model)
+        if self.ends is True:
+            return [(every, regularizer)]
+        inner = nn.quantizable_parameters(model, first=False, last=False)
+        ends = {name: p for name, p in every.items() if name not in inner}
+        return [(inner, regularizer), (ends, self.ends or None)]
 
 
 # Each clips weights to [-1, 1], as published, but Bop, which has no others.
 
 
-def _lazy(base: Any, params: Any, regularizer: Any, steps: int) -> optim.QuantizedOptimizer:
-    return optim.DualAveraging(base, params, regularizer, clip=True)
+def _scheduled(
+    groups: Groups,
+    homotopy: Callable[[int], float] | None,
+    of: Callable[[Any], prox.Regularizer] = lambda regularizer: regularizer,
+) -> list[optim.Group]:
+    """The groups with this homotopy, and `of` their regularizers; full precision stays so."""
+    return [
+        optim.Group(params, *((None, None) if own is None else (of(own), homotopy)))
+        for params, own in groups
+    ]
 
 
-def _eager_hard(base: Any, params: Any, regularizer: Any, steps: int) -> optim.QuantizedOptimizer:
-    return optim.ProxGradient(base, params, regularizer, None, clip=True)
+def _lazy(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
+    return optim.DualAveraging(base, _scheduled(groups, None), clip=True)
 
 
-def _prox_quant(
-    base: Any, params: Any, regularizer: Any, steps: int, reach: float
-) -> optim.QuantizedOptimizer:
+def _eager_hard(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
+    return optim.ProxGradient(base, _scheduled(groups, None), clip=True)
+
+
+def _prox_quant(base: Any, groups: Groups, steps: int, reach: float) -> optim.QuantizedOptimizer:
     """lambda_t = rate * t; `reach` is the sum of all strengths.
 
     That is how far BinaryL1's prox alone can carry a weight (a weight at 0 has to travel 1); with
     an L2 prox, about e^-reach remains of its gap.
     """
     rate = 2 * reach / (base.lr * steps * max(1, steps - 1))
-    return optim.ProxGradient(base, params, regularizer, prox.Linear(rate), clip=True)
+    return optim.ProxGradient(base, _scheduled(groups, prox.Linear(rate)), clip=True)
 
 
-def _prox_connect(
-    base: Any, params: Any, regularizer: Any, steps: int, reach: float
-) -> optim.QuantizedOptimizer:
+def _prox_connect(base: Any, groups: Groups, steps: int, reach: float) -> optim.QuantizedOptimizer:
     """lambda_t = rate * t; `reach` is the last strength, as the prox acts on the latent afresh.
 
     With 1 or more BinaryL1's last weights are binary, an L2 prox's are within 1 / (1 + reach) of
     the gap.
     """
     rate = reach / (base.lr * max(1, steps - 1))
-    return optim.DualAveraging(base, params, regularizer, prox.Linear(rate), clip=True)
+    return optim.DualAveraging(base, _scheduled(groups, prox.Linear(rate)), clip=True)
 
 
-def _parq(base: Any, params: Any, regularizer: Any, steps: int) -> optim.QuantizedOptimizer:
+def _parq(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
     homotopy = prox.Linear.to(1 / base.lr, steps)
-    return optim.DualAveraging(base, params, prox.Parq(regularizer), homotopy, clip=True)
+    return optim.DualAveraging(base, _scheduled(groups, homotopy, of=prox.Parq), clip=True)
 
 
-def _binary_relax(
-    base: Any, params: Any, regularizer: Any, steps: int, last: float
-) -> optim.QuantizedOptimizer:
+def _binary_relax(base: Any, groups: Groups, steps: int, last: float) -> optim.QuantizedOptimizer:
     """The strength grows from 1 to `last`, by the same factor in each step."""
     homotopy = prox.Geometric(1 / base.lr, last ** (1 / max(1, steps - 1)))
-    relaxed = prox.BinaryRelax(regularizer)
-    return optim.DualAveraging(base, params, relaxed, homotopy, clip=True)
+    return optim.DualAveraging(base, _scheduled(groups, homotopy, of=prox.BinaryRelax), clip=True)
 
 
 def _bop(
-    base: Any, params: Any, regularizer: Any, steps: int, threshold: float, adaptivity: float
+    base: Any, groups: Groups, steps: int, threshold: float, adaptivity: float
 ) -> optim.QuantizedOptimizer:
+    params = {name: p for part, own in groups if own is not None for name, p in part.items()}
     return optim.Bop(base, params, threshold, adaptivity)
 
 
@@ -311,7 +331,7 @@ def quantize(
     )
     initial = [p.data.copy() for p in optimizer.params]
     history = phases.fit("quantizing", network, optimizer)
-    gap = metrics.quantization_gap(optimizer.params, optimizer.regularizer)
+    gap = metrics.quantization_gap(optimizer)
     finish(phases, network, optimizer)
     flips = history.steps["change_from_last_step"]
     return history, {
@@ -323,7 +343,7 @@ def quantize(
 
 def finish(phases: Phases, network: nn.Module, optimizer: optim.QuantizedOptimizer) -> None:
     """Project and freeze, re-estimate the batch-norm statistics, fine-tune the rest."""
-    optim.quantize_and_freeze(optimizer.params, optimizer.regularizer)
+    optim.quantize_and_freeze(optimizer)
     if any(isinstance(module, nn.BatchNorm1d) for _, module in network.named_modules()):
         x = phases.splits.train.x
         parts = np.array_split(x, max(8, len(x) // 1000))

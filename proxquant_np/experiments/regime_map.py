@@ -13,8 +13,9 @@ from typing import Any
 
 from proxquant_np import models, nn
 from proxquant_np.data import Splits
-from proxquant_np.experiments.experiment import Claim, Experiment, runs_of
+from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS
+from proxquant_np.experiments.summary import runs_of
 from proxquant_np.experiments.tasks import TASKS, Setting, Task
 
 WIDTHS = (16, 32, 64, 128)

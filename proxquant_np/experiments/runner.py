@@ -21,6 +21,7 @@ from typing import Any
 
 from proxquant_np import provenance
 from proxquant_np.autograd import threads
+from proxquant_np.checks import check_choice, check_integer
 from proxquant_np.experiments import workers
 from proxquant_np.files import json_text, read_json, read_whole
 from proxquant_np.provenance import environment as environment
@@ -143,13 +144,11 @@ def run_cells(
             workers were lost.
         BlockingIOError: another process is running cells with the same `out`; none is started.
         OutOfTime: the deadline came first.
-        ValueError: jobs below 1, a start that is not a cell, or starts in a circle; unknown rerun.
+        ValueError: jobs below 1, an unknown rerun, a start that is not a cell, starts in a circle.
     """
     starts = starts or {}
-    if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs}")
-    if rerun not in (None, "stale"):
-        raise ValueError(f"rerun must be 'stale' or None, got {rerun!r}")
+    check_integer("jobs", jobs, least=1)
+    check_choice("rerun", rerun, (None, "stale"))
     if unknown := set(starts.values()) - set(cells):
         raise ValueError(f"starts must name cells, got {sorted(unknown)}")
     _check_circles(starts)

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proxquant_np.experiments.experiment import Claim, Experiment, runs_of
+from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS
+from proxquant_np.experiments.summary import runs_of
 from proxquant_np.experiments.tasks import TASKS
 
 LAZY, EAGER = METHODS["binary_connect"], METHODS["prox_quant"]

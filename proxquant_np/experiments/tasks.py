@@ -80,10 +80,15 @@ class Task:
         return Path(__file__).parent / self.chosen[0]
 
     def found(self) -> dict[str, Any] | None:
-        """The report of the search whose choice counts; None without one."""
+        """The report of the search whose choice counts; None without one.
+
+        Its "task" is the title of what was searched on, "another task" where an old report from
+        elsewhere does not tell.
+        """
         for name in self.chosen:
             if (file := Path(__file__).parent / name).exists():
-                return json.loads(file.read_text("utf-8"))
+                title = self.title if name == self.chosen[0] else "another task"
+                return {"task": title, **json.loads(file.read_text("utf-8"))}
         return None
 
     def hyperparameters(self) -> dict[str, dict[str, float]]:

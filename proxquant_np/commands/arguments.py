@@ -1,0 +1,48 @@
+"""What the arguments of the commands may be, and how a command says that it cannot go on."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class Unfinished(Exception):
+    """The command ended in good order before its work was done; its message says how to go on."""
+
+
+Mistake = argparse.ArgumentTypeError
+"""Of the user: its message is the one line to be printed."""
+
+
+def check_matplotlib() -> None:
+    """Mistake if it does not like the environment: to be asked before hours of work, not after."""
+    try:
+        import matplotlib  # noqa: F401
+    except ValueError as error:  # an unknown MPLBACKEND
+        raise Mistake(f"matplotlib cannot be imported: {error}") from None
+
+
+def one_of(kind: str, text: str, names: Iterable[str]) -> str:
+    """The text, if it is one of the names; else Mistake, with the nearest."""
+    names = list(names)
+    if text in names:
+        return text
+    close = difflib.get_close_matches(text, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+    raise Mistake(f"no {kind} is called {text!r}; {hint}")
+
+
+def positive(text: str) -> int:
+    """A number of runs, processes or minutes: 1 to 999,999."""
+    if not text.isdecimal() or len(text) > 6 or int(text) < 1:  # so many runs would never end
+        raise Mistake(f"must be an integer in 1..999999, got {text[:20]!r}")
+    return int(text)
+
+
+def as_path(text: str) -> Path:
+    """The path of a file or a folder."""
+    if not text or "\0" in text:
+        raise Mistake(f"must name a file or a folder, got {text!r}")
+    return Path(text)

@@ -1,0 +1,228 @@
+"""The commands that train and measure: `reproduce`, `search`, `experiment` and `theorems`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from proxquant_np.commands.arguments import Unfinished, as_path, check_matplotlib, one_of, positive
+from proxquant_np.experiments import EXPERIMENTS
+from proxquant_np.files import shown
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    models = ("mlp", "cnn", "resnet", "lstm")  # those of experiments.tasks, which imports a lot
+    command.add_argument("--model", choices=models, default="mlp", help="network (default mlp)")
+
+
+def _add_jobs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--jobs", type=positive, default=2, help="processes, at most one a run (default 2)"
+    )
+
+
+def _add_rerun(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--rerun",
+        choices=["stale"],
+        help="stale: run again what was finished by other code, NumPy or Python than this",
+    )
+
+
+def add_reproduce(commands: Any) -> None:
+    """Add `reproduce`."""
+    command = commands.add_parser(
+        "reproduce",
+        help="ProxQuant against BinaryConnect on handwritten digits (about a minute)",
+        description="Train full-precision and binary networks on the digits (lstm: on a text that "
+        "Python brings along), by all four methods, with paired seeds; print the table, write "
+        "records and figures. Finished runs are kept: run again to go on, or with more seeds.",
+    )
+    _add_model(command)
+    command.add_argument("--seeds", type=positive, default=3, help="paired seeds (default 3)")
+    command.add_argument(
+        "--out", type=as_path, help="folder to write to (default results[-MODEL][-quick])"
+    )
+    command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
+    _add_jobs(command)
+    _add_rerun(command)
+    command.set_defaults(run=_reproduce, stopped="; finished runs are kept, run again to go on")
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    check_matplotlib()
+    from proxquant_np.experiments import binary_digits
+
+    model = options.model
+    out = options.out or _default_out(options, *([] if model == "mlp" else [model]))
+    summary, results = binary_digits.reproduce(
+        options.seeds,
+        out,
+        model=model,
+        quick=options.quick,
+        jobs=options.jobs,
+        rerun=options.rerun,
+    )
+    _tell(binary_digits.EXPERIMENT, summary, binary_digits.draw(model, results, out), out)
+
+
+def _tell(chosen: Any, summary: Any, pictures: Iterable[Path], out: Path) -> None:
+    """Print what came out, and where it is."""
+    from proxquant_np.experiments.summary import summary_file, table
+
+    print(table(chosen, summary))
+    for written in (summary_file(chosen.name, out), *pictures):
+        print(f"wrote {shown(written)}")
+
+
+def _default_out(options: argparse.Namespace, *names: str) -> Path:
+    """A run of another setting is in another folder."""
+    return Path("-".join(["results", *names, *(["quick"] if options.quick else [])]))
+
+
+def add_search(commands: Any) -> None:
+    """Add `search`."""
+    command = commands.add_parser(
+        "search",
+        help="choose the hyperparameters that reproduce uses (tens of minutes)",
+        description="Random search on the validation split, the same number of trials for every "
+        "method; overwrites the file that reproduce reads unless --out names another.",
+    )
+    _add_model(command)
+    command.add_argument("--trials", type=positive, default=16, help="per method (default 16)")
+    command.add_argument("--out", type=as_path, default=None, help="file to write")
+    _add_jobs(command)
+    command.set_defaults(run=_search)
+
+
+def _search(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments.binary_digits import EXPERIMENT
+    from proxquant_np.experiments.search import write_search
+
+    out = options.out or EXPERIMENT.tasks[options.model].choice
+    write_search(EXPERIMENT, options.model, options.trials, out, jobs=options.jobs)
+    print(f"wrote {shown(out)}")
+
+
+def add_experiment(commands: Any) -> None:
+    """Add `experiment`."""
+    command = commands.add_parser(
+        "experiment",
+        help="run one of the experiments behind CLAIMS.md",
+        description="Run every method, seed and setting of an experiment; print the table, write "
+        "records, a summary and figures. Finished runs are kept and interrupted ones resume: run "
+        "again to go on. There are: " + ", ".join(EXPERIMENTS) + ".",
+    )
+    command.add_argument("name", type=_experiment_name, metavar="NAME")
+    command.add_argument("--seeds", type=positive, help="paired seeds (default: its own)")
+    _add_jobs(command)
+    _add_rerun(command)
+    command.add_argument(
+        "--out", type=as_path, help="folder to write to (default results-NAME[-quick])"
+    )
+    command.add_argument(
+        "--budget", type=positive, metavar="MINUTES", help="stop in good order after so long"
+    )
+    command.add_argument("--quick", action="store_true", help="two seeds, few steps: a smoke test")
+    command.add_argument(
+        "--only", action="append", metavar="TASK", help="this task alone (repeatable)"
+    )
+    command.add_argument("--data", type=as_path, metavar="DIR", help="data that are not included")
+    command.add_argument(
+        "--download", action="store_true", help="get the data (CIFAR-10) if --data is not there"
+    )
+    command.add_argument(
+        "--dask", metavar="ADDRESS", help="run on the cluster of this Dask scheduler, tcp://..."
+    )
+    command.add_argument(
+        "--search",
+        action="store_true",
+        help="instead, choose hyperparameters: random search on the validation split, the same "
+        "number of trials for every method; writes the files that the experiment reads",
+    )
+    command.add_argument("--trials", type=positive, default=16, help="per method (default 16)")
+    command.set_defaults(
+        run=_experiment,
+        mistakes=(ValueError, ModuleNotFoundError),
+        stopped="; finished runs are kept, run again to go on",
+    )
+
+
+def _experiment_name(text: str) -> str:
+    return one_of("experiment", text, EXPERIMENTS)
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import experiment as experiments
+    from proxquant_np.experiments import summary as summaries
+    from proxquant_np.experiments.catalog import experiment_named
+    from proxquant_np.experiments.runner import OutOfTime
+    from proxquant_np.experiments.search import write_search
+
+    if not options.search:
+        check_matplotlib()
+    chosen = experiment_named(options.name)
+    if options.dask is not None and find_spec("distributed") is None:
+        raise ModuleNotFoundError("--dask needs Dask: pip install 'proxquant-np[sweep]'")
+    if options.download:
+        options.data = experiments.downloaded(chosen, options.data)
+    data = experiments.checked_data(chosen, options.data)
+    tasks = experiments.checked_tasks(chosen, options.only)
+    out = options.out or _default_out(options, options.name)
+    running = dict(
+        quick=options.quick,
+        data=data,
+        jobs=options.jobs,
+        dask=options.dask,
+        rerun=options.rerun,
+        deadline=experiments.deadline(options.budget),
+    )
+    try:
+        if options.search:
+            for task in tasks:
+                file = chosen.tasks[task].choice
+                if options.out is not None:
+                    file = out / file.name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_search(chosen, task, options.trials, file, out=out / "search", **running)
+                print(f"wrote {shown(file)}")
+            return
+        seeds = options.seeds or (2 if options.quick else chosen.seeds)
+        summary, _ = summaries.measure(chosen, seeds, out, tasks=tasks, **running)
+    except OutOfTime as unfinished:
+        raise Unfinished(unfinished) from None
+    _tell(chosen, summary, summaries.draw(chosen, summary, out / chosen.name), out)
+
+
+def add_theorems(commands: Any) -> None:
+    """Add `theorems`."""
+    command = commands.add_parser(
+        "theorems",
+        help="try every theorem on random problems (a few minutes)",
+        description="Try every theorem on random problems, and write a record of the largest "
+        "violation of each.",
+    )
+    command.add_argument("--instances", type=positive, default=500, help="each (default 500)")
+    _add_jobs(command)
+    command.add_argument(
+        "--out", type=as_path, default=Path("results-theorems"), help="folder to write to"
+    )
+    command.set_defaults(run=_theorems)
+
+
+def _theorems(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments import theorems
+    from proxquant_np.experiments.summary import keep_summary, summary_file, write_summary
+
+    keep_summary(
+        summary_file("theorems", options.out),
+        lambda held: (max(tried["instances"] for tried in held["theorems"].values()), {}),
+        options.instances,
+        {},
+    )
+    record = theorems.measure(options.instances, jobs=options.jobs)
+    print(theorems.table(record))
+    print(f"wrote {shown(write_summary(record, options.out))}")

@@ -1,0 +1,379 @@
+"""What is kept of a finished experiment: its summary, as a file, as a table, as figures.
+
+A summary holds the figures of every run and the curves as means over the seeds. Its file is
+NAME-record.json: `claims` reads it, and no figure's data have that name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from proxquant_np import provenance
+from proxquant_np.experiments import experiment as experiments
+from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.protocol import FULL_PRECISION
+from proxquant_np.experiments.runner import write_text
+from proxquant_np.experiments.statistics import Comparison, compare
+from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.files import json_text, read_json, read_whole
+
+POINTS = 24  # of a curve over epochs that a summary keeps
+CURVES = (
+    "quantized_error",
+    "quantized_loss",
+    "change_from_start",
+    "change_from_last_epoch",
+    "quantization_gap",
+    "validation_error",
+)
+
+Results = Mapping[str, Mapping[str, list[Mapping[str, Any]]]]
+
+
+def measure(
+    experiment: Experiment,
+    seeds: int,
+    out: Path,
+    *,
+    tasks: list[str],
+    quick: bool = False,
+    **running: Any,
+) -> tuple[dict[str, Any], Results]:
+    """Run (or read) an experiment, and write its summary to out/NAME-record.json.
+
+    Returns the summary and, as `experiments.run` does, the results. running: as there.
+
+    Raises:
+        FileExistsError: a summary there holds what this one would not; nothing is run.
+    """
+    check_out(experiment, out, seeds, tasks, quick)
+    results = experiments.run(experiment, seeds, out, tasks=tasks, quick=quick, **running)
+    summary = summed_up(experiment, results, quick)
+    write_summary(summary, out)
+    return summary, results
+
+
+def summed_up(experiment: Experiment, results: Results, quick: bool) -> dict[str, Any]:
+    """What is kept of a finished run: figures by seed, curves as means over the seeds, thinned.
+
+    `environment` is that of the summing up; "runs" says how many are from which.
+    """
+    setting, tasks = experiments.settings(experiment, quick), {}
+    for name, methods in results.items():
+        task, first = experiment.tasks[name], next(iter(methods.values()))[0]
+        tasks[name] = {
+            "title": task.title,
+            "measure": f"test_{task.measure}",
+            "setting": setting[name],
+            **{key: first[key] for key in ("text", "images") if key in first},
+            "hyperparameters": {m: experiment.hyperparameters(name, m) for m in methods},
+            "methods": {method: _of_method(runs) for method, runs in methods.items()},
+        }
+    methods = [runs for by_method in results.values() for runs in by_method.values()]
+    return {
+        "experiment": experiment.name,
+        "quick": quick,
+        "seeds": len(methods[0]),
+        "environment": provenance.environment(),
+        "runs": made_with(run for runs in methods for run in runs),
+        "tasks": tasks,
+    }
+
+
+def _of_method(runs: list[Mapping[str, Any]]) -> dict[str, Any]:
+    figures = {
+        key: [_short(run[key]) for run in runs]
+        for key, value in runs[0].items()
+        if isinstance(value, int | float)
+    }
+    curves = {
+        name: _thinned([run["epochs"][name] for run in runs])
+        for name in CURVES
+        if name in runs[0]["epochs"]
+    }
+    layers = {
+        kind: {layer: _thinned([run["layers"][kind][layer] for run in runs]) for layer in by_layer}
+        for kind, by_layer in runs[0].get("layers", {}).items()
+    }
+    epochs = [len(v) for v in list(runs[0]["epochs"].values())[:1]]
+    at = _kept(epochs[0]).tolist() if epochs and epochs[0] else []
+    return {**figures, "epochs": [n + 1 for n in at], "curves": curves, "layers": layers}
+
+
+def _kept(n: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n - 1, min(n, POINTS)).round().astype(int))
+
+
+def _thinned(curves: list[list[float]]) -> list[float | None]:
+    mean = np.array(curves, float).mean(axis=0)
+    return [_short(v) for v in mean[_kept(len(mean))]] if len(mean) else []
+
+
+def _short(value: Any) -> Any:
+    """Six significant digits: a record that is read, compared and committed."""
+    return value if not isinstance(value, float) else float(f"{value:.6g}")
+
+
+def made_with(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How many of these runs were made with what, as `provenance.grouped` says it."""
+    return provenance.grouped(run.get("environment") for run in runs)
+
+
+def runs_of(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How many runs of a summary were made with what; an old one tells only how many there are."""
+    if "runs" in summary:
+        return list(summary["runs"])
+    methods = (method for task in summary["tasks"].values() for method in task["methods"].values())
+    n = sum(len(next(iter(figures.values()))) for figures in methods)  # each figure is by seed
+    return [{"runs": n, "environment": None}]
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def summary_file(experiment: str, out: Path) -> Path:
+    """Where the summary of an experiment of this name is: out/NAME-record.json."""
+    return out / f"{experiment}-record.json"
+
+
+def write_summary(summary: Mapping[str, Any], out: Path) -> Path:
+    """Write a summary to its file in a folder; the path."""
+    path = summary_file(summary["experiment"], out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(path, json_text(summary, path))
+    return path
+
+
+def read_summary(path: Path, *, finite: bool = False) -> dict[str, Any]:
+    """The summary in a file, also in the form of the summary.json that `reproduce` once wrote.
+
+    That one holds only means of all but the errors: they take the place of the values by seed.
+    Errors are those of `read_json`.
+    """
+    summary = read_json(read_whole(path), finite=finite)
+    if "model" not in summary:
+        return summary
+    setting, model = summary["setting"], summary["model"]
+    about = {key: summary[key] for key in ("text", "hyperparameters") if key in summary}
+    methods = {}
+    for name, figures in summary["methods"].items():
+        means = {
+            key: [] if value is None else [value]
+            for key, value in figures.items()
+            if key in ("sign_change", "flip_rate", "gap", "seconds")
+        }
+        methods[name] = {key: v for key, v in figures.items() if isinstance(v, list)} | means
+    task = {
+        "title": TASKS[model].title,
+        "measure": f"test_{TASKS[model].measure}",
+        "setting": {k: v for k, v in setting.items() if k not in ("seeds", "quick")},
+        **about,
+        "methods": methods,
+    }
+    kept = {key: summary[key] for key in ("environment", "runs") if key in summary}
+    about = {"experiment": "binary_digits", "quick": setting["quick"], "seeds": setting["seeds"]}
+    return {**about, **kept, "tasks": {model: task}}
+
+
+def keep_summary(
+    path: Path,
+    held: Callable[[Any], tuple[int, Mapping[str, Any]]],
+    seeds: int,
+    settings: Mapping[str, Any],
+) -> None:
+    """FileExistsError if a summary of so many seeds with these settings would not hold all that
+    the one at `path` does: (its seeds, its settings) = held(summary).
+    """
+    try:
+        found, others = held(read_summary(path))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return  # there is none, or none that is whole
+    lost = [name for name, setting in others.items() if settings.get(name) != setting]
+    if lost or found > seeds:
+        what = f"another setting of {lost[0]}" if lost else f"{found} of what {seeds} are asked for"
+        raise FileExistsError(
+            f"{path} holds {what}, and is kept: choose another --out, or ask for as much"
+        )
+
+
+def check_out(experiment: Experiment, out: Path, seeds: int, tasks: list[str], quick: bool) -> None:
+    """FileExistsError if `out` has a summary of the experiment that holds what this run would not.
+
+    An old summary.json counts, too: its figures would be drawn over.
+    """
+
+    def held(summary: Any) -> tuple[int, Mapping[str, Any]]:
+        if summary["experiment"] != experiment.name:
+            return 0, {}
+        tasks = summary["tasks"].items()
+        return summary["seeds"], {name: [summary["quick"], task["setting"]] for name, task in tasks}
+
+    setting = experiments.settings(experiment, quick)
+    for path in (summary_file(experiment.name, out), out / "summary.json"):
+        keep_summary(path, held, seeds, {task: [quick, setting[task]] for task in tasks})
+
+
+# As text -----------------------------------------------------------------------------------------
+
+_LEGEND = """\
+signs changed: against the start, at the end; flips per step: over the last tenth of the quantizing
+phase; gap before: mean distance of the weights to their levels before projecting; time: a run."""
+
+
+def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
+    """A summary as text: the methods of each task, then what became of the claims there."""
+    lines, seeds = [], summary["seeds"]
+    for name, task in summary["tasks"].items():
+        lines += [f"{name}: {task['title']}, {seeds} paired seed{'s' * (seeds > 1)}", ""]
+        lines += [*_rows(experiment, task), ""]
+        for claim in experiment.claims:
+            if (not claim.tasks or name in claim.tasks) and claim.is_held(task["methods"], seeds):
+                found = claim.compare(task["methods"])
+                said = f"{in_words(found, claim.measure)} {scaled(claim.measure).points}".rstrip()
+                lines.append(f'"{claim.text}": {said}, {found.verdict}')
+        lines.append("")
+    lines += [_LEGEND, *said_of_runs(runs_of(summary))]
+    if summary["quick"]:
+        lines.append("This was --quick, which is too short to conclude anything.")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _rows(experiment: Experiment, task: Mapping[str, Any]) -> Iterable[str]:
+    """One method a line; where all claims have one rival, also by how much each differs from it."""
+    methods, measure = task["methods"], task["measure"]
+    labels = {name: _label(experiment, name) for name in methods}
+    rival = experiment.rival if experiment.rival in methods else None
+    first, second = max(map(len, labels.values())) + 2, 0 if rival is None else 30
+    head = points = ""
+    if rival is not None:
+        head, points = f"minus {labels[rival].split(' (')[0]} [95%]", scaled(measure).points
+    yield (
+        f"{'':{first}}{measure.replace('_', ' '):>15}{head:>{second}}"
+        f"{'signs':>8}{'flips':>9}{'gap':>8}{'time':>10}"
+    )
+    yield (
+        f"{'':{first}}{'mean +- std':>15}{points:>{second}}"
+        f"{'changed':>8}{'per step':>9}{'before':>8}"
+    )
+    for name, figures in methods.items():
+        difference = ""
+        if rival is not None and name != rival:
+            difference = in_words(compare(figures[measure], methods[rival][measure]), measure)
+        rest = "".join(
+            f"{format(np.mean(figures[key]), f) if figures.get(key) else '':>{width}}"
+            for key, f, width in (
+                ("sign_change", ".1%", 8),
+                ("flip_rate", ".3%", 9),
+                ("gap", ".4f", 8),
+                ("seconds", ".1f", 8),
+            )
+        )
+        value = _mean_and_std(figures[measure], measure)
+        yield f"{labels[name]:{first}}{value:>15}{difference:>{second}}{rest} s"
+
+
+def _label(experiment: Experiment, method: str) -> str:
+    if method == FULL_PRECISION:
+        return "full precision (the warm start)"
+    return experiment.methods[method].label
+
+
+def _mean_and_std(values: list[float], measure: str) -> str:
+    scale, unit, _ = scaled(measure)
+    text = f"{scale * np.mean(values):.2f}{unit}"
+    return text if len(values) < 2 else f"{text} +- {scale * np.std(values, ddof=1):.2f}{unit}"
+
+
+class Scale(NamedTuple):
+    """By what a measure is multiplied to be shown, its unit, and the unit of a difference."""
+
+    factor: float
+    unit: str
+    points: str
+
+
+def scaled(measure: str) -> Scale:
+    """Errors and fractions of signs are shown in percent, perplexities as they are."""
+    if measure.endswith("perplexity"):
+        return Scale(1, "", "")
+    return Scale(100, "%", "percentage points")
+
+
+def in_words(found: Comparison, measure: str) -> str:
+    """A difference with its interval, to three digits of the largest of the numbers."""
+    values = [scaled(measure).factor * x for x in (found.mean, found.low, found.high)]
+    if not found.std:  # nothing varies
+        return f"{values[0]:+.3g} in each pair" if found.mean else "0 in each pair"
+    if not math.isfinite(found.low):
+        return f"{values[0]:+.3g}, no interval"
+    digits = max(0, 2 - math.floor(math.log10(max(map(abs, values)))))
+    mean, low, high = (signed(x, digits) for x in values)
+    return f"{mean} [{low}, {high}]"
+
+
+def signed(x: float, digits: int) -> str:
+    """Rounded to so many digits, with its sign, zero being +0."""
+    return f"{round(x, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0
+
+
+def said_of_runs(groups: list[dict[str, Any]]) -> list[str]:
+    """Lines for a table: what the runs were made with, and what to do if it was other code."""
+    lines = provenance.described(groups)
+    if any(not provenance.is_same_code(group["environment"] or {}) for group in groups):
+        lines.append("Some were made by other code than this: --rerun stale runs them again.")
+    return lines
+
+
+# As figures --------------------------------------------------------------------------------------
+
+
+def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list[Path]:
+    """Draw a summary: the claims' intervals at `path`, which has no suffix, and the experiment's
+    own figures, at this path with more behind it; the paths of the pictures. What holds nothing
+    that is claimed has none.
+    """
+    from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
+
+    tasks = summary["tasks"]
+    pairs = [
+        (name, claim)
+        for name, task in tasks.items()
+        for claim in experiment.claims
+        if name in (claim.tasks or [name]) and claim.is_held(task["methods"], summary["seeds"])
+    ]
+    if not pairs:
+        return []
+    title, label = experiment.title, "{1.text}"
+    if len({name for name, _ in pairs}) > 1:  # what all rows have in common is not said in each
+        title, label = (
+            (pairs[0][1].text, "{0}") if len(experiment.claims) == 1 else (title, "{1.text} ({0})")
+        )
+    rows = [
+        {
+            "label": label.format(name, claim),
+            **_in_units_of_the_rival(claim, tasks[name]["methods"]),
+        }
+        for name, claim in pairs
+    ]
+    texts = [task["text"]["name"] for task in tasks.values() if "text" in task]
+    title = ", ".join([title, *texts[:1], f"{summary['seeds']} seeds"])
+    data = {"title": title, "rows": rows, "runs": runs_of(summary)}
+    plotting.save_figure(plotting.differences(data), data, path)
+    own = [] if experiment.draw is None else experiment.draw(summary, path)
+    return [path.with_suffix(".png"), *own]
+
+
+def _in_units_of_the_rival(claim: Claim, methods: Mapping[str, Any]) -> dict[str, Any]:
+    """The difference over the rival's mean, so that errors and perplexities share an axis."""
+    found = claim.compare(methods)
+    unit = float(np.mean(methods[claim.second][claim.measure])) or 1.0
+    ends = {k: getattr(found, k) / unit for k in ("mean", "low", "high")}
+    return {
+        "verdict": found.verdict,
+        **{k: None if math.isinf(v) else v for k, v in ends.items()},
+    }
