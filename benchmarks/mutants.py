@@ -83,6 +83,7 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     "autograd/threads.py": ["conv"],
     "checks.py": ["checks", "prox", "bad_arguments", "optim"],
     "cli.py": ["cli", "bad_commands", "binary_digits", "experiments"],
+    "commands/": ["bad_commands", "cli", "binary_digits", "experiments", "claims"],
     "conformance/": [
         "conformance_judges",
         "conformance_faults",
@@ -96,6 +97,8 @@ TESTS = {  # the longest prefix of a file's path decides which tests are its own
     "experiments/runner.py": ["runner", "experiments"],
     "experiments/settling.py": ["settling"],
     "experiments/statistics.py": ["statistics"],
+    "experiments/theorems.py": ["claims"],
+    "experiments/trials.py": ["claims"],
     "experiments/workers.py": ["runner_signals", "runner"],
     "files.py": ["checkpoint", "bad_files", "full_disk", "runner"],
     "interop/": ["interop_*", "bad_files"],

@@ -39,7 +39,7 @@ def test_the_theorem_holds_on_a_network(runs):
 
 
 def test_the_theorem_needs_lambda_above_the_gradients():
-    with pytest.raises(ValueError, match="the theorem needs more than G"):
+    with pytest.raises(ValueError, match="lambda must end above G"):
         settling.run("prox_quant", **SHORT | dict(steps=100, rate=1e-6))
 
 

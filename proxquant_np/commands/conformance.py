@@ -14,8 +14,8 @@ def add_check(commands: Any) -> None:
     command = commands.add_parser(
         "check",
         help="check anyone's prox, quantizer or training step",
-        description="Is package.module:function, found from the current folder, what it should "
-        "be? Prints a report. Exit code 0: passed; 1: failed; 2: there is nothing to check.",
+        description="Check whether package.module:function, found from the current folder, is "
+        "what it should be, and print a report. Exit code 0: passed; 1: failed; 2: nothing to check.",
     )
     command.add_argument("function", metavar="MODULE:FUNCTION")
     command.add_argument("--as", dest="definition", metavar="NAME", required=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from proxquant_np.files import shown
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
-    models = ("mlp", "cnn", "resnet", "lstm")  # those of experiments.tasks, which imports a lot
+    models = ("mlp", "cnn", "resnet", "lstm")  # those of experiments.tasks, which is slow to import
     command.add_argument("--model", choices=models, default="mlp", help="network (default mlp)")
 
 
 def _add_jobs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--jobs", type=positive, default=2, help="processes, at most one a run (default 2)"
+        "--jobs", type=positive, default=2, help="processes, at most one per run (default 2)"
     )
 
 
@@ -28,7 +28,7 @@ def _add_rerun(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--rerun",
         choices=["stale"],
-        help="stale: run again what was finished by other code, NumPy or Python than this",
+        help="stale: run again what other code, NumPy or Python than this has finished",
     )
 
 
@@ -38,8 +38,9 @@ def add_reproduce(commands: Any) -> None:
         "reproduce",
         help="ProxQuant against BinaryConnect on handwritten digits (about a minute)",
         description="Train full-precision and binary networks on the digits (lstm: on a text that "
-        "Python brings along), by all four methods, with paired seeds; print the table, write "
-        "records and figures. Finished runs are kept: run again to go on, or with more seeds.",
+        "comes with Python) by all four methods, with paired seeds. Prints the table, and writes "
+        "records, a summary and figures. Finished runs are kept: run again to go on, or with more "
+        "seeds.",
     )
     _add_model(command)
     command.add_argument("--seeds", type=positive, default=3, help="paired seeds (default 3)")
@@ -66,20 +67,20 @@ def _reproduce(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         rerun=options.rerun,
     )
-    _tell(binary_digits.EXPERIMENT, summary, binary_digits.draw(model, results, out), out)
+    _tell(binary_digits.EXPERIMENT, summary, out, lambda: binary_digits.draw(model, results, out))
 
 
-def _tell(chosen: Any, summary: Any, pictures: Iterable[Path], out: Path) -> None:
-    """Print what came out, and where it is."""
+def _tell(chosen: Any, summary: Any, out: Path, draw: Callable[[], list[Path]]) -> None:
+    """Print the table, then draw; print what was written."""
     from proxquant_np.experiments.summary import summary_file, table
 
     print(table(chosen, summary))
-    for written in (summary_file(chosen.name, out), *pictures):
+    for written in (summary_file(chosen.name, out), *draw()):
         print(f"wrote {shown(written)}")
 
 
 def _default_out(options: argparse.Namespace, *names: str) -> Path:
-    """A run of another setting is in another folder."""
+    """A folder of its own for each network, experiment and kind of run."""
     return Path("-".join(["results", *names, *(["quick"] if options.quick else [])]))
 
 
@@ -88,8 +89,9 @@ def add_search(commands: Any) -> None:
     command = commands.add_parser(
         "search",
         help="choose the hyperparameters that reproduce uses (tens of minutes)",
-        description="Random search on the validation split, the same number of trials for every "
-        "method; overwrites the file that reproduce reads unless --out names another.",
+        description="Random search on the validation split, with the same number of trials for "
+        "every method. Unless --out names another file, the one that reproduce reads is "
+        "overwritten.",
     )
     _add_model(command)
     command.add_argument("--trials", type=positive, default=16, help="per method (default 16)")
@@ -112,9 +114,9 @@ def add_experiment(commands: Any) -> None:
     command = commands.add_parser(
         "experiment",
         help="run one of the experiments behind CLAIMS.md",
-        description="Run every method, seed and setting of an experiment; print the table, write "
-        "records, a summary and figures. Finished runs are kept and interrupted ones resume: run "
-        "again to go on. There are: " + ", ".join(EXPERIMENTS) + ".",
+        description="Run every task, method and seed of an experiment. Prints the table, and "
+        "writes records, a summary and figures. Finished runs are kept and interrupted ones "
+        "resume: run again to go on. The experiments are " + ", ".join(EXPERIMENTS) + ".",
     )
     command.add_argument("name", type=_experiment_name, metavar="NAME")
     command.add_argument("--seeds", type=positive, help="paired seeds (default: its own)")
@@ -124,15 +126,17 @@ def add_experiment(commands: Any) -> None:
         "--out", type=as_path, help="folder to write to (default results-NAME[-quick])"
     )
     command.add_argument(
-        "--budget", type=positive, metavar="MINUTES", help="stop in good order after so long"
+        "--budget", type=positive, metavar="MINUTES", help="stop in good order after this time"
     )
     command.add_argument("--quick", action="store_true", help="two seeds, few steps: a smoke test")
     command.add_argument(
         "--only", action="append", metavar="TASK", help="this task alone (repeatable)"
     )
-    command.add_argument("--data", type=as_path, metavar="DIR", help="data that are not included")
     command.add_argument(
-        "--download", action="store_true", help="get the data (CIFAR-10) if --data is not there"
+        "--data", type=as_path, metavar="DIR", help="data that are not part of this package"
+    )
+    command.add_argument(
+        "--download", action="store_true", help="get the data (CIFAR-10) if --data does not exist"
     )
     command.add_argument(
         "--dask", metavar="ADDRESS", help="run on the cluster of this Dask scheduler, tcp://..."
@@ -140,7 +144,7 @@ def add_experiment(commands: Any) -> None:
     command.add_argument(
         "--search",
         action="store_true",
-        help="instead, choose hyperparameters: random search on the validation split, the same "
+        help="choose hyperparameters instead: random search on the validation split, with the same "
         "number of trials for every method; writes the files that the experiment reads",
     )
     command.add_argument("--trials", type=positive, default=16, help="per method (default 16)")
@@ -194,7 +198,7 @@ def _experiment(options: argparse.Namespace) -> None:
         summary, _ = summaries.measure(chosen, seeds, out, tasks=tasks, **running)
     except OutOfTime as unfinished:
         raise Unfinished(unfinished) from None
-    _tell(chosen, summary, summaries.draw(chosen, summary, out / chosen.name), out)
+    _tell(chosen, summary, out, lambda: summaries.draw(chosen, summary, out / chosen.name))
 
 
 def add_theorems(commands: Any) -> None:

@@ -15,8 +15,8 @@ def add_claims(commands: Any) -> None:
     command = commands.add_parser(
         "claims",
         help="write CLAIMS.md from the committed records, and draw their figures",
-        description="Write the ledger of claims: each with its verdict, computed from the records. "
-        "The records' figures are drawn into the folder `figures` beside it.",
+        description="Write the ledger of claims, each with the verdict that its records give. "
+        "Their figures are drawn into the folder `figures` beside it.",
     )
     command.add_argument("--records", type=as_path, default=Path("figures/records"))
     command.add_argument("--out", type=as_path, default=Path("CLAIMS.md"), help="file to write")
@@ -31,7 +31,7 @@ def _claims(options: argparse.Namespace) -> None:
     if not options.records.is_dir():
         raise NotADirectoryError(f"there is no folder {options.records} with records")
     figures = options.out.parent / "figures"
-    with written_whole(options.out) as file:  # now: nothing is drawn for a file that cannot be
+    with written_whole(options.out) as file:  # first: nothing is drawn if it cannot be written
         for path in claims.draw(options.records, figures):
             print(f"wrote {shown(path)}")
         file.write(claims.ledger(options.records, figures).encode())
@@ -43,8 +43,8 @@ def add_figures(commands: Any) -> None:
     command = commands.add_parser(
         "figures",
         help="draw the figures of the theory (about a minute)",
-        description="Compute every figure of the theory from its seeds, and write it as PNG and "
-        "SVG beside the JSON it was drawn from.",
+        description="Compute every figure of the theory from fixed seeds, and write it as PNG and "
+        "SVG beside the JSON that it was drawn from.",
     )
     command.add_argument(
         "--only", type=_figure_name, action="append", metavar="NAME", help="this one (repeatable)"

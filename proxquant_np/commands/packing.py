@@ -13,7 +13,7 @@ def add_pack(commands: Any) -> None:
     """Add `pack`."""
     command = commands.add_parser(
         "pack",
-        help="write a trained network as a few bits a weight",
+        help="write a trained network with a few bits per weight",
         description="Quantize the network that a training checkpoint holds and write it packed.",
     )
     command.add_argument("checkpoint", type=as_path, help="file that training.fit saved")
@@ -46,8 +46,8 @@ def add_inspect(commands: Any) -> None:
     command = commands.add_parser(
         "inspect",
         help="what a packed file holds, layer by layer",
-        description="Print, for every array of a packed file: shape, bits, levels, bytes, how many "
-        "times smaller than as float32, and the entropy of the codes in bits.",
+        description="Print for every array of a packed file its shape, bits, levels and bytes, how "
+        "many times smaller it is than in float32, and the entropy of its codes in bits.",
     )
     command.add_argument("file", type=as_path, help="file that pack wrote")
     command.set_defaults(run=_inspect, mistakes=(ValueError, ModuleNotFoundError))

@@ -1,12 +1,13 @@
-"""Experiments (above everything but the command line): one file a claim, and what all share.
+"""Experiments: one file for each claim or group of claims, and what all of them share.
 
-runner.py         runs cells, one JSON record each
-workers.py        where they run: here, in processes, on a cluster
+runner.py         runs cells, and keeps one JSON record of each
+workers.py        where cells run: in this process, in several, or on a cluster
 statistics.py     paired comparisons and verdicts
 tasks.py          what a network is trained on
-protocol.py       the methods, and the paper's protocol by which each trains
-experiment.py     what an experiment is, how it is run, searched, summed up
-theorems.py       the theorems, tried on random problems
+protocol.py       the methods, and the paper's protocol by which each trains a network
+experiment.py     what an experiment is, and how it is run
+search.py         how hyperparameters are chosen
+summary.py        what is kept of a finished experiment: a file, a table, figures
 catalog.py        every experiment by its name
 claims.py         the ledger: every claim, and what the records say of it
 
@@ -14,13 +15,15 @@ binary_digits.py   ProxQuant against BinaryConnect on handwritten digits, binary
 resnet_cifar10.py  binary and ternary residual networks on CIFAR-10
 language_model.py  LSTMs of 1, 2 and 3 bits
 stability.py       which signs change, from two starts
-regime_map.py      width and step budget: where eager wins, where lazy
-ablation.py        what published code did differently, one thing at a time
-methods.py         the four cells of the table and three methods more
+regime_map.py      width and step budget: where the eager method wins, and where the lazy one
+ablation.py        what published code does differently, one thing at a time
+methods.py         the four cells of the table and three more methods
 
-settling.py        who flips for how long, and when all weights are quantized
-quantizer_gaps.py  trained weights, to measure heuristic quantizers on
-figures.py         every figure by name
+theorems.py        the theorems, tried on random problems
+trials.py          how each of them is tried
+settling.py        how long signs keep flipping, and when all weights are quantized
+quantizer_gaps.py  trained weights on which heuristic quantizers are measured
+figures.py         every figure by its name
 """
 
 EXPERIMENTS = (
@@ -32,4 +35,4 @@ EXPERIMENTS = (
     "ablation",
     "methods",
 )
-"""The names of the experiments that `proxquant-np experiment` runs, each a module here."""
+"""The experiments that `proxquant-np experiment` runs; each is the name of a module here."""

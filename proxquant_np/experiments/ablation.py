@@ -1,16 +1,17 @@
-"""Claims: what published code did differently matters. One switch at a time, all else equal.
+"""Claims: what published code does differently matters. One switch at a time, all else equal.
 
-ProxQuant on the digits MLP, corrected, against itself with one thing as published. The switches
-exist only in this file:
+ProxQuant on the digits MLP, in its corrected form, is compared with itself with one thing done as
+in published code. The switches exist only in this file:
 
-    zero       sign(0) = 0, a third level, for weights that are exactly 0
-    rebuilt    a new optimizer every epoch: Adam's moments start again at 0
-    unclipped  weights are not clipped to [-1, 1] before the prox (here, published is the default)
-    stepped    lambda grows once an epoch, not every step
-    peeking    the best epoch is picked by the test error; `validated` picks by the validation error
-    threshold  ternary levels by the threshold heuristic; `exact` has the best ones
+    zero       sign(0) = 0, which is a third level, for weights that are exactly 0
+    rebuilt    a new optimizer in every epoch, so that Adam's moments start again at 0
+    unclipped  weights are not clipped to [-1, 1] before the prox (clipping is what was published)
+    stepped    lambda grows once per epoch instead of once per step
+    peeking    the best epoch is picked by the test error (`validated`: by the validation error)
+    threshold  ternary levels come from the threshold heuristic (`exact`: the best levels)
 
-The last epoch's network counts everywhere but in peeking and validated, which skip fine-tuning.
+The network of the last epoch is the one measured, except by peeking and validated, which pick an
+epoch and skip fine-tuning.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ EPOCH = 33  # steps: 1,077 examples in batches of 32
 
 @dataclass(frozen=True)
 class Picked(Method):
-    """A method whose best epoch counts, the best `by` the error on this split."""
+    """A method measured at its best epoch: the one with the least error on the split `by`."""
 
     by: str = "validation"
 
@@ -49,16 +50,16 @@ class ZeroSign(prox.Binary):
 
 
 class ZeroSignL1(prox.L1):
-    """BinaryL1 on that set."""
+    """The L1 distance to that set."""
 
     of = ZeroSign
 
 
 class RebuiltAdam(optim.Adam):
-    """Adam that forgets its moments and its count after every epoch, as a new one would."""
+    """Adam that forgets its moments and its step count after every epoch, as a new one would."""
 
     def step(self) -> None:
-        """As Adam's, of a new one after each EPOCH steps."""
+        """Adam's step; after every EPOCH steps, the first step of a new Adam."""
         if self._steps.max() == EPOCH:
             self.load_state_dict(type(self)(self.params, self.lr).state_dict())
         super().step()
@@ -66,7 +67,7 @@ class RebuiltAdam(optim.Adam):
 
 @dataclass(frozen=True)
 class Stepped(Homotopy):
-    """lambda_t = rate * (the steps before this epoch)."""
+    """lambda_t = rate * (the number of steps before this epoch)."""
 
     rate: float
 
@@ -93,14 +94,14 @@ def _stepped(*arguments: Any, **reach: float) -> optim.QuantizedOptimizer:
 def train(
     cell: Cell, checkpoint: str | None = None, deadline: float | None = None
 ) -> dict[str, Any]:
-    """As `protocol.train`; for the two ways to pick an epoch, the test error at the one picked."""
+    """As `protocol.train`, but a `Picked` method is measured at the epoch that it picks."""
     picking = isinstance(cell.method, Picked)
     return (_picked if picking else protocol.train)(cell, checkpoint, deadline)
 
 
 def _picked(cell: Cell, checkpoint: str | None, deadline: float | None) -> dict[str, Any]:
-    """Two runs of the same steps, one measured on the validation, one on the test split after each
-    epoch: what is measured does not touch the training.
+    """Trains twice, in the same steps: once measured on the validation split after each epoch, once
+    on the test split. Measuring does not affect the training.
     """
     splits, curves, seconds = cell.splits(), {}, 0.0
     for name in ("validation", "test"):
@@ -156,9 +157,13 @@ EXPERIMENT = Experiment(
     },
     claims=(
         _claim("A sign without a zero errs less than sign(0) = 0", "corrected", "zero"),
-        _claim("Keeping the optimizer errs less than a new one an epoch", "corrected", "rebuilt"),
+        _claim(
+            "Keeping the optimizer errs less than a new one every epoch", "corrected", "rebuilt"
+        ),
         _claim("Clipping weights to [-1, 1] errs less than not", "corrected", "unclipped"),
-        _claim("lambda growing every step errs less than every epoch", "corrected", "stepped"),
+        _claim(
+            "lambda growing every step errs less than growing every epoch", "corrected", "stepped"
+        ),
         _claim(
             "Picking the epoch by the test split flatters (it can do nothing else: by how much?)",
             "peeking",

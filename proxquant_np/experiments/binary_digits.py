@@ -1,12 +1,12 @@
 """Claim: on a small network, ProxQuant's binary weights err less than BinaryConnect's.
 
-On the handwritten digits, by the protocol of protocol.py; the four methods are the four cells of
-the library's table. Hyperparameters come from a search, which gives every method the same number of
-random trials on the validation split; what it chose, and every trial, is in binary_digits.json.
-`reproduce` reads the test split, once, after everything is fixed.
+The data are the handwritten digits, the protocol is that of protocol.py, and the four methods are
+the four cells of the library's table. Hyperparameters come from a search that gives every method
+the same number of random trials on the validation split; binary_digits.json holds what it chose and
+every trial. `reproduce` reads the test split once, after everything is fixed.
 
-The same comparison runs on the other networks of tasks.py: `model` says which, and each has a
-choice of its own beside this file.
+The same comparison runs on the other networks of tasks.py, which have searches of their own beside
+this file: `model` names the network.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ EXPERIMENT = Experiment(
 def reproduce(
     seeds: int, out: Path, *, model: str = "mlp", **running: Any
 ) -> tuple[dict[str, Any], Mapping[str, list[Mapping[str, Any]]]]:
-    """Run (or read) one task for seeds 0..seeds-1; its summary and, by method, its results.
+    """Run (or read) one task for seeds 0..seeds-1: its summary and, by method, its results.
 
     running: of `summary.measure`.
 
@@ -64,9 +64,9 @@ def reproduce(
 
 
 def draw(model: str, runs: Mapping[str, list[Mapping[str, Any]]], out: Path) -> list[Path]:
-    """Draw what `reproduce` returned, by method, into `out`; the paths.
+    """Draw the results of `reproduce` into the folder `out`; the paths of the pictures.
 
-    Four figures; the two that show the levels -1 and +1 are left out where the levels are others.
+    There are four; the two that show the levels -1 and +1 are left out where a task has others.
     """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 

@@ -1,4 +1,4 @@
-"""Every experiment by its name: what the command line and the ledger look names up in."""
+"""Every experiment by its name, for the command line and the ledger."""
 
 from __future__ import annotations
 

@@ -69,14 +69,14 @@ allows for rounding, and otherwise **contradicted**."""
 
 
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """By name, in its order, the records in a folder but those of --quick runs.
+    """The records in a folder by name, sorted; those of --quick runs are left out.
 
-    A record is NAME-record.json, as `experiment` writes it, NAME-DATA-record.json of the same
-    experiment on other data, or either without the "-record", as they were once called.
+    A record is called NAME-record.json, as `experiment` writes it, or NAME-DATA-record.json if the
+    same experiment ran on other data. Old records have these names without "-record".
 
     Raises:
-        ValueError: a file that is no record of an experiment, or is not named after its own; two of
-            one name.
+        ValueError: a file that is not a record, or not named after its experiment; two files of the
+            same record.
     """
     found = {}
     files = [(path.stem.removesuffix("-record"), path) for path in folder.glob("*.json")]
@@ -98,7 +98,7 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def draw(records: Path, figures: Path | None = None) -> Iterator[Path]:
-    """Draw every record in a folder into `figures`, by default the folder above; the pictures."""
+    """Draw every record of a folder into `figures`, by default its parent; the pictures' paths."""
     for stem, record in read_records(records).items():
         if record["experiment"] in EXPERIMENTS:
             chosen = experiment_named(record["experiment"])
@@ -106,11 +106,13 @@ def draw(records: Path, figures: Path | None = None) -> Iterator[Path]:
 
 
 def ledger(records: Path, figures: Path | None = None) -> str:
-    """CLAIMS.md, from the records in a folder; the figures it shows lie in `figures`, by default
-    the folder above, which is called figures where CLAIMS.md is.
+    """CLAIMS.md, from the records in a folder.
+
+    The figures that it shows lie in `figures`, by default the parent folder, which is the folder
+    called figures beside CLAIMS.md.
 
     Raises:
-        ValueError: a file that is not a whole record, or not named after its experiment.
+        ValueError: as `read_records`.
 
     Examples:
         >>> from pathlib import Path
@@ -143,7 +145,7 @@ def ledger(records: Path, figures: Path | None = None) -> str:
 
 
 def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
-    """What makes the record of an experiment again, or the one it has not yet."""
+    """The command that makes a record again, or the first one of an experiment."""
     words = [f"proxquant-np experiment {chosen.name}"]
     words.append(f"--seeds {chosen.seeds if record is None else record['seeds']}")
     data = "DIR" if chosen.needs_data else None
@@ -158,7 +160,7 @@ def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
 
 
 def _scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
-    """The tasks, in words, and with what the record was made."""
+    """The tasks in words, and what the record was made with."""
     tasks = record["tasks"]
     steps = {name: _steps(chosen, task) for name, task in tasks.items()}
     origin = {name: _hyperparameters(chosen, name, task) for name, task in tasks.items()}
@@ -179,7 +181,7 @@ def _scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
 
 
 def _steps(chosen: Experiment, task: Mapping[str, Any]) -> str:
-    """How long a task trains, and on what data."""
+    """How long a task is trained, and on what data."""
     setting = task["setting"]
     quantizing = "" if chosen.grid else f"{setting['quantizing_steps']:,} to quantize, "
     text = (
@@ -196,13 +198,13 @@ def _steps(chosen: Experiment, task: Mapping[str, Any]) -> str:
 
 
 def _name(source: Mapping[str, Any]) -> str:
-    """Of a text or of images."""
+    """The name of a text or of images."""
     python = f" of Python {source['python']}" if "python" in source else ""
     return f"{source['name']}{python}"
 
 
 def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> str:
-    """Where a record's hyperparameters are from and, but in a grid, what they are."""
+    """Where a record's hyperparameters come from and, except in a grid, what they are."""
     used, methods = task["hyperparameters"], chosen.methods
     names = {m: (methods[m].shares if m in methods else None) or m for m in used}
     report = chosen.tasks[name].found()
@@ -226,7 +228,7 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
 
 
 def _of_another(report: Mapping[str, Any], task: Task, record: Mapping[str, Any]) -> str:
-    """What a search was made on, in words, if it was not the task of this record."""
+    """In words, what a search was made on, if that was not the task of this record."""
     for kind, another in (("text", "another text"), ("images", "other images")):
         if kind in report and kind in record:
             if report[kind]["sha256"] != record[kind]["sha256"]:
@@ -241,7 +243,7 @@ def _of_another(report: Mapping[str, Any], task: Task, record: Mapping[str, Any]
 def _compared(
     chosen: Experiment, record: Mapping[str, Any] | None, claim: Claim
 ) -> dict[str, tuple[str, Comparison | None]]:
-    """By task, the verdict on a claim there, and the comparison if there is one."""
+    """By task, the verdict on a claim and, if it was measured, the comparison."""
     found: dict[str, tuple[str, Comparison | None]] = {}
     measured = [*checked_tasks(chosen, None), *(record or {"tasks": ()})["tasks"]]
     for name in claim.tasks or dict.fromkeys(measured):
@@ -321,7 +323,7 @@ def _listed(verdicts: Mapping[str, int]) -> str:
 
 
 def _total(counts: Mapping[str, Counter[str]]) -> Iterable[str]:
-    """How many comparisons ended how, and how many of them chance alone would decide."""
+    """How many comparisons have which verdict, and how many chance alone would decide."""
     order = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, TOO_FEW, NOT_YET)
     yield f"| claims | {' | '.join(order)} |"
     yield "|---|---|---|---|---|---|"
@@ -334,7 +336,7 @@ def _total(counts: Mapping[str, Counter[str]]) -> Iterable[str]:
 
 
 def _theorems(record: Mapping[str, Any] | None) -> Iterable[str]:
-    """The table of theorems: supported if nothing went beyond rounding."""
+    """The table of theorems: supported if no violation exceeds rounding."""
     yield from ("## Theorems", "", "`proxquant-np theorems`", "")
     yield TRIED
     if record is not None and "environment" in record:

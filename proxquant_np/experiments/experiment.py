@@ -33,10 +33,13 @@ from proxquant_np.files import written_whole
 
 @dataclass(frozen=True)
 class Claim:
-    """`text` says that `first` is smaller than `second` in `measure` (a key of the results).
+    """A claim: the method `first` is smaller than `second` in `measure`, a key of the results.
 
-    With `margin`, that `first` is at most that fraction larger: "on par". `source` is who claims
-    it. `tasks` are those it is tested on, by default all of its experiment.
+    Args:
+        text: the claim in words.
+        source: who claims it, "paper" or "ours".
+        margin: if positive, the claim is that `first` is at most this fraction larger: "on par".
+        tasks: those on which it is tested; by default all of the experiment.
 
     Examples:
         >>> from proxquant_np.experiments.experiment import Claim
@@ -54,7 +57,7 @@ class Claim:
     tasks: tuple[str, ...] = ()
 
     def is_held(self, methods: Mapping[str, Mapping[str, Any]], seeds: int) -> bool:
-        """Whether a task's part of a summary has what is compared, for each seed."""
+        """Whether a task's part of a summary has both measurements for every seed."""
         values = (methods.get(name, {}).get(self.measure, ()) for name in (self.first, self.second))
         return all(len(by_seed) == seeds for by_seed in values)
 
@@ -96,7 +99,7 @@ class Experiment:
     grid: tuple[str, str] | None = None
 
     def hyperparameters(self, task: str, method: str) -> dict[str, float]:
-        """Those that a search chose for this task, else the method's own."""
+        """What a search chose for this task, or else the method's default."""
         default: Mapping[str, float] = FULL_PRECISION_DEFAULT
         if method != FULL_PRECISION:
             default = self.methods[method].default
@@ -104,7 +107,7 @@ class Experiment:
         return dict(self.tasks[task].hyperparameters().get(method, default))
 
     def space(self, method: str) -> Mapping[str, tuple[float, float]]:
-        """The ends between which a search draws each hyperparameter."""
+        """The bounds between which a search draws each hyperparameter."""
         return FULL_PRECISION_SPACE if method == FULL_PRECISION else self.methods[method].space
 
     @property
@@ -122,7 +125,7 @@ class Experiment:
         hyperparameters: Mapping[str, float],
         data: str | None = None,
     ) -> dict[str, Any]:
-        """A cell as its record describes it: by names, in JSON."""
+        """A cell as its record describes it: by names, in what JSON can hold."""
         described: dict[str, Any] = dict(
             experiment=self.name,
             task=task,
@@ -138,10 +141,10 @@ class Experiment:
         return described
 
     def cell(self, experiment: str, task: str, method: str, **rest: Any) -> Cell:
-        """The cell of such a description: here names become the objects that they name.
+        """The cell that such arguments describe: here names become the objects that they name.
 
         Raises:
-            ValueError: it is of another experiment, or of a task or method that this has not.
+            ValueError: the experiment has another name, or no such task or method.
         """
         check_choice("experiment", experiment, (self.name,))
         check_choice("task", task, self.tasks)
@@ -156,16 +159,16 @@ def train(
     deadline: float | None = None,
     **arguments: Any,
 ) -> dict[str, Any]:
-    """Run the cell that a record's arguments describe; its result. This is what workers call."""
+    """The result of the cell that a record's arguments describe. Workers call this function."""
     return experiment.train(experiment.cell(**arguments), checkpoint, deadline)
 
 
 def downloaded(experiment: Experiment, data: Path | None) -> Path:
-    """--data, by default the name it has at its source, got from there unless it is there already.
+    """The path of --data, by default the file's name at its source; downloaded unless it exists.
 
     Raises:
-        ValueError: the experiment names no source.
-        OSError: no such folder, or as `fetch` says; nothing is left behind.
+        ValueError: the experiment has nothing to download.
+        OSError: there is no such folder, or an error of `fetch`; nothing is left behind.
     """
     wanted = experiment.download
     if wanted is None:
@@ -178,11 +181,11 @@ def downloaded(experiment: Experiment, data: Path | None) -> Path:
 
 
 def checked_data(experiment: Experiment, data: str | Path | None) -> str | None:
-    """The absolute path of --data, if the experiment takes or needs it and can read it.
+    """The absolute path of --data, which the experiment can read; None if there are none.
 
     Raises:
-        ValueError: data that are needed and not given, or given and not taken, or of a wrong kind.
-        FileNotFoundError: there are none at that place.
+        ValueError: data are needed but not given, given but not taken, or of the wrong kind.
+        FileNotFoundError: there are no data at that path.
     """
     if data is None:
         if experiment.needs_data:
@@ -196,7 +199,7 @@ def checked_data(experiment: Experiment, data: str | Path | None) -> str | None:
 
 
 def checked_tasks(experiment: Experiment, tasks: Iterable[str] | None) -> list[str]:
-    """These tasks of the experiment, by default those that count; ValueError for unknown ones."""
+    """The names of tasks to run, by default those that count; ValueError if one is unknown."""
     names = list(tasks or experiment.measured or experiment.tasks)
     if unknown := [name for name in names if name not in experiment.tasks]:
         raise ValueError(
@@ -207,7 +210,7 @@ def checked_tasks(experiment: Experiment, tasks: Iterable[str] | None) -> list[s
 
 
 def settings(experiment: Experiment, quick: bool) -> dict[str, dict[str, Any]]:
-    """The setting of each task, as JSON holds it."""
+    """The setting of each task, in what JSON can hold."""
     tasks = experiment.tasks.items()
     return {name: asdict(task.quick if quick else task.setting) for name, task in tasks}
 
@@ -222,10 +225,9 @@ def run(
     data: str | None = None,
     **running: Any,
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Run (or read) every cell for seeds 0..seeds-1: task -> method -> the results by seed, each
-    with the "environment" it was made with.
+    """Run (or read) every cell for seeds 0..seeds-1: {task: {method: [result by seed]}}.
 
-    running: of `run_cells`, jobs and so on.
+    Each result has the "environment" it was made with. running: arguments of `run_cells`.
     """
     cells, starts, methods = {}, {}, [FULL_PRECISION, *experiment.methods]
     names, setting = list(tasks), settings(experiment, quick)
@@ -259,5 +261,5 @@ def run(
 
 
 def deadline(minutes: float | None) -> float | None:
-    """The time, as `run_cells` takes it, in so many minutes."""
+    """The time of `time.monotonic` that is so many minutes away; None without a limit."""
     return None if minutes is None else time.monotonic() + 60 * minutes

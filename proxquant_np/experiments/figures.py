@@ -1,6 +1,7 @@
-"""Every figure of the theory and of the quantizers by name: its data, from seeds, and its drawing.
+"""Every figure of the theory and of the quantizers by name: how to compute and to draw it.
 
-Those of the main comparison are drawn by `binary_digits.draw`, from the runs they belong to.
+Data come from fixed seeds. The figures of an experiment are drawn from its runs, by `summary.draw`
+and `binary_digits.draw`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from proxquant_np.experiments import quantizer_gaps, settling
 
 
 class Drawing(NamedTuple):
-    """How to compute the data of a figure and to draw them; frames, if there is an animation."""
+    """How to compute the data of a figure, to draw them and, if it moves, to draw its frames."""
 
     data: Callable[[], dict[str, Any]]
     draw: Callable[[Mapping[str, Any]], Figure]
@@ -30,9 +31,9 @@ def _settling() -> dict[str, Any]:
 
 
 def _of_runs(choose: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Data from the training runs: what `choose` takes of them, and what says how they were made.
+    """Data from the runs of `settling`: what `choose` takes from them, and how they were made.
 
-    Between machines only "summary" is comparable: a rounding error grows in training.
+    Across machines only "summary" can be compared, for training amplifies rounding errors.
     """
 
     def data() -> dict[str, Any]:
@@ -90,7 +91,7 @@ FIGURES = {
 
 
 def draw(names: Iterable[str], out: Path) -> Iterator[Path]:
-    """Compute and write these figures of FIGURES, one after another; the path of each picture."""
+    """Compute and write these figures of FIGURES one by one; the path of each picture."""
     for name in names:
         figure = FIGURES[name]
         data = figure.data()

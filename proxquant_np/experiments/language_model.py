@@ -1,9 +1,9 @@
-"""Claims: a binary LSTM of ProxQuant's beats BinaryConnect's; with 2 and 3 bits it is on par.
+"""Claims: ProxQuant's binary LSTM beats BinaryConnect's; with 2 and 3 bits it is on par.
 
-An LSTM language model, by character, on Python's language reference or on the text that --data
-names. Embedding and softmax are quantized, too, as in the paper. Bits are those of a fitted code
-{sum_j a_j b_j}, one code a matrix; the rival for 2 and 3 bits is straight-through with the
-alternating projection. "On par" is a perplexity that is at most `MARGIN` higher.
+The LSTM language model reads characters of Python's language reference, or of the text that --data
+names. Embedding and softmax are quantized, too, as in the paper. The bits are those of a code
+{sum_j a_j b_j} that is fitted to each matrix; the rival for 2 and 3 bits is straight-through with
+the alternating projection. "On par" means a perplexity that is at most `MARGIN` higher.
 """
 
 from __future__ import annotations

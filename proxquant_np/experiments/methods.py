@@ -1,7 +1,8 @@
-"""Claim: of all methods, ProxQuant errs least. The four cells of the table, and three more.
+"""Claim: of seven methods, ProxQuant errs least.
 
-PARQ and BinaryRelax are lazy and soft with other maps, Bop flips signs and has no weights but
-binary ones. One task, the digits MLP; each method with the same number of search trials.
+They are the four cells of the library's table and three more: PARQ and BinaryRelax, which are lazy
+and soft with other maps, and Bop, which flips signs and has binary weights only. The task is the
+digits MLP; each method has the same number of search trials.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Experiments: the methods, and the protocol by which each trains a network.
+"""The methods, and the protocol by which each trains a network.
 
-The paper's: train a network in full precision; from it, quantize; project, freeze the quantized
-weights, re-estimate the batch-norm statistics, and fine-tune what stays in full precision. Seeds
-are paired: one seed is one full-precision network and one data order for all methods.
+The protocol is the paper's: train a network in full precision; start from it and quantize; project,
+freeze the quantized weights, re-estimate the batch-norm statistics, and fine-tune what stays in
+full precision. Runs are paired: with one seed all methods start from the same full-precision
+network and see the data in the same order.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from proxquant_np.training import History, fit, load_checkpoint, metrics
 FULL_PRECISION = "full_precision"
 FULL_PRECISION_SPACE = {"lr": (3e-4, 3e-2)}
 FULL_PRECISION_DEFAULT = {"lr": 1e-3}
-FRAMES = 6  # of the weights' histogram kept in a record
-EVERY = 200  # steps from one checkpoint, and one look at the clock, to the next
+FRAMES = 6  # how many histograms of the weights a record keeps
+EVERY = 200  # steps between two checkpoints; the clock is read after each
 
 Wrap = Callable[..., optim.QuantizedOptimizer]
 Groups = list[tuple[Mapping[str, nn.Parameter], prox.Regularizer | None]]
@@ -61,7 +62,7 @@ class Method:
     def optimizer(
         self, model: nn.Module, steps: int, regularizer: prox.Regularizer, lr: float, **rest: float
     ) -> optim.QuantizedOptimizer:
-        """This method around Adam over all parameters of the model."""
+        """This method's optimizer, over Adam on all parameters of the model."""
         base, regularizer = optim.Adam(model.parameters(), lr), self.regularizer or regularizer
         return self.wrap(base, self.groups(model, regularizer), steps, **rest)
 
@@ -75,7 +76,7 @@ class Method:
         return [(inner, regularizer), (ends, self.ends or None)]
 
 
-# Each clips weights to [-1, 1], as published, but Bop, which has no others.
+# All clip weights to [-1, 1], as published; Bop's are -1 and +1 anyway.
 
 
 def _scheduled(
@@ -101,18 +102,17 @@ def _eager_hard(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimiz
 def _prox_quant(base: Any, groups: Groups, steps: int, reach: float) -> optim.QuantizedOptimizer:
     """lambda_t = rate * t; `reach` is the sum of all strengths.
 
-    That is how far BinaryL1's prox alone can carry a weight (a weight at 0 has to travel 1); with
-    an L2 prox, about e^-reach remains of its gap.
+    That is how far BinaryL1's prox alone can carry a weight (one at 0 has to travel 1). An L2 prox
+    alone reduces the gap of a weight to about e^-reach of what it was.
     """
     rate = 2 * reach / (base.lr * steps * max(1, steps - 1))
     return optim.ProxGradient(base, _scheduled(groups, prox.Linear(rate)), clip=True)
 
 
 def _prox_connect(base: Any, groups: Groups, steps: int, reach: float) -> optim.QuantizedOptimizer:
-    """lambda_t = rate * t; `reach` is the last strength, as the prox acts on the latent afresh.
+    """lambda_t = rate * t; `reach` is the last strength, for each prox starts from the latent.
 
-    With 1 or more BinaryL1's last weights are binary, an L2 prox's are within 1 / (1 + reach) of
-    the gap.
+    From 1 on, BinaryL1 ends with binary weights; an L2 prox leaves 1 / (1 + reach) of the gap.
     """
     rate = reach / (base.lr * max(1, steps - 1))
     return optim.DualAveraging(base, _scheduled(groups, prox.Linear(rate)), clip=True)
@@ -124,7 +124,7 @@ def _parq(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
 
 
 def _binary_relax(base: Any, groups: Groups, steps: int, last: float) -> optim.QuantizedOptimizer:
-    """The strength grows from 1 to `last`, by the same factor in each step."""
+    """The strength grows from 1 to `last`, by the same factor in every step."""
     homotopy = prox.Geometric(1 / base.lr, last ** (1 / max(1, steps - 1)))
     return optim.DualAveraging(base, _scheduled(groups, homotopy, of=prox.BinaryRelax), clip=True)
 
@@ -171,7 +171,7 @@ METHODS = {
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> str:
-    """Arrays as a text that JSON can hold, to the bit: base64 of a compressed .npz archive."""
+    """Arrays as text that JSON can hold, exact to the bit: a compressed .npz archive in base64."""
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return base64.b64encode(file.getvalue()).decode()
@@ -185,12 +185,15 @@ def unpack(text: str) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a method on a task from one seed. `Experiment.cell` makes it of a record's names.
+    """One run: a method on a task with one seed. `Experiment.cell` makes it from a record's names.
 
-    Without a `method` the network is trained in full precision. `start` holds the packed weights to
-    begin with, by default those that the seed draws; with `keep_weights` the result has the last
-    ones, packed, for other cells to start from. `data` is what the task loads, if it asks for a
-    folder or a file.
+    Args:
+        method: None trains the network in full precision.
+        setting: numbers of steps by phase, and arguments of `fit`.
+        keep_weights: whether the result holds the final weights, packed, for other cells to start
+            from.
+        start: the packed weights to begin with; by default those that the seed draws.
+        data: the folder or file that the task loads, if it asks for one.
     """
 
     task: Task
@@ -203,11 +206,11 @@ class Cell:
     data: str | None = None
 
     def splits(self) -> Splits:
-        """The task's data, as many as the setting says."""
+        """The task's data, or as much of them as the setting allows."""
         return limited(self.task.load(*filter(None, [self.data])), self.setting)
 
     def source(self) -> dict[str, Any]:
-        """What must be recorded of the data."""
+        """What has to be recorded about the data."""
         return self.task.source(*filter(None, [self.data]))
 
     def network(self, splits: Splits) -> nn.Module:
@@ -224,10 +227,10 @@ class Cell:
 
 @dataclass
 class Phases:
-    """The phases of one run on a task: `fit` with what they have in common.
+    """The phases of one run: calls of `fit` with what they have in common.
 
-    With `checkpoint` each phase resumes from a file of its own. `seconds` and `steps` grow with
-    what was trained in this process. `deadline` is in seconds as `time.monotonic` counts them.
+    With `checkpoint` each phase resumes from a file of its own. `seconds` and `steps` count what
+    was trained in this process. `deadline` is a time of `time.monotonic`.
     """
 
     task: Task
@@ -240,7 +243,11 @@ class Phases:
     steps: int = field(default=0, init=False)
 
     def fit(self, phase: str, model: nn.Module, optimizer: Any, **options: Any) -> History:
-        """setting["PHASE_steps"] steps; OutOfTime, with a checkpoint written, after `deadline`."""
+        """Train for setting["PHASE_steps"] steps.
+
+        Raises:
+            OutOfTime: the deadline has passed; a checkpoint is written.
+        """
         steps = self.setting[f"{phase}_steps"]
         reading = {k: v for k, v in self.setting.items() if not k.endswith(("_steps", "_images"))}
         path = None if self.checkpoint is None else Path(f"{self.checkpoint}-{phase}.npz")
@@ -270,7 +277,7 @@ class Phases:
                 raise OutOfTime(f"{phase}: {done} of {steps} steps are in {path}")
 
     def measure(self, model: nn.Module) -> dict[str, Any]:
-        """Validation loss, and validation and test error (or perplexity)."""
+        """The validation loss, and the error (or perplexity) on the validation and test split."""
         reading = {}
         if "length" in self.setting:
             reading = {name: self.setting[name] for name in ("batch_size", "length")}
@@ -285,7 +292,7 @@ class Phases:
 
 
 def limited(splits: Splits, setting: Mapping[str, Any]) -> Splits:
-    """The first setting["PART_images"] of each part, all of it where there is no such number."""
+    """The first setting["PART_images"] examples of each part, or all where no number is given."""
     parts = zip(splits._fields, splits, strict=True)
     return Splits(*(Split(*(a[: setting.get(f"{n}_images")] for a in part)) for n, part in parts))
 
@@ -293,7 +300,7 @@ def limited(splits: Splits, setting: Mapping[str, Any]) -> Splits:
 def train(
     cell: Cell, checkpoint: str | None = None, deadline: float | None = None
 ) -> dict[str, Any]:
-    """Train the network of a cell, and measure it: what its record holds as the result."""
+    """Train the network of a cell, and measure it. What it returns is the result in a record."""
     phases = cell.phases(checkpoint, deadline)
     network = cell.network(phases.splits)
     if cell.method is None:
@@ -325,7 +332,7 @@ def train(
 def quantize(
     phases: Phases, network: nn.Module, method: Method, hyperparameters: Mapping[str, float]
 ) -> tuple[History, dict[str, Any]]:
-    """Quantize the network, freeze, re-estimate, fine-tune; the history of the first, measures."""
+    """Quantize the network and `finish` it: the history of quantizing, and what is measured."""
     optimizer = method.optimizer(
         network, phases.setting["quantizing_steps"], phases.task.regularizer, **hyperparameters
     )
@@ -342,7 +349,7 @@ def quantize(
 
 
 def finish(phases: Phases, network: nn.Module, optimizer: optim.QuantizedOptimizer) -> None:
-    """Project and freeze, re-estimate the batch-norm statistics, fine-tune the rest."""
+    """Project and freeze the weights, re-estimate batch-norm statistics, fine-tune the rest."""
     optim.quantize_and_freeze(optimizer)
     if any(isinstance(module, nn.BatchNorm1d) for _, module in network.named_modules()):
         x = phases.splits.train.x
@@ -353,7 +360,7 @@ def finish(phases: Phases, network: nn.Module, optimizer: optim.QuantizedOptimiz
 
 
 def summarised_epochs(history: History) -> dict[str, Any]:
-    """The history over epochs, rounded, with a few of the histograms as "frames"."""
+    """The history by epoch, rounded, with a few of its histograms as "frames"."""
     epochs = {k: v for k, v in history.epochs.items() if k != "histogram"}
     histograms = history.epochs.get("histogram", [])
     kept = np.geomspace(1, len(histograms), FRAMES).round().astype(int) if histograms else []

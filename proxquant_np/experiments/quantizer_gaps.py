@@ -1,7 +1,7 @@
-"""Weights that were trained, to measure on them how far heuristic quantizers are from the optimum.
+"""Trained weights, on which to measure how far heuristic quantizers are from the optimum.
 
-No claim of the paper: it uses the heuristics. The figure quantizer_gaps compares them with the
-exact projections on these weights and on random ones.
+The paper makes no claim about this; it uses the heuristics. The figure quantizer_gaps compares them
+with the exact projections, on these weights and on random ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from proxquant_np.experiments.tasks import TASKS
 
 
 def trained_weights(seeds: int = 4) -> list[np.ndarray]:
-    """The weight matrices of the digits MLP in full precision for each seed, float32."""
+    """The weight matrices of a full-precision digits MLP for each seed, in float32."""
     task = TASKS["mlp"]
     setting, chosen = asdict(task.setting), task.hyperparameters()[FULL_PRECISION]
     networks = [

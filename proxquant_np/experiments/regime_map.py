@@ -1,7 +1,7 @@
-"""Claim: which of the eager and the lazy method errs less depends on width and step budget.
+"""Claim: whether the eager or the lazy method errs less depends on width and step budget.
 
-The digits MLP, ProxQuant against BinaryConnect: hidden layers of few to many units, few to many
-quantizing steps. The map shows where each wins, and where the seeds can tell.
+ProxQuant runs against BinaryConnect on the digits MLP, with hidden layers of few to many units and
+few to many quantizing steps. The map shows where each of them wins, and where the seeds can tell.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _task(width: int, steps: int) -> Task:
 
 
 def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
-    """The map, if all settings were run: the difference in test error, and whether it is sure."""
+    """Draw the map of differences in test error and their verdicts, if all tasks were run."""
     if set(result["tasks"]) != set(EXPERIMENT.tasks):
         return []
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none

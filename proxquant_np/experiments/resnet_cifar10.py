@@ -1,17 +1,18 @@
 """Claims: on CIFAR-10 binary and ternary ProxQuant beat straight-through.
 
-The paper's protocol at a scale to choose: a residual network is trained in full precision; from it
-each method goes on with Adam at 0.01, freezes and fine-tunes. As published, binary weights are
-everywhere, ternary ones not in the first convolution and the last layer, and lambda_t = 1e-4 x
-epoch, over 200 epochs of 390 steps after 200 in full precision, with 100 of fine-tuning to follow:
-the strengths then add up to `REACH`. At another length lambda is scaled so that they still do, for
-what the schedule has to do, carry weights to their levels, depends on that sum. Images are
-augmented as usual.
+This is the paper's protocol at a scale of one's choice: a residual network is trained in full
+precision; each method starts from it, trains with Adam at 0.01, freezes and fine-tunes. As
+published, all layers are binary, but ternary networks keep the first convolution and the last layer
+in full precision, and lambda_t = 1e-4 x epoch. The published runs train 200 epochs of 390 steps in
+full precision, quantize in 200 more and fine-tune in 100: the strengths add up to `REACH`. At
+another length lambda is scaled so that they still do, for whether weights are carried to their
+levels depends on that sum. Images are augmented as usual.
 
-Not as published: the learning rate stays at 0.01 for BinaryConnect, too, whose published runs lower
-it twice; ternary networks have the same `REACH`, where theirs were trained for longer; their rival
-is straight-through with the same threshold, where the paper's is Trained Ternary Quantization; and
-the network in full precision is trained by Adam. Nothing is searched, for either side.
+Four things are not as published: the learning rate stays at 0.01 for BinaryConnect, too, whose
+published runs lower it twice; ternary networks have the same `REACH`, where the published ones were
+trained for longer; their rival is straight-through with the same threshold, where the paper's is
+Trained Ternary Quantization; and the full-precision network is trained by Adam. Nothing is searched
+for either side.
 """
 
 from __future__ import annotations
@@ -38,24 +39,24 @@ COPIES = {
     "JPEG, in an order of their own: good for comparing methods, but an error on them is not one "
     "on CIFAR-10's own images"
 }
-"""What is known of training images that are not CIFAR-10's own, by digest."""
+"""What is known about training images that are not CIFAR-10's own, by their digest."""
 
 
 @functools.cache
 def _load(data: str) -> Splits:
-    """The training split as bytes, for `prepare`; the other splits normalized."""
+    """The training split in bytes, for `prepare`; the other splits normalized."""
     splits = load_cifar10(data)
     return Splits(splits.train, *(Split(normalize(x), y) for x, y in splits[1:]))
 
 
 def prepare(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Augmented and normalized."""
+    """The images, augmented and normalized."""
     return normalize(augment(images, rng))
 
 
 @functools.cache
 def _source(data: str) -> dict[str, Any]:
-    """The data by the digest of their training part: copies of CIFAR-10 may be compressed."""
+    """The data's name and the digest of their training part, for copies of CIFAR-10 differ."""
     digest = hashlib.sha256(np.ascontiguousarray(_load(data).train.x)).hexdigest()
     return {"images": {"name": "CIFAR-10", "sha256": digest}}
 

@@ -1,9 +1,9 @@
-"""Experiments: runs the cells of an experiment in parallel and keeps one JSON record of each.
+"""Runs the cells of an experiment in parallel, and keeps one JSON record of each.
 
-A cell is a function call with JSON-able arguments. It is done when its record is written, whole or
-not at all, with the arguments and what it was made with (`provenance`) beside the result; a cell
-that is done is not run again. Cells run in processes of this machine or, by the address of its
-scheduler, on a Dask cluster, which runs the cells of a lost worker elsewhere (`workers`).
+A cell is a function call whose arguments JSON can hold. It is done when its record is written,
+whole or not at all: the result, the arguments and what it was made with (`provenance`). A cell that
+is done is not run again. Cells run in processes of this machine or on a Dask cluster, which runs
+the cells of a lost worker elsewhere (`workers`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from proxquant_np.provenance import environment as environment
 from proxquant_np.training.checkpoint import CheckpointError, written_whole
 from proxquant_np.training.progress import progress_bar
 
-_LONG = 200  # characters of an argument, from which on its record holds a digest
+_LONG = 200  # characters; of a longer argument a record holds the digest
 
 
 class OutOfTime(Exception):
-    """The time was up before all was done; what is finished, or in a checkpoint, is kept."""
+    """Time ran out before everything was done; what is finished or in a checkpoint is kept."""
 
 
 class Results(dict[str, Any]):
-    """{cell: its result}; `made` has with what, {cell: its environment, None if not recorded}."""
+    """{cell: result}; `made` is {cell: the environment it was made with, None if unknown}."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as a record holds them: JSON, a long string replaced by its SHA-256."""
+    """Arguments as a record holds them: in JSON, with long strings replaced by their SHA-256."""
     return {
         name: f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
         if isinstance(value, str) and len(value) > _LONG
@@ -60,7 +60,7 @@ def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_record(path: Path, arguments: Mapping[str, Any]) -> Any:
-    """The result in a record made with these arguments and this version, else None."""
+    """The result in a record, or None if it was made with other arguments or another version."""
     record = _current(path, arguments)
     return None if record is None else record["result"]
 
@@ -73,9 +73,9 @@ def _current(path: Path, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _whole(path: Path) -> dict[str, Any] | None:
-    """What a record holds; None if there is none, or it is damaged.
+    """What a record holds; None if there is none or it is damaged.
 
-    What cannot be read at all (OSError), a pipe, say, could not be replaced after the run either.
+    What cannot be read at all, such as a pipe, is an OSError: it could not be replaced either.
     """
     try:
         record = read_json(read_whole(path))
@@ -88,9 +88,9 @@ def _whole(path: Path) -> dict[str, Any] | None:
 def write_record(
     path: Path, arguments: Mapping[str, Any], result: Any, made: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a record; JSON has no infinity, so results must be finite or None.
+    """Write a record. Results must be finite or None, for JSON has no infinity.
 
-    made: the environment of the process that computed, by default of this one.
+    made: the environment of the process that computed the result, by default of this one.
     """
     made = environment() if made is None else made
     record = {"arguments": recorded(arguments), "environment": made, "result": result}
@@ -116,32 +116,33 @@ def run_cells(
     Each cell computes with one thread, so results do not depend on `jobs`.
 
     Args:
-        function: importable by its name; its results are what JSON holds, None excepted.
-        cells: name to arguments, which JSON must hold, too.
-        jobs: at a time, and no more than there are cells; 1 runs them in this process.
-        out: a folder. Records go to out/NAME.json (where that is of other arguments, beside it:
-            nothing is overwritten), and finished cells are read instead of run, also those that
-            other code of the same version has made, as `made` of the results says.
-        starts: of some cells, the cell that must be finished before, whose result["weights"] is
-            its argument `start`.
-        resumable: the function also takes `checkpoint`, the path (without suffix) of files that
-            are its to keep until it has returned, None without `out`; and `deadline`, as
-            `time.monotonic` counts where it runs.
-        deadline: in seconds as `time.monotonic` counts them here. No cell is started after it, and
-            a resumable one is to raise OutOfTime soon.
-        dask: the address of a Dask scheduler, "tcp://...", whose workers run the cells, as many at
-            a time as they have threads; `jobs` is not used. Records are written here. To resume a
-            lost worker's cells where they were, `out` must be a folder that all workers see by the
-            same path; a worker that does not see it keeps no checkpoints.
-        rerun: "stale" runs again what other code, NumPy or Python has made, or may have made
-            (`provenance.is_same_code`).
+        function: what JSON can hold, other than None, from a cell's arguments.
+        cells: from names to arguments, which JSON must be able to hold, too.
+        jobs: how many run at a time, at most as many as there are cells; 1 runs them in this
+            process.
+        out: a folder. Records go to out/NAME.json (or beside it, if that has other arguments:
+            nothing is overwritten). Finished cells are read instead of run, including those that
+            other code of the same version has made; `made` of the results says which.
+        starts: for some cells, the name of a cell that has to be finished before: its
+            result["weights"] becomes the argument `start`.
+        resumable: whether the function also takes `checkpoint`, the path (without suffix) of files
+            that it may keep until it returns, None without `out`; and `deadline`, a time of
+            `time.monotonic` where it runs.
+        deadline: a time of `time.monotonic` here. No cell is started after it, and a resumable one
+            has to raise OutOfTime soon after it.
+        dask: the address of a Dask scheduler, "tcp://...". Its workers run the cells, as many at a
+            time as they have threads, and `jobs` is not used. Records are written here. To resume
+            the cells of a lost worker where they were, all workers must see `out` under the same
+            path; a worker that does not see it keeps no checkpoints.
+        rerun: "stale" runs again what was made, or may have been made, by other code, NumPy or
+            Python (`provenance.is_same_code`).
 
     Raises:
-        RuntimeError: a cell failed; it names the cell and has the cell's error as its cause. No
-            cell is started after that, and those that run are finished and kept.
-        OSError: the same, if the cell's error was one (a full disk, say) or a CheckpointError; or
-            one of the processes was killed; or the scheduler is gone, or has given up a cell whose
-            workers were lost.
+        RuntimeError: a cell failed. The message names the cell, and the cell's error is the cause.
+            No cell is started after that, but those that run are finished and kept.
+        OSError: the same, if the cell's error was an OSError (such as a full disk) or a
+            CheckpointError; or a process was killed; or the scheduler is gone or has given up a
+            cell whose workers were lost.
         BlockingIOError: another process is running cells with the same `out`; none is started.
         OutOfTime: the deadline came first.
         ValueError: jobs below 1, an unknown rerun, a start that is not a cell, starts in a circle.
@@ -165,7 +166,7 @@ def run_cells(
             total=len(cells),
             initial=len(grid.results),
             desc=description,
-            smoothing=0,  # the time left is estimated from all cells run
+            smoothing=0,  # the time left is estimated from all finished cells
         ) as bar:
             if grid.left:
                 with _pool(min(jobs, len(grid.left)), jobs, dask) as pool:
@@ -190,7 +191,7 @@ def _pool(n: int, jobs: int, dask: str | None) -> workers.Workers:
 
 @dataclass
 class _Grid:
-    """The cells of one call of `run_cells`, and how far they are."""
+    """The cells of one call of `run_cells`, and their progress."""
 
     function: Callable[..., Any]
     cells: Mapping[str, Mapping[str, Any]]
@@ -204,7 +205,7 @@ class _Grid:
     failed: list[tuple[str, Exception]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.left = dict.fromkeys(self.cells)  # an ordered set: neither done nor given up
+        self.left = dict.fromkeys(self.cells)  # an ordered set: those neither done nor given up
 
     def arguments(self, name: str) -> dict[str, Any]:
         start = {}
@@ -221,7 +222,7 @@ class _Grid:
         ]
 
     def record(self, name: str, arguments: Mapping[str, Any]) -> Path:
-        """out/NAME.json or, where a run with other arguments has its record, one beside it."""
+        """out/NAME.json, or a file beside it if that is the record of other arguments."""
         path = self.out / f"{name}.json"
         other = _whole(path)
         if other is None or other["arguments"] == recorded(arguments):
@@ -229,13 +230,13 @@ class _Grid:
         return self.out / f"{name}-{_digest(recorded(arguments))}.json"
 
     def read(self) -> None:
-        """Take over the records of all cells that could be run now, and what could then be run."""
+        """Take over the records of all cells that are ready, and of those that then become so."""
         found = [name for name in self.ready() if self.out is not None and self.take(name)]
         if found:
             self.read()
 
     def take(self, name: str) -> bool:
-        """Take over the record of a cell, if there is one that counts."""
+        """Take over the record of a cell; whether there is one that counts."""
         arguments = self.arguments(name)
         record = _current(self.record(name, arguments), arguments)
         if record is None or record["result"] is None:
@@ -246,7 +247,7 @@ class _Grid:
         return True
 
     def done(self, name: str, arguments: Mapping[str, Any], result: Any, made: Any) -> None:
-        """A cell is done as its record is written; its checkpoints are of no use any more."""
+        """Note that a cell is done: its record is written, and its checkpoints are removed."""
         self.results[name], self.results.made[name] = result, made
         del self.left[name]
         if self.resumable and self.out is not None:
@@ -255,7 +256,7 @@ class _Grid:
                 path.unlink(missing_ok=True)
 
     def run(self, pool: Any, bar: Any) -> None:
-        """All that is left, as far as time and errors allow; those that run are awaited."""
+        """Run all that is left, as far as time and errors allow; wait for those that run."""
         try:
             while True:
                 names = [] if self.failed or self.is_late() else self.ready()
@@ -308,7 +309,7 @@ class _Grid:
             self.failed.append((name, problem))
 
     def whole(self) -> Results:
-        """The results, in the order of the cells, if there are all; else the error that says so."""
+        """The results in the order of the cells; if some are missing, the error that says why."""
         if self.failed:
             name, error = self.failed[0]
             if isinstance(error, OSError | CheckpointError):  # of the user's files, not of the code
@@ -326,7 +327,7 @@ class _Grid:
 
 
 def _checkpoint(out: Path, name: str, arguments: Mapping[str, Any]) -> Path:
-    """Where a cell with these arguments, and no others, and this code keeps its checkpoints."""
+    """Where a cell keeps its checkpoints if this code runs it with these arguments."""
     made = environment()
     code = [made[key] for key in ("proxquant_np", "digest", "python", "numpy")]
     return out / "checkpoints" / f"{name}-{_digest([recorded(arguments), code])}"
@@ -342,9 +343,9 @@ def _attempt(
     arguments: Mapping[str, Any],
     files: tuple[str | None, float | None] | None,
 ) -> tuple[str, Any, Exception | None, dict[str, Any] | None]:
-    """(name, result, error, environment), the result or the error None; computed with one thread.
+    """(name, result, error, environment), where the result or the error is None; in one thread.
 
-    files: of a resumable cell, its checkpoint and for how many seconds it may run.
+    files: for a resumable cell, its checkpoint and for how many seconds it may run.
     """
     if files is not None:
         stem, seconds = files
@@ -361,11 +362,11 @@ def _attempt(
 
 @contextlib.contextmanager
 def _alone(out: Path | None) -> Iterator[None]:
-    """Refuses to run while another process runs cells with this folder.
+    """Refuse to run while another process runs cells with this folder.
 
-    Two could not damage it, for every file is written whole, but would do all work twice and take
-    each other's checkpoints away. SQLite's lock is on every system the system's own: it ends
-    with the process, also one that is killed. (Its file stays; removing it would be a race.)
+    Two processes could not damage it, for every file is written whole, but they would do all work
+    twice and remove each other's checkpoints. SQLite uses each system's own locks, which end with
+    the process, even if that is killed. (The file stays; removing it would be a race.)
     """
     if out is None:
         yield

@@ -34,12 +34,12 @@ def search(
     out: Path | None = None,
     **running: Any,
 ) -> dict[str, Any]:
-    """Random search, the same number of trials for every method, on the validation split.
+    """Random search with the same number of trials for every method, on the validation split.
 
-    A trial's score is its validation error (or perplexity), then loss, averaged over SEEDS.
-    Draws come from a fixed seed. Returns what was chosen, every trial, and how it came about.
-    Methods that start from another one's network start from the best of its trials; with `out`,
-    records of the runs go there. running: of `run_cells`, jobs and so on.
+    A trial is scored by its validation error (or perplexity), and by its loss where those are
+    equal, averaged over SEEDS. Draws come from a fixed seed. A method that starts from another
+    one's network starts from the best of its trials. The report holds what was chosen, every trial,
+    and what they were made with. running: arguments of `run_cells`; with `out`, records go there.
     """
     scored = f"validation_{experiment.tasks[task].measure}", "validation_loss"
     setting = experiments.settings(experiment, quick)[task]
@@ -87,7 +87,7 @@ def search(
 
 
 def _draws(experiment: Experiment, trials: int) -> dict[str, list[dict[str, float]]]:
-    """For each method that is searched, the hyperparameters of its trials, log-uniform."""
+    """For each method that is searched, the hyperparameters of its trials, drawn log-uniformly."""
     rng = np.random.default_rng(0)
     methods = [FULL_PRECISION, *(name for name, m in experiment.methods.items() if not m.shares)]
     return {
@@ -105,21 +105,21 @@ def _draws(experiment: Experiment, trials: int) -> dict[str, list[dict[str, floa
 def write_search(
     experiment: Experiment, task: str, trials: int, path: Path, **options: Any
 ) -> Path:
-    """As `search`, and write what it returns to `path`; the path.
+    """Search, and write the report to `path`, which is returned.
 
     Raises:
         FileExistsError: the file holds a search on other data or with another setting.
-        OSError: the file cannot be written. Either comes before the search begins.
+        OSError: the file cannot be written. Both are raised before the search begins.
     """
     _check_kept(experiment, task, path, options)
-    with written_whole(path) as file:  # now: it would be a pity to fail at the end
+    with written_whole(path) as file:  # opened first, so as not to fail at the end
         report = search(experiment, task, trials, **options)
         file.write(json_text(report, path).encode())
     return path
 
 
 def _check_kept(experiment: Experiment, task: str, path: Path, options: Mapping[str, Any]) -> None:
-    """A search on a text of one's own, say, must not become what the experiment itself reads."""
+    """A search on one's own text, say, must not replace the one that the experiment reads."""
     try:
         held = read_json(read_whole(path))
         setting = experiments.settings(experiment, options.get("quick", False))[task]
@@ -138,7 +138,7 @@ def _check_kept(experiment: Experiment, task: str, path: Path, options: Mapping[
 
 
 def trial(experiment: Experiment, /, **arguments: Any) -> dict[str, Any]:
-    """A cell of a search: as `experiments.train`, but a run that diverges is a result, too."""
+    """A cell of a search: as `experiments.train`, but divergence is a result, too."""
     try:
         return experiments.train(experiment, **arguments)
     except (FloatingPointError, ValueError) as error:
@@ -146,7 +146,7 @@ def trial(experiment: Experiment, /, **arguments: Any) -> dict[str, Any]:
 
 
 def _score(runs: list[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Any]:
-    """The means over the runs; of runs that failed, why."""
+    """The means over the runs, or the reason why one failed."""
     for run in runs:
         if "failed" in run:
             return {"failed": run["failed"]}

@@ -1,14 +1,16 @@
-"""Claim: a network's BinaryConnect flips for as long as its learning rate lasts; ProxQuant stops.
+"""Claim: BinaryConnect flips signs for as long as its learning rate lasts; ProxQuant stops.
 
-Beyond toys: what the theorems on flips and on finite-time quantization speak of, measured on the
-digits MLP. From one network in full precision, three runs with plain SGD, of the same steps on the
-same batches: BinaryConnect with its learning rate constant, the same decayed linearly to 0, and
-ProxQuant with lambda_t = rate * t. No weight is clipped, so these are the theorems' own iterations.
+What the theorems on flips and on finite-time quantization say is measured here on the digits MLP.
+Three runs with plain SGD start from the same full-precision network and take equally many steps on
+the same batches: BinaryConnect with a constant learning rate, BinaryConnect with one that decays
+linearly to 0, and ProxQuant with lambda_t = rate * t. No weight is clipped, so these are the
+iterations of the theorems.
 
-The finite-time theorem takes any vectors in the place of gradients, here those of the batches, and
-G_t, the largest entry in step t. It is applied twice: with G = max_t G_t, once lambda_t > G; and
-step by step, once lambda_t stays above G_t and G_{t+1}. Each says, provided lr G < 1: no sign
-changes after that step, and `steps_to_quantize` later all weights are at -1 or +1.
+The finite-time theorem holds for any vectors in place of gradients, here those of the batches, with
+G_t the largest entry in step t. It is applied twice: with G = max_t G_t, from the step on at which
+lambda_t exceeds G; and step by step, from the step on at which lambda_t stays above G_t and
+G_{t+1}. Provided that lr G < 1, each says that no sign changes after that step, and that
+`steps_to_quantize` steps later all weights are at -1 or +1.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ from proxquant_np.training import fit, metrics
 
 SETTING = dict(seed=0, warm_steps=300, steps=800, batch_size=32, lr=1.0, rate=7.5e-4)
 METHODS = ("binary_connect", "binary_connect_decayed", "prox_quant")
-SHOWN = 150  # coordinates in a raster
-BINS = 60  # of the steps, in curves over them
-CURVE_STEPS = 5  # that a point of a curve stands for, with the largest value of them
-FRAMES = 6  # of the weights' histogram
+SHOWN = 150  # how many coordinates a raster shows
+BINS = 60  # into which curves divide the steps
+CURVE_STEPS = 5  # for which a point of a curve stands, with their largest value
+FRAMES = 6  # how many histograms of the weights are kept
 
 
 class _Recording:
-    """Notes what the theorems ask about, before and after each step of a quantized optimizer."""
+    """Records what the theorems are about, before and after each step of a quantized optimizer."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -61,7 +63,7 @@ class _Eager(_Recording, optim.ProxGradient):
 def run(
     method: str, seed: int, warm_steps: int, steps: int, batch_size: int, lr: float, rate: float
 ) -> dict[str, Any]:
-    """One method from the warm start of a seed; its measurements, as JSON holds them."""
+    """Run one method from the warm start of a seed; its measurements, in what JSON can hold."""
     digits, model = load_digits(), models.MLP(rng=seed)
     common = dict(batch_size=batch_size, seed=seed, progress=False)
     fit(model, optim.Adam(model.parameters(), 3e-3), digits.train, steps=warm_steps, **common)
@@ -106,7 +108,7 @@ def run(
 
 
 def _finite_time(weights: np.ndarray, optimizer: Any, lr: float) -> dict[str, Any]:
-    """The theorem's steps, with one G and with one for each step, and what happened."""
+    """The steps that the theorem gives, with one G and with one per step, and what happened."""
     lams, largest = np.array(optimizer.lams), np.array(optimizer.largest)
     distance = np.abs(np.abs(weights) - 1).max(axis=1)
     one = np.full_like(largest, largest.max())
@@ -119,8 +121,8 @@ def _finite_time(weights: np.ndarray, optimizer: Any, lr: float) -> dict[str, An
         start = len(held) - int(np.argmin(held[::-1]))  # after the last step where it is not
         if not held[-1] or lr * bounds.max() >= 1:
             raise ValueError(
-                f"lambda ends at {lams[-1]}, with lr = {lr}; the theorem needs more than G, "
-                f"{bounds.max()}, and lr G < 1"
+                f"lambda must end above G and lr G be below 1, got lambda {lams[-1]}, G "
+                f"{bounds.max()}, lr {lr}"
             )
         steps = steps_to_quantize(float(distance[start]), lr, lams[start:], bounds[start:])
         found[name] = {"no_flips_after": start, "quantized": start + steps}
@@ -128,9 +130,9 @@ def _finite_time(weights: np.ndarray, optimizer: Any, lr: float) -> dict[str, An
 
 
 def measure(jobs: int = 2, progress: bool = False, **changes: Any) -> dict[str, Any]:
-    """All three runs: {"setting", "environment", method: measurements}.
+    """Make all three runs: {"setting", "environment", method: measurements}.
 
-    changes: of `SETTING`.
+    changes: what differs from `SETTING`.
     """
     setting = {**SETTING, **changes}
     cells: Mapping[str, Any] = {method: dict(method=method, **setting) for method in METHODS}
@@ -139,9 +141,9 @@ def measure(jobs: int = 2, progress: bool = False, **changes: Any) -> dict[str, 
 
 
 def raster(result: Mapping[str, Any]) -> dict[str, list[list[int]]]:
-    """Method -> the steps in which each of SHOWN coordinates flips, for `plotting.flip_raster`.
+    """By method, the steps in which each of SHOWN coordinates flips, for `plotting.flip_raster`.
 
-    The same coordinates for all: at equal distances among those that flip in any of the runs.
+    The coordinates are the same for all methods, evenly spaced among those that flip in any run.
     """
     flipping = sorted({int(i) for method in METHODS for i in result[method]["flips"]})
     chosen = [flipping[i] for i in np.linspace(0, len(flipping) - 1, SHOWN).astype(int)]

@@ -1,8 +1,8 @@
 """Claim: ProxQuant changes fewer signs than BinaryConnect, and stops changing them.
 
-The paper's sign-change experiment, on the digits: from a network in full precision, and from one
-that BinaryConnect has converged to (its binary weights), each method trains as usual. Measured are
-signs changed since the start and signs that flip, through training and by layer.
+This is the paper's sign-change experiment on the digits: each method trains as usual, once from a
+network in full precision and once from the binary weights that BinaryConnect converged to. Measured
+are the signs changed since the start and the signs that flip, during training and by layer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STARTS = {"": "a full-precision network", "_from_binary": "a converged BinaryCon
 
 
 def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
-    """Signs changed since the start over the epochs, by layer, for each task and both starts."""
+    """Draw the signs changed since the start, by epoch and layer, for each task and both starts."""
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
     paths = []

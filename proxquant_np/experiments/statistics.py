@@ -1,4 +1,4 @@
-"""Experiments: what a set of paired runs says about a claim."""
+"""What a set of paired runs says about a claim."""
 
 from __future__ import annotations
 
@@ -77,9 +77,11 @@ def compare(
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
-        raise ValueError(f"need equally many paired values, at least one, got {a.shape}, {b.shape}")
+        raise ValueError(
+            f"first and second must be lists of equal length >= 1, got shapes {a.shape}, {b.shape}"
+        )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("measurements must be finite")
+        raise ValueError("first and second must be finite, got NaN or infinity")
     if margin is not None:
         margin = check_number("margin", margin, above=0, below=math.inf)
     p_value = TESTS[check_choice("test", test, TESTS)]

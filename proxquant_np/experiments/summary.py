@@ -1,7 +1,7 @@
-"""What is kept of a finished experiment: its summary, as a file, as a table, as figures.
+"""What is kept of a finished experiment: its summary, in a file, as a table, as figures.
 
-A summary holds the figures of every run and the curves as means over the seeds. Its file is
-NAME-record.json: `claims` reads it, and no figure's data have that name.
+A summary holds the numbers of every run, and curves as means over the seeds. Its file is called
+NAME-record.json, which is the name that `claims` reads and that no figure's data have.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def measure(
     quick: bool = False,
     **running: Any,
 ) -> tuple[dict[str, Any], Results]:
-    """Run (or read) an experiment, and write its summary to out/NAME-record.json.
+    """Run (or read) an experiment and write its summary to out/NAME-record.json.
 
-    Returns the summary and, as `experiments.run` does, the results. running: as there.
+    Returns the summary and the results of `experiments.run`. running: arguments of that function.
 
     Raises:
-        FileExistsError: a summary there holds what this one would not; nothing is run.
+        FileExistsError: the file holds more than this run would write; nothing is run.
     """
     check_out(experiment, out, seeds, tasks, quick)
     results = experiments.run(experiment, seeds, out, tasks=tasks, quick=quick, **running)
@@ -59,9 +59,9 @@ def measure(
 
 
 def summed_up(experiment: Experiment, results: Results, quick: bool) -> dict[str, Any]:
-    """What is kept of a finished run: figures by seed, curves as means over the seeds, thinned.
+    """The summary of finished runs: numbers by seed, curves as means over the seeds, thinned out.
 
-    `environment` is that of the summing up; "runs" says how many are from which.
+    "environment" is where this function ran; "runs" says how many runs were made with what.
     """
     setting, tasks = experiments.settings(experiment, quick), {}
     for name, methods in results.items():
@@ -115,17 +115,17 @@ def _thinned(curves: list[list[float]]) -> list[float | None]:
 
 
 def _short(value: Any) -> Any:
-    """Six significant digits: a record that is read, compared and committed."""
+    """Six significant digits, for a file that is read, compared and committed."""
     return value if not isinstance(value, float) else float(f"{value:.6g}")
 
 
 def made_with(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many of these runs were made with what, as `provenance.grouped` says it."""
+    """How many of these runs were made with what, in the form of `provenance.grouped`."""
     return provenance.grouped(run.get("environment") for run in runs)
 
 
 def runs_of(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How many runs of a summary were made with what; an old one tells only how many there are."""
+    """How many runs of a summary were made with what; an old one only tells their number."""
     if "runs" in summary:
         return list(summary["runs"])
     methods = (method for task in summary["tasks"].values() for method in task["methods"].values())
@@ -150,10 +150,10 @@ def write_summary(summary: Mapping[str, Any], out: Path) -> Path:
 
 
 def read_summary(path: Path, *, finite: bool = False) -> dict[str, Any]:
-    """The summary in a file, also in the form of the summary.json that `reproduce` once wrote.
+    """The summary in a file, which may be a summary.json of an earlier version of `reproduce`.
 
-    That one holds only means of all but the errors: they take the place of the values by seed.
-    Errors are those of `read_json`.
+    Such a file holds single means of everything but the errors; here each is a list of one value.
+    Raises what `read_whole` and `read_json` raise.
     """
     summary = read_json(read_whole(path), finite=finite)
     if "model" not in summary:
@@ -186,8 +186,9 @@ def keep_summary(
     seeds: int,
     settings: Mapping[str, Any],
 ) -> None:
-    """FileExistsError if a summary of so many seeds with these settings would not hold all that
-    the one at `path` does: (its seeds, its settings) = held(summary).
+    """FileExistsError if the summary at `path` holds more seeds than these, or other settings.
+
+    held: from a summary to (its number of seeds, its settings by task).
     """
     try:
         found, others = held(read_summary(path))
@@ -202,9 +203,9 @@ def keep_summary(
 
 
 def check_out(experiment: Experiment, out: Path, seeds: int, tasks: list[str], quick: bool) -> None:
-    """FileExistsError if `out` has a summary of the experiment that holds what this run would not.
+    """FileExistsError if `out` holds a summary of the experiment that has more than this run.
 
-    An old summary.json counts, too: its figures would be drawn over.
+    A summary.json of an earlier version counts, too, for its figures would be overwritten.
     """
 
     def held(summary: Any) -> tuple[int, Mapping[str, Any]]:
@@ -221,12 +222,12 @@ def check_out(experiment: Experiment, out: Path, seeds: int, tasks: list[str], q
 # As text -----------------------------------------------------------------------------------------
 
 _LEGEND = """\
-signs changed: against the start, at the end; flips per step: over the last tenth of the quantizing
-phase; gap before: mean distance of the weights to their levels before projecting; time: a run."""
+signs changed: since the start; flips per step: in the last tenth of the quantizing phase; gap
+before: mean distance of the weights from their levels before projecting; time: per run."""
 
 
 def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
-    """A summary as text: the methods of each task, then what became of the claims there."""
+    """A summary as text: for each task its methods, then what became of the claims."""
     lines, seeds = [], summary["seeds"]
     for name, task in summary["tasks"].items():
         lines += [f"{name}: {task['title']}, {seeds} paired seed{'s' * (seeds > 1)}", ""]
@@ -234,7 +235,7 @@ def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
         for claim in experiment.claims:
             if (not claim.tasks or name in claim.tasks) and claim.is_held(task["methods"], seeds):
                 found = claim.compare(task["methods"])
-                said = f"{in_words(found, claim.measure)} {scaled(claim.measure).points}".rstrip()
+                said = in_words(found, claim.measure, f" {scaled(claim.measure).points}".rstrip())
                 lines.append(f'"{claim.text}": {said}, {found.verdict}')
         lines.append("")
     lines += [_LEGEND, *said_of_runs(runs_of(summary))]
@@ -244,7 +245,7 @@ def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
 
 
 def _rows(experiment: Experiment, task: Mapping[str, Any]) -> Iterable[str]:
-    """One method a line; where all claims have one rival, also by how much each differs from it."""
+    """One line per method; where all claims have the same rival, with the difference from it."""
     methods, measure = task["methods"], task["measure"]
     labels = {name: _label(experiment, name) for name in methods}
     rival = experiment.rival if experiment.rival in methods else None
@@ -290,7 +291,7 @@ def _mean_and_std(values: list[float], measure: str) -> str:
 
 
 class Scale(NamedTuple):
-    """By what a measure is multiplied to be shown, its unit, and the unit of a difference."""
+    """The factor by which a measure is shown, its unit, and the unit of its differences."""
 
     factor: float
     unit: str
@@ -304,25 +305,25 @@ def scaled(measure: str) -> Scale:
     return Scale(100, "%", "percentage points")
 
 
-def in_words(found: Comparison, measure: str) -> str:
-    """A difference with its interval, to three digits of the largest of the numbers."""
+def in_words(found: Comparison, measure: str, unit: str = "") -> str:
+    """A difference, with its unit if wanted, and its interval, to three digits of the largest."""
     values = [scaled(measure).factor * x for x in (found.mean, found.low, found.high)]
     if not found.std:  # nothing varies
-        return f"{values[0]:+.3g} in each pair" if found.mean else "0 in each pair"
+        return f"{values[0]:+.3g}{unit} in each pair" if found.mean else "0 in each pair"
     if not math.isfinite(found.low):
-        return f"{values[0]:+.3g}, no interval"
+        return f"{values[0]:+.3g}{unit}, no interval"
     digits = max(0, 2 - math.floor(math.log10(max(map(abs, values)))))
     mean, low, high = (signed(x, digits) for x in values)
-    return f"{mean} [{low}, {high}]"
+    return f"{mean}{unit} [{low}, {high}]"
 
 
 def signed(x: float, digits: int) -> str:
-    """Rounded to so many digits, with its sign, zero being +0."""
+    """Rounded to so many digits, with a sign; zero is +0."""
     return f"{round(x, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0
 
 
 def said_of_runs(groups: list[dict[str, Any]]) -> list[str]:
-    """Lines for a table: what the runs were made with, and what to do if it was other code."""
+    """Lines below a table: what the runs were made with, and what to do if it was other code."""
     lines = provenance.described(groups)
     if any(not provenance.is_same_code(group["environment"] or {}) for group in groups):
         lines.append("Some were made by other code than this: --rerun stale runs them again.")
@@ -333,9 +334,10 @@ def said_of_runs(groups: list[dict[str, Any]]) -> list[str]:
 
 
 def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list[Path]:
-    """Draw a summary: the claims' intervals at `path`, which has no suffix, and the experiment's
-    own figures, at this path with more behind it; the paths of the pictures. What holds nothing
-    that is claimed has none.
+    """Draw a summary; the paths of the pictures, none if it holds nothing that is claimed.
+
+    The claims' intervals are drawn at `path`, which has no suffix, and the experiment's own figures
+    at this path with more behind it.
     """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
@@ -369,7 +371,7 @@ def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list
 
 
 def _in_units_of_the_rival(claim: Claim, methods: Mapping[str, Any]) -> dict[str, Any]:
-    """The difference over the rival's mean, so that errors and perplexities share an axis."""
+    """The difference divided by the rival's mean, so that errors and perplexities share an axis."""
     found = claim.compare(methods)
     unit = float(np.mean(methods[claim.second][claim.measure])) or 1.0
     ends = {k: getattr(found, k) / unit for k in ("mean", "low", "high")}

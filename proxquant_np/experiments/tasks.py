@@ -1,4 +1,4 @@
-"""Experiments: what a network is trained on, and the tasks of the main comparison."""
+"""Tasks: a network, its data and how long it is trained; and those of the main comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proxquant_np.data import Splits, Text, load_digits, load_text
 
 @dataclass(frozen=True)
 class Setting:
-    """How long each phase lasts, in steps; other fields are arguments of `fit`."""
+    """How many steps each phase lasts; the other fields are arguments of `fit`."""
 
     full_precision_steps: int = 2000
     quantizing_steps: int = 6000
@@ -27,7 +27,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class TextSetting(Setting):
-    """As above, for a language model: chunks of `length`, gradients clipped to `max_norm`."""
+    """For a language model, in chunks of `length`, with gradients clipped to `max_norm`."""
 
     full_precision_steps: int = 450
     quantizing_steps: int = 450
@@ -38,7 +38,7 @@ class TextSetting(Setting):
 
 @dataclass(frozen=True)
 class ImageSetting(Setting):
-    """A Setting on so many images of each split, None for all; these are no arguments of `fit`."""
+    """For images: how many of each split are used, None for all."""
 
     train_images: int | None = None
     validation_images: int | None = None
@@ -50,15 +50,19 @@ _BINARY = prox.BinaryL1()
 
 @dataclass(frozen=True)
 class Task:
-    """A network and its data.
+    """A network, its data and how long it is trained.
 
-    `title` heads the table; `load` gives the data (from a folder or file, if the experiment takes
-    one), `build` an untrained network from a seed and the data; `chosen` names files with
-    hyperparameters, the first that exists counts and a search writes the first. The weights go to
-    `levels`, by the regularizer. The networks are compared by `measure`, their test error or their
-    test perplexity. `source` gives what must be recorded with every result of data that are not
-    part of this package. `prepare` is what `fit` does to each training batch, `plain` the same
-    without anything random.
+    Args:
+        title: the heading of the table.
+        load: gives the data, from a folder or file if the experiment takes one.
+        build: makes an untrained network from a seed and the data.
+        chosen: files with reports of searches, of which the first that exists counts. A search of
+            this task writes the first; the others are of other tasks.
+        setting: how long it is trained; `quick` with --quick.
+        levels: those to which the regularizer takes the weights, in words.
+        measure: what networks are compared by on the test split, "error" or "perplexity".
+        source: gives what has to be recorded about data that are not part of this package.
+        prepare: what `fit` does to each training batch; `plain` does it without randomness.
     """
 
     title: str
@@ -76,14 +80,14 @@ class Task:
 
     @property
     def choice(self) -> Path:
-        """The file for the hyperparameters that a search chooses."""
+        """The file to which a search of this task writes its report."""
         return Path(__file__).parent / self.chosen[0]
 
     def found(self) -> dict[str, Any] | None:
-        """The report of the search whose choice counts; None without one.
+        """The report of the search that counts; None if there is none.
 
-        Its "task" is the title of what was searched on, "another task" where an old report from
-        elsewhere does not tell.
+        "task" is the title of what was searched on, or "another task" where an old report does not
+        tell.
         """
         for name in self.chosen:
             if (file := Path(__file__).parent / name).exists():
@@ -92,7 +96,7 @@ class Task:
         return None
 
     def hyperparameters(self) -> dict[str, dict[str, float]]:
-        """What a search chose, by method; empty without one."""
+        """What the search chose, by method; empty if there was none."""
         report = self.found()
         return {} if report is None else report["chosen"]
 
@@ -105,7 +109,7 @@ def _text() -> Text:
 def language_model(
     seed: int, splits: Splits, units: int = 64, dropout: float = 0.0
 ) -> models.LSTMLanguageModel:
-    """An LSTM for the tokens of these splits, embedded with as many dimensions as it has units."""
+    """An LSTM for the tokens of these splits, its embedding as wide as its state."""
     tokens = 1 + max(int(part.x.max()) for part in splits)
     return models.LSTMLanguageModel(tokens, units, units, dropout=dropout, rng=seed)
 
@@ -137,10 +141,10 @@ TASKS = {
         Setting(full_precision_steps=150, quantizing_steps=300, fine_tuning_steps=33),
         Setting(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33),
     ),
-    # Weights of -1 and +1 saturate an LSTM's gates. Here each matrix has a scale of its own: its
-    # weights go to -a and +a, a fitted as the mean of |w|.
+    # Weights of -1 and +1 saturate an LSTM's gates. Here each matrix has its own scale: the weights
+    # go to -a and +a, where a is the mean of |w|.
     "lstm": Task(
-        "One-bit weights (a scale a matrix) on Python's language reference, LSTM of 64 units",
+        "One-bit weights (one scale per matrix) on Python's language reference, LSTM of 64 units",
         lambda: _text().splits,
         language_model,
         ("binary_lstm.json",),
@@ -152,4 +156,4 @@ TASKS = {
         lambda: {"text": _text().source},
     ),
 }
-"""By the name that the command line knows them by."""
+"""By the names that the command line has for them."""

@@ -1,7 +1,7 @@
-"""The theorems, each tried on random problems: how far does anything go beyond what it says?
+"""The theorems, each tried on random problems: by how much is what it says violated?
 
-A theorem stands if the violation of no trial exceeds its tolerance, which only allows for rounding.
-That is no proof (the docstrings of `theory` have those); it would show a mistake in one.
+A theorem stands if no trial's violation exceeds its tolerance, which only allows for rounding. That
+is not a proof (the docstrings of `theory` have those), but it would reveal a mistake in one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ ILL_CONDITIONED = 1e-6  # mirror descent keeps w, whose 1 - w loses digits near 
 
 
 class Theorem(NamedTuple):
-    """What is tried, where it is stated and proved (a file of the package), and what is rounding.
+    """A theorem in words, and how it is tried.
 
-    `trial` makes a violation from a random generator.
+    Args:
+        proof: the file of the package that states and proves it.
+        trial: from a random generator to a violation.
+        tolerance: the largest violation that rounding explains.
+        source: whose theorem it is.
     """
 
     text: str
@@ -46,7 +50,7 @@ THEOREMS = {
         ROUNDING,
     ),
     "toys_fool": Theorem(
-        "BinaryConnect makes the same iterates on both toys, so it fails on one",
+        "BinaryConnect has the same iterates on both toys, so it fails on one",
         "theory/toys.py",
         trials.toys_fool_binary_connect,
     ),
@@ -59,7 +63,7 @@ THEOREMS = {
         trials.criterion,
     ),
     "no_fixed_point": Theorem(
-        "Strictly convex with a minimiser that is no corner: no fixed point, it flips forever",
+        "If a strictly convex loss has its minimiser at no corner, BinaryConnect flips forever",
         "theory/fixed_points.py",
         trials.no_fixed_point,
         source="ours",
@@ -71,20 +75,20 @@ THEOREMS = {
         source="ours",
     ),
     "flip_frequency": Theorem(
-        "That mean converges, and says how long a weight is at +1 and how often it flips",
+        "That mean converges, and tells how long a weight is at +1 and how often it flips",
         "theory/stability.py",
         trials.flip_frequency,
         ROUNDING,
         source="ours",
     ),
     "descent": Theorem(
-        "Prox-gradient descends by at least beta/2 of the squared move, kinks or not",
+        "Prox-gradient descends by at least beta/2 times the squared move, kinks or not",
         "theory/convergence.py",
         trials.descent,
         ROUNDING,
     ),
     "rate": Theorem(
-        "Its gradient vanishes at the rate 6 beta/t, and at 18 beta/(t + 2) at the smallest move",
+        "Its gradient vanishes at the rate 6 beta/t; at the smallest move, at 18 beta/(t + 2)",
         "theory/convergence.py",
         trials.rate,
         ROUNDING,
@@ -98,19 +102,19 @@ THEOREMS = {
         source="ours",
     ),
     "rounded_w": Theorem(
-        "A differentiable W, as near to the W as one likes",
+        "There is a differentiable W as near to W as one likes",
         "theory/toys.py",
         trials.rounded_w,
         ROUNDING,
     ),
     "lazy_cycle": Theorem(
-        "Lazy prox-gradient alternates for ever between two points that are not stationary",
+        "Lazy prox-gradient can alternate forever between two points that are not stationary",
         "theory/lazy_cycle.py",
         trials.lazy_cycle,
         ROUNDING,
     ),
     "finite_time": Theorem(
-        "Once lambda exceeds all gradients, of at most G with lr G < 1, signs stay and all weights "
+        "Once lambda exceeds G, a bound on all gradients with lr G < 1, signs stay and all weights "
         "are soon quantized",
         "theory/stability.py",
         trials.finite_time,
@@ -152,7 +156,7 @@ THEOREMS = {
         source="after Lu et al. 2023",
     ),
     "mirror": Theorem(
-        "Lazy training with tanh is mirror descent, and keeps its regret",
+        "Lazy training with tanh is mirror descent, and keeps its bound on regret",
         "theory/mirror_descent.py",
         trials.mirror,
         ILL_CONDITIONED,
@@ -182,7 +186,7 @@ THEOREMS = {
 
 
 def attempt(name: str, instances: int) -> dict[str, Any]:
-    """Try a theorem of THEOREMS on problems 0, ..., instances - 1: what its record holds."""
+    """Try a theorem of THEOREMS on problems 0, ..., instances - 1; what the record holds of it."""
     theorem = THEOREMS[name]
     found = np.array([theorem.trial(np.random.default_rng(i)) for i in range(instances)])
     return {
@@ -195,7 +199,7 @@ def attempt(name: str, instances: int) -> dict[str, Any]:
 
 
 def measure(instances: int = INSTANCES, *, jobs: int = 2, progress: bool = True) -> dict[str, Any]:
-    """Try every theorem; the record."""
+    """Try every theorem; the whole record."""
     cells = {name: dict(name=name, instances=instances) for name in THEOREMS}
     found = run_cells(attempt, cells, jobs=jobs, description="theorems", progress=progress)
     made = environment()
@@ -203,7 +207,7 @@ def measure(instances: int = INSTANCES, *, jobs: int = 2, progress: bool = True)
 
 
 def table(record: Mapping[str, Any]) -> str:
-    """The record as text, one theorem a line."""
+    """The record as text, one line per theorem."""
     return "\n".join(
         f"{THEOREMS[name].text:90}{tried['largest_violation']:>10.3g} of {tried['tolerance']:g}"
         for name, tried in record["theorems"].items()

@@ -64,19 +64,19 @@ ROUNDING = 1e-9
 
 
 def _excess(left: Any, right: Any) -> float:
-    """The largest left - right, over 1 + |left| + |right|; 0 if left <= right throughout."""
+    """The largest (left - right) / (1 + |left| + |right|); 0 if left <= right everywhere."""
     left, right = np.asarray(left, float), np.asarray(right, float)
     return float(np.max((left - right) / (1 + np.abs(left) + np.abs(right)), initial=0.0))
 
 
 def _integer_quadratic(rng: np.random.Generator, d: int) -> Quadratic:
-    """All arithmetic on it is exact: small integers."""
+    """A quadratic of small integers, so that all arithmetic on it is exact."""
     a = rng.integers(-3, 4, (d, d)).astype(float)
     return Quadratic(a + a.T, rng.integers(-4, 5, d).astype(float))
 
 
 def three_ways(rng: np.random.Generator) -> float:
-    """Entries in which the three ways differ; steps are powers of two, so nothing is rounded."""
+    """In how many entries the three ways differ; steps are powers of two, so none is rounded."""
     d, r = rng.integers(1, 5), rng.choice([prox.BinaryL1(), prox.LevelsL2((-1, 0, 1))])
     loss, z0 = _integer_quadratic(rng, d), rng.integers(-8, 9, d) / 4
     lrs = 0.5 ** np.floor(np.log2(np.arange(1, 31)))
@@ -97,14 +97,14 @@ def regret_bound(rng: np.random.Generator) -> float:
 
 
 def toys_fool_binary_connect(rng: np.random.Generator) -> float:
-    """0 if both toys give the same iterates, so that the last is wrong for one of them."""
+    """0 if both toys give the same iterates, of which the last is wrong for one of them."""
     z0, lrs = rng.uniform(-2, 2, 1), rng.uniform(1e-3, 2, rng.integers(1, 100))
     plus, minus = (by_projection(f.gradient, z0, lrs, sign_pm).iterates for f in (f_plus, f_minus))
     return float((plus != minus).sum() + (max(f_plus.value(plus[-1]), f_minus.value(plus[-1])) < 1))
 
 
 def toys_solved(rng: np.random.Generator) -> float:
-    """How many of the two prox-gradient ends wrong on, where the theorem applies."""
+    """On how many of the two toys prox-gradient ends wrong, where the theorem applies."""
     lr, w0 = rng.uniform(0.01, 0.5), rng.uniform(-1, 1, 1)
     lams = np.arange(0, 2.5, rng.uniform(0.15, 0.45) * lr)
     if not solves_both_toys(lr, lams):
@@ -115,7 +115,7 @@ def toys_solved(rng: np.random.Generator) -> float:
 
 
 def criterion(rng: np.random.Generator) -> float:
-    """Corners that BinaryConnect leaves although they are fixed points, or the reverse."""
+    """How many corners BinaryConnect leaves although they are fixed points, or the reverse."""
     d = rng.integers(1, 5)
     loss, lrs = _integer_quadratic(rng, d), 1 / np.arange(1, 61)  # their sum exceeds 2 / 1
     corners, size = all_points((-1, 1), d), rng.uniform(1e-3, 2)
@@ -127,7 +127,7 @@ def criterion(rng: np.random.Generator) -> float:
 
 
 def no_fixed_point(rng: np.random.Generator) -> float:
-    """0 if a run whose minimiser is not a corner has no fixed point and goes on flipping."""
+    """0 if a loss whose minimiser is not a corner has no fixed point and signs keep flipping."""
     d = rng.integers(1, 7)
     loss, _ = quadratic_on_cube(rng, d, rng.integers(0, d))
     run = by_projection(loss.gradient, rng.normal(size=d), np.full(400, 0.1), sign_pm)
@@ -135,7 +135,7 @@ def no_fixed_point(rng: np.random.Generator) -> float:
 
 
 def twin(rng: np.random.Generator) -> float:
-    """Entries in which the running mean and Frank-Wolfe differ, in rational arithmetic."""
+    """In how many entries the running mean and Frank-Wolfe differ, in rational arithmetic."""
     d, steps = rng.integers(1, 5), 40
     loss = _integer_quadratic(rng, d)
     lr = rng.choice([0.125, 1.0, 4.0])
@@ -146,7 +146,7 @@ def twin(rng: np.random.Generator) -> float:
 
 
 def flip_frequency(rng: np.random.Generator) -> float:
-    """Gap and distance of the mean, time at +1, and flips, each against its bound."""
+    """The gap and the distance of the mean, the time at +1 and the flips, against their bounds."""
     d, steps = rng.integers(1, 7), 500
     inside = rng.integers(2)
     loss, x = quadratic_on_cube(rng, d, 0 if inside else rng.integers(0, d + 1))
@@ -164,7 +164,7 @@ def flip_frequency(rng: np.random.Generator) -> float:
 
 
 def _run(rng: np.random.Generator, smooth: bool, beta: float = 1.0) -> ProxGradientRun:
-    """30 steps of prox-gradient on a random loss, convex or not, with beta times its constant."""
+    """30 steps of prox-gradient on a random loss, convex or not, assuming `beta` times its beta."""
     d, kind = rng.integers(1, 6), rng.integers(3)
     loss = quadratic_on_cube(rng, d)[0] if kind == 2 else random_ridge(rng, d, convex=kind == 1)
     kinds: list[prox.Regularizer] = [
@@ -191,14 +191,14 @@ def rate(rng: np.random.Generator) -> float:
 
 
 def rate_of_other_steps(rng: np.random.Generator) -> float:
-    """lr = 1/(c beta) is the run that believes in c/2 beta."""
+    """The rate with lr = 1/(c beta), which is a run that assumes c/2 times beta."""
     c = rng.uniform(1, 6)
     least, bound = _run(rng, smooth=True, beta=c / 2).rate()
     return _excess(least, bound / (6 * c / 2) * rate_constant(c))
 
 
 def lazy_cycle(rng: np.random.Generator) -> float:
-    """The latent against +z, -z, +z, ..., and grad F at its points against the formula."""
+    """The latent against +z, -z, +z, ..., and grad F at both points against the formula."""
     r = [prox.BinaryL1(), prox.BinaryL2(), SmoothW()][rng.integers(3)]
     lr, strength = rng.uniform(0.01, 0.5), rng.uniform(0.05, 5)
     loss, cycle = Quadratic(np.eye(1), np.zeros(1)), lazy_two_cycle(r, lr, strength)
@@ -215,7 +215,7 @@ def lazy_cycle(rng: np.random.Generator) -> float:
 
 
 def held_by_l1(rng: np.random.Generator) -> float:
-    """Weights on levels that stay although they should not, or the reverse; exact numbers."""
+    """How many weights on levels stay although they should not, or the reverse; exact numbers."""
     r = [prox.BinaryL1(), prox.LevelsL1((-2, -0.5, 0, 3))][rng.integers(2)]
     w = rng.choice(r.levels(np.zeros(1)), 20)
     moved, strength = w + rng.integers(-24, 25, 20) / 8, rng.integers(0, 17) / 8
@@ -223,7 +223,7 @@ def held_by_l1(rng: np.random.Generator) -> float:
 
 
 def adam_moves(rng: np.random.Generator) -> float:
-    """Moves over the bound of their step; in half of the trials the gradients are the worst."""
+    """Moves against the bound of their step; in half of the trials gradients are the worst."""
     t, betas = int(rng.integers(1, 60)), (rng.uniform(0.1, 0.95), rng.uniform(0.95, 0.9995))
     g = rng.normal(size=t) * 10.0 ** rng.uniform(-6, 6, t)
     if rng.integers(2):
@@ -239,7 +239,7 @@ def adam_moves(rng: np.random.Generator) -> float:
 
 
 def finite_time_with_adam(rng: np.random.Generator) -> float:
-    """As `finite_time`, with Adam's steps on gradients of any size and lambda over its bound."""
+    """As `finite_time`, with Adam on gradients of any size and lambda above its bound."""
     d, bound = rng.integers(3, 12), adam_move_bound()
     lr, lam = rng.uniform(0.02, 0.99 / bound), bound + rng.uniform(0.5, 5)
     start = np.concatenate([[-1.0, 1.0], rng.uniform(-2, 2, d)])
@@ -256,7 +256,7 @@ def finite_time_with_adam(rng: np.random.Generator) -> float:
 
 
 def nearest_corner(rng: np.random.Generator) -> float:
-    """The promised share of time at sign_pm(x*), less what the mean may still be off."""
+    """The promised share of time at sign_pm(x*), less the error that the mean may still have."""
     d, steps = rng.integers(1, 5), 1000
     loss, x = quadratic_on_cube(rng, d)
     run = by_projection(loss.gradient, np.zeros(d), np.full(steps, 0.1), sign_pm)
@@ -306,7 +306,7 @@ def last_iterate(rng: np.random.Generator) -> float:
 
 
 def few_samples(rng: np.random.Generator) -> float:
-    """Weights off the levels beyond the number of samples, at a critical point."""
+    """By how many the weights off the levels outnumber the samples, at a critical point."""
     n, d = rng.integers(1, 4), rng.integers(4, 10)
     kinds = [prox.BinaryL1(), prox.LevelsL1((-1, 0, 1)), prox.PiecewiseAffine((0, 1, 2), (0.5, 1))]
     r, a, y = kinds[rng.integers(3)], rng.normal(size=(n, d)), rng.normal(size=n)
@@ -325,7 +325,7 @@ def rounded_w(rng: np.random.Generator) -> float:
 
 
 def finite_time(rng: np.random.Generator) -> float:
-    """Signs that change, levels left and weights not quantized, later than the theorem allows."""
+    """How many signs change, weights leave levels or are not quantized, later than allowed."""
     d, n = rng.integers(3, 12), 200
     lr_times_bound, bound = rng.uniform(0.01, 0.99), rng.uniform(0.1, 4)
     lr, lam = lr_times_bound / bound, bound + rng.uniform(0.1, 4)
@@ -340,7 +340,7 @@ def finite_time(rng: np.random.Generator) -> float:
 
 
 def distance_prox(rng: np.random.Generator) -> float:
-    """Objective of (x + s P(x))/(1 + s) against the least over all codes of a tiny tensor."""
+    """The objective at (x + s P(x))/(1 + s) against the least over all codes of a tiny tensor."""
     x, s = rng.normal(size=4), rng.uniform(0.01, 10)
     r, codes = [
         (prox.TernaryL2(symmetric=True), brute.ternary_codes(4, symmetric=True)),

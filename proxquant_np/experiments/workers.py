@@ -1,7 +1,7 @@
 """Where cells run: in this process, in processes of this machine, or on a Dask cluster.
 
-After Ctrl-C or an error the workers are asked to end, which lets training finish its step and save
-it; who then leaves the context leaves nothing running.
+After Ctrl-C or an error the workers are asked to end, which lets training finish and save its step.
+Once the context is left, nothing is running any more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")
 
 
 class Workers(ABC):
-    """Where calls run; a context, which ends the workers."""
+    """Where calls run: a context that ends the workers when it is left."""
 
     def __enter__(self) -> Workers:
         return self
@@ -36,7 +36,7 @@ class Workers(ABC):
 
     @abstractmethod
     def room(self) -> int:
-        """How many calls more can be started now."""
+        """How many more calls can be started now."""
 
     @abstractmethod
     def start(self, function: Callable[..., Any], *arguments: Any) -> None:
@@ -44,15 +44,15 @@ class Workers(ABC):
 
     @abstractmethod
     def finished(self) -> Iterator[Any]:
-        """Wait until a call has ended; what those that have ended returned.
+        """Wait until a call has ended; what the calls that have ended returned.
 
         Raises:
-            OSError: a worker was lost, or all; the message says what to do.
+            OSError: a worker was lost, or all of them; the message says what to do.
         """
 
     @abstractmethod
     def stop(self) -> Iterator[Any]:
-        """Ask the workers to end; what calls returned that ended well within GRACE seconds."""
+        """Ask the workers to end; what those calls returned that succeeded in GRACE seconds."""
 
 
 class Here(Workers):
@@ -76,8 +76,8 @@ class Here(Workers):
 
 
 class Processes(Workers):
-    """So many processes of this machine, each in a session of its own: a terminal's Ctrl-C reaches
-    this process alone, which stops them in good order. They end when this process does, however.
+    """Processes of this machine, each in a session of its own, so that a terminal's Ctrl-C reaches
+    this process alone, which stops them in good order. They end when this process ends, however.
     """
 
     def __init__(self, n: int) -> None:
@@ -123,7 +123,7 @@ class Processes(Workers):
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Instead of loky's error when one of its processes is lost, one that helps."""
+        """Replaces loky's error for a lost process by one that says what to do."""
         try:
             yield
         except self._broken:
@@ -135,10 +135,11 @@ class Processes(Workers):
 
 @contextlib.contextmanager
 def _signals_wait() -> Iterator[None]:
-    """What asks this process to end waits until the block has.
+    """Signals that ask this process to end wait for the end of the block.
 
-    The mask is for processes begun in the block, which inherit it (Windows has none). Here it is
-    not enough: another thread may take a signal, which Python then handles in this one.
+    The mask is for processes started in the block, which inherit it (Windows has none). In this
+    process it is not enough: another thread may take a signal, which Python then handles in this
+    one.
     """
     came: list[int] = []
     handlers, mask = {}, None
@@ -188,7 +189,7 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 
 def _watch(parent: int, stop: Any) -> None:
-    """Interrupt what runs here when the parent says so or is gone; then end, at once if it is."""
+    """Interrupt what runs here when the parent says so or is gone, then end; at once if it is."""
     ended = _parent_ended(parent)
     while not ended() and not _is_asked(stop):
         time.sleep(_POLL)
@@ -204,7 +205,7 @@ def _watch(parent: int, stop: Any) -> None:
 
 
 def _is_asked(stop: Any) -> bool:
-    """Whether the semaphore was released; it stays so for the other workers."""
+    """Whether the semaphore was released; it stays released for the other workers."""
     if stop.acquire(False):
         stop.release()
         return True
@@ -225,9 +226,9 @@ def _parent_ended(parent: int) -> Callable[[], bool]:
 class Dask(Workers):
     """As many calls at a time as the workers of a Dask scheduler have threads.
 
-    A call of a lost worker runs again on another one. A call that has ended is let go of at once,
-    so that nothing that was taken over runs again when its worker is lost later. What a worker has
-    begun it ends, also when this process is gone.
+    The calls of a lost worker run again on another one. A call that has ended is released at once,
+    so that it does not run again if its worker is lost later. A worker finishes what it has begun
+    even if this process is gone.
     """
 
     def __init__(self, address: str) -> None:
@@ -279,7 +280,7 @@ class Dask(Workers):
                 yield future.result()
 
     def _threads(self) -> int:
-        """How many threads the workers have; says so when there are none any more, or yet."""
+        """How many threads the workers have; tells the user when there are none."""
         with self._told():
             if self._client.status != "running":
                 raise CancelledError
@@ -291,7 +292,7 @@ class Dask(Workers):
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Instead of Dask's errors, one that helps."""
+        """Replaces Dask's errors by one that says what to do."""
         from distributed import KilledWorker
 
         kept = "what is finished is kept, run again to go on"
@@ -307,13 +308,14 @@ class Dask(Workers):
             raise OSError(f"{gone}; {kept}") from error
         except (ImportError, AttributeError, RuntimeError) as error:
             raise OSError(
-                f"a Dask worker cannot run a cell (has it this version of the package?): {error}"
+                "a Dask worker cannot run a cell (does it have this version of the package?): "
+                f"{error}"
             ) from error
 
 
 @contextlib.contextmanager
 def _without_logs(package: str) -> Iterator[None]:
-    """A package's loggers are silent: what they would say at length is said in one line."""
+    """Silences a package's loggers, for what they would say at length is said in one line."""
     known = logging.root.manager.loggerDict
     names = [name for name in known if name.split(".")[0] == package]
     loggers = [logger for logger in map(logging.getLogger, names) if not logger.disabled]
