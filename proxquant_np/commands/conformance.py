@@ -15,7 +15,7 @@ def add_check(commands: Any) -> None:
         "check",
         help="check anyone's prox, quantizer or training step",
         description="Check whether package.module:function, found from the current folder, is "
-        "what it should be, and print a report. Exit code 0: passed; 1: failed; 2: nothing to check.",
+        "what it should be, and print a report. Exit code 0: passed, 1: failed, 2: not checked.",
     )
     command.add_argument("function", metavar="MODULE:FUNCTION")
     command.add_argument("--as", dest="definition", metavar="NAME", required=True)

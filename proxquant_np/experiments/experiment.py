@@ -140,13 +140,13 @@ class Experiment:
             described["keep_weights"] = True  # others start from them
         return described
 
-    def cell(self, experiment: str, task: str, method: str, **rest: Any) -> Cell:
+    def cell(self, task: str, method: str, experiment: str | None = None, **rest: Any) -> Cell:
         """The cell that such arguments describe: here names become the objects that they name.
 
         Raises:
             ValueError: the experiment has another name, or no such task or method.
         """
-        check_choice("experiment", experiment, (self.name,))
+        check_choice("experiment", experiment, (None, self.name))
         check_choice("task", task, self.tasks)
         check_choice("method", method, (FULL_PRECISION, *self.methods))
         return Cell(self.tasks[task], self.methods.get(method), **rest)
