@@ -154,9 +154,13 @@ def test_where_hyperparameters_are_from(records):
     assert "set beforehand, without a search (prox_quant lr 0.5; binary_connect lr 0.5)." in (
         records(binary_digits=record())
     )
-    found = {m: experiment_named("binary_digits").hyperparameters("mlp", m) for m in METHODS}
-    page = records(binary_digits=record(hyperparameters=found))
-    assert "the best of 16 trials a method on the validation split (prox_quant lr 0.0154, " in page
+    chosen = experiment_named("binary_digits")
+    found = {m: chosen.hyperparameters("mlp", m) for m in METHODS}
+    setting = dataclasses.asdict(chosen.tasks["mlp"].setting)
+    page = records(binary_digits=record(hyperparameters=found, setting=setting))
+    assert (
+        "the best of 16 trials per method on the validation split (prox_quant lr 0.0154, " in page
+    )
 
 
 def test_a_search_on_something_else_is_said_to_be_one(records, monkeypatch):
@@ -171,7 +175,7 @@ def test_a_search_on_something_else_is_said_to_be_one(records, monkeypatch):
         (line,) = [x for x in records(language_model=planted).splitlines() if "- lstm64: " in x]
         return line.partition("Hyperparameters: ")[2].partition(" (")[0]
 
-    split = "the best of 6 trials a method on the validation split"
+    split = "the best of 6 trials per method on the validation split"
     assert said(report["text"]) == split
     other = {"name": "tinyshakespeare.txt", "sha256": "0" * 64}
     assert said(other) == f"{split} of another text, pydoc_data.topics of Python 3.11.7"
@@ -213,12 +217,12 @@ def test_a_grid_says_which_of_its_tasks_were_searched(records):
         planted = record(name="regime_map", task=name, setting=setting, hyperparameters=used)
         tasks |= planted["tasks"]
     page = records(regime_map={**planted, "tasks": tasks})
-    split = "the best of 8 trials a method on the validation split"
+    split = "the best of 8 trials per method on the validation split"
     assert "- 3 tasks, ROW-COLUMN below. Steps: 2,000 in full precision, 500 to fine-tune, " in page
     assert f"Hyperparameters: {split}.\n" in page
     tasks[name]["hyperparameters"] = {m: {"lr": 0.5} for m in METHODS}
     page = records(regime_map={**planted, "tasks": tasks})
-    assert f": {split} in 2 tasks; set beforehand, without a search in 1 tasks.\n" in page
+    assert f": {split} in 2 of them; set beforehand, without a search in 1 of them.\n" in page
 
 
 def test_a_changed_checkout_is_said_to_be_one(records):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from proxquant_np.experiments.experiment import Claim, Experiment
-from proxquant_np.experiments.protocol import FULL_PRECISION as FULL_PRECISION
 from proxquant_np.experiments.protocol import METHODS as ALL_METHODS
 from proxquant_np.experiments.summary import made_with, measure
 from proxquant_np.experiments.tasks import TASKS

@@ -171,7 +171,7 @@ def _scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
         ]
     else:
         said = Counter(origin.values())
-        chose = "; ".join(f"{o} in {n} tasks" if len(said) > 1 else o for o, n in said.items())
+        chose = "; ".join(f"{o} in {n} of them" if len(said) > 1 else o for o, n in said.items())
         first = next(iter(steps.values()))
         lines = [f"- {len(tasks)} tasks, ROW-COLUMN below. {first} Hyperparameters: {chose}."]
     made = provenance.described(runs_of(record))
@@ -215,7 +215,7 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
         if found.get(names[method]) == values:
             trials = len(report["trials"][names[method]])
             split = f"the validation split{_of_another(report, chosen.tasks[name], task)}"
-            origin = f"the best of {trials} trials a method on {split}"
+            origin = f"the best of {trials} trials per method on {split}"
         shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
         origins.setdefault(origin, {})[names[method]] = shown
     shared = "; variants share their method's" if len({*names.values()}) < len(used) else ""

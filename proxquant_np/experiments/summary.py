@@ -266,7 +266,7 @@ def _rows(experiment: Experiment, task: Mapping[str, Any]) -> Iterable[str]:
         if rival is not None and name != rival:
             difference = in_words(compare(figures[measure], methods[rival][measure]), measure)
         rest = "".join(
-            f"{format(np.mean(figures[key]), f) if figures.get(key) else '':>{width}}"
+            f"{_mean(figures.get(key, [None]), f):>{width}}"
             for key, f, width in (
                 ("sign_change", ".1%", 8),
                 ("flip_rate", ".3%", 9),
@@ -281,7 +281,11 @@ def _rows(experiment: Experiment, task: Mapping[str, Any]) -> Iterable[str]:
 def _label(experiment: Experiment, method: str) -> str:
     if method == FULL_PRECISION:
         return "full precision (the warm start)"
-    return experiment.methods[method].label
+    return experiment.methods[method].label if method in experiment.methods else method
+
+
+def _mean(values: list[float | None], form: str) -> str:
+    return "" if not values or None in values else format(np.mean(values), form)
 
 
 def _mean_and_std(values: list[float], measure: str) -> str:
