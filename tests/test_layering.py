@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,35 @@ def test_planted_violations_are_caught(path, source):
 )
 def test_downward_imports_pass(path, source):
     assert violations(source, path) == []
+
+
+def graph(folder, sources):
+    """{module: the modules of the same folder that it imports, anywhere in the file}."""
+    package = [NAME, folder]
+    found = {}
+    for name, source in sources.items():
+        dotted = [module.split(".") for _, module in imports(ast.parse(source), package)]
+        below = {module[2] for module in dotted if module[:2] == package and len(module) > 2}
+        assert "import_module" not in source, f"{name} hides an import"
+        found[name] = below & sources.keys() - {name}
+    return found
+
+
+@pytest.mark.parametrize("folder", ["experiments", "commands"])
+def test_no_module_of_a_part_imports_in_a_circle(folder):
+    """Names are looked up above what they name: nothing below has to import it by its name."""
+    files = (PACKAGE / folder).glob("*.py")
+    sources = {file.stem: file.read_text("utf-8") for file in files if file.stem != "__init__"}
+    TopologicalSorter(graph(folder, sources)).prepare()  # CycleError names the circle
+
+
+def test_a_circle_within_functions_is_caught():
+    sources = {
+        "protocol": "def train():\n    from proxquant_np.experiments.catalog import experiment_named",
+        "catalog": "from proxquant_np.experiments import stability",
+        "stability": "from proxquant_np.experiments.protocol import METHODS",
+    }
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph("experiments", sources)).prepare()
+    with pytest.raises(AssertionError, match="protocol hides an import"):
+        graph("experiments", {"protocol": "importlib.import_module(name)"})
