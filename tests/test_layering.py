@@ -148,7 +148,7 @@ def test_no_module_of_a_part_imports_in_a_circle(folder):
 
 def test_a_circle_within_functions_is_caught():
     sources = {
-        "protocol": "def train():\n    from proxquant_np.experiments.catalog import experiment_named",
+        "protocol": "def train():\n    from proxquant_np.experiments import catalog",
         "catalog": "from proxquant_np.experiments import stability",
         "stability": "from proxquant_np.experiments.protocol import METHODS",
     }
