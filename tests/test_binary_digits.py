@@ -209,7 +209,7 @@ def test_the_form_of_old_summaries_is_still_read(tmp_path):
     assert "   19.5%   0.000%  0.0128    15.3 s" in shown and "percentage points" in shown
     # What one value stands for in three runs is compared by no claim.
     claims = [line for line in shown.splitlines() if line.startswith('"')]
-    assert len(claims) == 1 and claims[0].endswith("points, too few pairs for a verdict")
+    assert len(claims) == 1 and claims[0].endswith("+3.17], too few pairs for a verdict")
     # A folder that holds it is not drawn over by a run of less, and one of as much goes on.
     path = tmp_path / "summary.json"
     path.write_text(json.dumps(old))

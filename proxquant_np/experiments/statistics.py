@@ -78,7 +78,7 @@ def compare(
     a, b = np.asarray(first, float), np.asarray(second, float)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
         raise ValueError(
-            f"first and second must be lists of equal length >= 1, got shapes {a.shape}, {b.shape}"
+            f"first and second must have one shape (n,) with n >= 1, got {a.shape}, {b.shape}"
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("first and second must be finite, got NaN or infinity")
