@@ -175,6 +175,10 @@ def test_records_that_are_not_there(records, capsys):
 DAMAGED = ["", "{", "[]", "3", "null", "{}", "\0", "[" * 100_000]
 DAMAGED += ['{"experiment": "binary_digits", "quick": false, "tasks": NaN}']
 DAMAGED += ['{"experiment": "binary_digits", "quick": true, "quick": false}']
+DAMAGED += ['{"experiment": "binary_digits", "quick": false, "seeds": 3}']
+DAMAGED += ['{"experiment": "binary_digits", "quick": false, "seeds": 3, "tasks": [3]}']
+DAMAGED += ['{"experiment": "binary_digits", "quick": false, "tasks": {}}']
+DAMAGED += ['{"model": "none", "setting": {}, "methods": {}}']
 
 
 @pytest.mark.parametrize("content", DAMAGED, ids=lambda content: content[:30])

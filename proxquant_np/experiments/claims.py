@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np import provenance
+from proxquant_np.checks import check_instance, check_integer
 from proxquant_np.experiments import EXPERIMENTS, resnet_cifar10, summary
 from proxquant_np.experiments.catalog import experiment_named
 from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
@@ -84,9 +85,14 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
         try:
             record = summary.read_summary(path, finite=True)
             experiment, quick = record["experiment"], record["quick"]
+            if experiment == "theorems":
+                check_instance("theorems", record["theorems"], dict, "an object")
+            else:
+                check_instance("tasks", record["tasks"], dict, "an object")
+                check_integer("seeds", record["seeds"], least=1)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{shown(path)} is not a whole record: {error!r}") from error
-        if experiment not in {*EXPERIMENTS, "theorems"} or name.split("-")[0] != experiment:
+        if experiment not in (*EXPERIMENTS, "theorems") or name.split("-")[0] != experiment:
             raise ValueError(
                 f"{shown(path)} is a record of {experiment!r}; its name must begin with that"
             )
