@@ -584,7 +584,7 @@ def test_a_longer_run_is_not_cut(tmp_path):
     run("adam", steps=9, checkpoint=tmp_path / "run.npz")
     model, optimizer = start("adam")
     before = model.state_dict()
-    with pytest.raises(ValueError, match=r"steps is 8, but .* holds a run of 9 steps"):
+    with pytest.raises(ValueError, match=r"steps must be >= 9, the steps of the run in .*, got 8"):
         fit(
             model,
             optimizer,

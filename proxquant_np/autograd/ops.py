@@ -761,12 +761,16 @@ def straight_through(
     # Integers or booleans could carry no gradient.
     y = as_array(projection(w)).astype(w.dtype, copy=False)
     if y.shape != w.shape:
-        raise ValueError(f"straight_through: projection gave {y.shape} for w of shape {w.shape}")
+        raise ValueError(
+            f"straight_through: projection must keep the shape {w.shape}, got {y.shape}"
+        )
     if backward is None:
         return y, lambda g: g
     factor = as_array(backward(w)).astype(w.dtype, copy=False)
     if factor.shape != w.shape:
-        raise ValueError(f"straight_through: backward gave {factor.shape} for w of shape {w.shape}")
+        raise ValueError(
+            f"straight_through: backward must keep the shape {w.shape}, got {factor.shape}"
+        )
     return y, lambda g: g * factor
 
 

@@ -20,7 +20,7 @@ from proxquant_np.autograd.threads import blas_on_one_thread
 
 @differentiable
 def embedding(input: Array, weight: Array) -> Traced:
-    """weight[input]: maps integers of any shape to rows of weight (count, size).
+    """weight[input]: integers of any shape to rows of weight (count, size), giving (..., size).
 
     Rows looked up several times get the sum of their gradients.
 

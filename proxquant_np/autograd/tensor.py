@@ -207,7 +207,7 @@ class Tensor:
         if grad is None:
             if self.data.size != 1:
                 raise ValueError(
-                    f"backward() without grad needs a tensor with one entry, got shape {self.shape}"
+                    f"grad must be given for a tensor of several entries, got shape {self.shape}"
                 )
             grad = np.ones_like(self.data)
         else:

@@ -158,7 +158,7 @@ def sliding(
         ]
     if min(out) < 1:
         raise ValueError(
-            f"{op}: kernel {tuple(kernel)} with dilation {dilation} is larger than the input of "
-            f"size {tuple(size)} with padding {padding!r}"
+            f"{op}: kernel must fit into the padded input, got kernel {tuple(kernel)} with "
+            f"dilation {dilation} and input of size {tuple(size)} with padding {padding!r}"
         )
     return tuple(map(Axis, out, kernel, stride, dilation, before))

@@ -33,7 +33,7 @@ class Parameter(Tensor):
 
 
 class StateKeys(NamedTuple):
-    """The keys that a state lacks and those it has in excess, as PyTorch's `load_state_dict` does.
+    """The keys that a state lacks and has in excess, as PyTorch's `load_state_dict` returns them.
 
     Examples:
         >>> layer = pq.nn.Linear(2, 3)

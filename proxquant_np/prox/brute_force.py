@@ -123,7 +123,7 @@ def ternary_codes(n: int, symmetric: bool) -> Iterable[Floats]:
 
 
 def multibit_codes(n: int, n_bits: int) -> Iterable[Floats]:
-    """Every n x n_bits matrix B of signs. The quantized weights are B @ a, without loss a >= 0."""
+    """Every n x n_bits matrix B of signs. The quantized weights are B @ a; a >= 0 loses nothing."""
     for code in product([-1.0, 1.0], repeat=n * n_bits):
         yield np.array(code).reshape(n, n_bits)
 
@@ -131,7 +131,7 @@ def multibit_codes(n: int, n_bits: int) -> Iterable[Floats]:
 def uniform_codes(n: int, n_bits: int, symmetric: bool) -> Iterable[Floats]:
     """Every way to give n weights a code c of a uniform grid, as matrices of one column.
 
-    The quantized weights are a c or, with `offset`, z + a c, without loss a >= 0.
+    The quantized weights are a c or, with `offset`, z + a c, where a >= 0 loses nothing.
     """
     end = 2 ** (n_bits - 1) - 1
     grid = np.arange(-end, end + 1.0) if symmetric else np.arange(2.0**n_bits)

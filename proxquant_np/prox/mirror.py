@@ -14,7 +14,7 @@ from proxquant_np.prox.regularizer import Regularizer
 class TanhMirror(Regularizer):
     """R(w) = sum_i h((1 + w_i)/2), h(p) = -p ln p - (1 - p) ln(1 - p): zero exactly on {-1, +1}^d.
 
-    R is the entropy of signs with mean w, and infinite outside [-1, 1]. Its "prox" is not one, but
+    R is the entropy of signs with mean w, infinite outside [-1, 1]. Its `prox` is no proximal map:
 
         prox(z, s) = argmax_u s <z, u> + R(u) = tanh(s z),  s the inverse temperature,
 

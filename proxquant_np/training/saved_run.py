@@ -82,7 +82,7 @@ class SavedRun:
         step = meta["step"]
         if step > steps:
             raise ValueError(
-                f"steps is {steps}, but {shown(self.path)} holds a run of {step} steps"
+                f"steps must be >= {step}, the steps of the run in {shown(self.path)}, got {steps}"
             )
         parts: dict[str, dict[str, np.ndarray]] = {
             part: {} for part in ("model", "optimizer", "state", "signs", *LISTS)
