@@ -16,7 +16,7 @@ _HOLDS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.
 
 
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
-    """`value`, if it is an integer (True is none) with least <= value <= most.
+    """`value`, if it is an integer (not True or False) with least <= value <= most.
 
     Examples:
         >>> from proxquant_np.checks import check_integer
@@ -25,6 +25,19 @@ def check_integer(name: str, value: Any, least: int | None = None, most: int | N
         ValueError: steps must be an integer >= 1, got 0
     """
     return int(_check_real(name, value, Integral, "an integer", {">=": least, "<=": most}))
+
+
+def check_counts(**counts: Any) -> None:
+    """Check that each of the named arguments is an integer >= 1.
+
+    Examples:
+        >>> from proxquant_np.checks import check_counts
+        >>> check_counts(in_features=2, out_features=0)
+        Traceback (most recent call last):
+        ValueError: out_features must be an integer >= 1, got 0
+    """
+    for name, value in counts.items():
+        check_integer(name, value, least=1)
 
 
 def check_number(
@@ -36,7 +49,7 @@ def check_number(
     above: float | None = None,
     below: float | None = None,
 ) -> float:
-    """`value`, if it is a real number (NaN is none) within all bounds that are given.
+    """`value`, if it is a real number (not NaN) within all given bounds.
 
     Infinity passes unless a bound excludes it: `below=math.inf` says "finite".
 
@@ -75,7 +88,7 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def check_instance(name: str, value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """`value`, if it is an instance of `kind`, which `what` says in words.
+    """`value`, if it is an instance of `kind`, which `what` describes in words.
 
     Examples:
         >>> from proxquant_np.checks import check_instance

@@ -1,33 +1,33 @@
 """One flat namespace over autograd: `import proxquant_np.functional as F`.
 
 Where PyTorch has the operation, the name, the argument order and the layout are PyTorch's. Each
-operation's forward value and VJPs stand together in the module it is imported from.
+operation's value and VJPs stand together in the module it is imported from.
 
-What PyTorch has there and this does not, and why:
+What PyTorch's operations accept and these refuse, and why:
 
-| operation              | refused                        | because                                |
+| operation              | refused                        | reason                                 |
 |------------------------|--------------------------------|----------------------------------------|
 | softmax, log_softmax   | dtype                          | give the input the dtype               |
-| cross_entropy, mse_loss| size_average, reduce           | deprecated there: reduction says it    |
+| cross_entropy, mse_loss| size_average, reduce           | deprecated in favour of reduction      |
 | div                    | rounding_mode                  | its gradient is 0                      |
-| max, min               | two tensors; indices           | maximum, minimum; ties have no index   |
+| max, min               | two tensors; indices           | maximum, minimum; ties share gradients |
 | max_pool2d             | return_indices                 | nothing here unpools                   |
 | pad                    | mode other than "constant"     | no network here needs one              |
-| var                    | unbiased                       | deprecated there: correction says it   |
-| mean, var              | nothing to average             | NaN would go on unnoticed              |
+| var                    | unbiased                       | deprecated in favour of correction     |
+| mean, var              | nothing to average             | NaN would pass unnoticed               |
 | where                  | a condition alone              | np.nonzero has no gradient             |
-| concatenate            | empty vectors among matrices   | deprecated there                       |
-| embedding              | padding_idx, max_norm, sparse, | rows are rows: no row is special, none |
-|                        | scale_grad_by_freq             | changes while it is looked up          |
+| concatenate            | empty vectors among matrices   | deprecated in PyTorch                  |
+| embedding              | padding_idx, max_norm, sparse, | no row is special, and none changes    |
+|                        | scale_grad_by_freq             | when it is looked up                   |
 | dropout                | training without `rng`         | randomness is given, never global      |
-| batch_norm             | momentum outside [0, 1],       | no average                             |
+| batch_norm             | momentum outside [0, 1],       | not an average                         |
 |                        | input without a channel axis   | nothing to normalize                   |
-| lstm                   | packed sequences, directions   | no network here needs one              |
+| lstm                   | packed sequences, directions   | no network here needs them             |
 | any                    | out, inplace                   | tensors do not change in the graph     |
 
-Beyond PyTorch: `batch_norm` takes `residual` and `relu`, `lstm` and `dropout` take `rng`, every
-`dim` and `keepdim` may be spelled `axis` and `keepdims`, as NumPy does, and `max` and `min` over a
-`dim` return values only, which share the gradient where they tie (there: amax, amin).
+Beyond PyTorch, `batch_norm` takes `residual` and `relu`, `lstm` and `dropout` take `rng`, `dim` and
+`keepdim` may be spelled `axis` and `keepdims` as in NumPy, and `max` and `min` over a `dim` return
+values only, which share the gradient where they tie (PyTorch's amax and amin).
 """
 
 from proxquant_np.autograd.conv import conv2d

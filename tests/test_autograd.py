@@ -493,10 +493,18 @@ def test_modules_can_be_copied():
     [
         (TypeError, "numeric, got dtype <U1", lambda: Tensor("a")),
         (TypeError, "numeric, got dtype object", lambda: Tensor([None])),
-        (TypeError, "float32 or float64 data, got dtype int64", lambda: Tensor([1], True)),
-        (TypeError, "float32 or float64 data, got dtype float16", lambda: leaf(1, np.float16)),
+        (
+            TypeError,
+            "float32 or float64 to require gradients, got dtype int64",
+            lambda: Tensor([1], True),
+        ),
+        (
+            TypeError,
+            "float32 or float64 to require gradients, got dtype float16",
+            lambda: leaf(1, np.float16),
+        ),
         (RuntimeError, "depends on no leaf", lambda: Tensor([1.0]).backward()),
-        (ValueError, r"one entry, got shape \(2,\)", lambda: (leaf([1, 2]) * 2.0).backward()),
+        (ValueError, r"several entries, got shape \(2,\)", lambda: (leaf([1, 2]) * 2.0).backward()),
         (
             ValueError,
             r"grad must have shape \(2,\), got shape \(3,\)",

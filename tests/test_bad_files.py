@@ -342,7 +342,9 @@ def test_a_rebuilt_network_draws_as_any_other(monkeypatch):
 
 
 def test_what_cannot_be_packed(tmp_path, capsys):
-    with pytest.raises(ValueError, match="must have parameters to pack, this Sequential has none"):
+    with pytest.raises(
+        ValueError, match="must have parameters to pack, got a Sequential with none"
+    ):
         pq.pack(nn.Sequential(nn.ReLU()), prox.BinaryL1(), tmp_path / "net.npz")
     model = small()
     model.layers[0].bias.data[0] = np.inf

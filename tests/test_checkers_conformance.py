@@ -220,7 +220,7 @@ def two_s_complement(w):
 
 WRONG_QUANTIZERS = [
     (sign, "binary", "sign(0)", "numpy.sign"),
-    (lambda w: w.copy(), "binary", "not quantized", "as they are"),
+    (lambda w: w.copy(), "binary", "not quantized", "returned unchanged"),
     (lambda w: nearest(w, (-1.0, 0.0, 0.5, 2.0)), "levels", "not quantized", "0.5"),
     (lambda w: nearest(w + w.dtype.type(0.1)), "levels", "not nearest", "is nearer"),
     (lambda w: nearest(w, side="left"), "levels", "wrong tie", "lower level"),

@@ -176,7 +176,7 @@ def test_objects_are_neither_written_nor_unpickled(file):
         (np.datetime64("2026-11-01"), TypeError, "got datetime64"),
         ({1: 0, "1": 0}, ValueError, "'1' occurs twice"),
         ("circle", ValueError, "Circular"),
-        ("deep", ValueError, "not be read again"),
+        ("deep", ValueError, "not be read back"),
     ],
 )
 def test_meta_that_json_cannot_hold(meta, kind, says, file):

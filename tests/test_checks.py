@@ -8,6 +8,7 @@ import pytest
 from proxquant_np.checks import (
     check_callable,
     check_choice,
+    check_counts,
     check_instance,
     check_integer,
     check_number,
@@ -59,3 +60,9 @@ def test_what_passes_comes_back():
     assert check_choice("c", "a", "ab") == "a"
     assert check_instance("m", "x", str, "a name") == "x"
     assert check_callable("f", len) is len
+
+
+def test_counts_are_integers_from_1_on():
+    check_counts(rows=1, columns=np.int64(2))
+    with pytest.raises(ValueError, match="columns must be an integer >= 1, got 0"):
+        check_counts(rows=1, columns=0)

@@ -237,7 +237,7 @@ def test_weights_loaded_after_construction_are_refused_not_overwritten():
     opt = DualAveraging(SGD(model.parameters(), 0.1), quantizable_parameters(model), BinaryL1())
     model.load_state_dict(other)
     before = opt.state_dict()
-    with pytest.raises(ValueError, match="Load weights before constructing"):
+    with pytest.raises(ValueError, match="load weights before constructing"):
         opt.step()
     assert all(np.array_equal(other[k], v) for k, v in model.state_dict().items())
     assert all(np.array_equal(before[k], v) for k, v in opt.state_dict().items())

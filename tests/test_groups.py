@@ -80,7 +80,7 @@ def test_hard_and_soft_groups_go_together(kind):
     v.grad, w.grad = np.zeros(2), np.zeros(2)
     optimizer.step()
     assert v.data.tolist() == [1, -1] and not set(np.abs(w.data)) & {0.3, 0.7, 1}
-    with pytest.raises(ValueError, match="homotopy can be set of one group, not of several"):
+    with pytest.raises(ValueError, match="homotopy can be set for one group, not for several"):
         optimizer.homotopy = None
 
 

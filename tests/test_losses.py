@@ -160,7 +160,7 @@ LOGITS = np.zeros((2, 3))
         ),
         (
             ValueError,
-            r"label_smoothing must be in \[0, 1\], got 2",
+            r"label_smoothing must be a number >= 0 and <= 1, got 2",
             lambda: F.cross_entropy(LOGITS, np.zeros(2, int), label_smoothing=2),
         ),
         (

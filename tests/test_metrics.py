@@ -70,7 +70,7 @@ def test_pairs_that_make_no_sense(measure):
         measure([A, B], [A])
     with pytest.raises(TypeError, match="b must hold floats, got dtype int"):
         measure(A, np.ones(4, int))
-    with pytest.raises(ValueError, match=r"a \(shape \(2,\)\) has NaN"):
+    with pytest.raises(ValueError, match=r"a \(shape \(2,\)\) must hold numbers, got NaN"):
         measure([np.nan, 1.0] * np.ones(2), np.ones(2))
     for nothing in ([], np.zeros((0, 3)), {}):
         with pytest.raises(ValueError, match="a must hold at least one weight"):
@@ -185,7 +185,11 @@ def test_what_cannot_be_learned_from_is_named():
     for error, message, pair in (
         (TypeError, "must hold arrays, got a list of inputs", (x.tolist(), y)),
         (TypeError, "must hold arrays, got a list of targets", (x, y.tolist())),
-        (ValueError, r"NaN or infinite inputs: 1 of 8 entries, the first at \[2, 1\]", (bad, y)),
+        (
+            ValueError,
+            r"got 1 NaN or infinite ones among 8 entries, the first at \[2, 1\]",
+            (bad, y),
+        ),
     ):
         with pytest.raises(error, match="train .*" + message):
             fit(model, sgd, pair, steps=1, batch_size=2, progress=False)
@@ -202,5 +206,5 @@ def test_no_parameters_says_where_they_are_looked_for():
 
     model = Mine()
     sgd = optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(ValueError, match="their module names in `quantizable`"):
+    with pytest.raises(ValueError, match="modules name in `quantizable`"):
         optim.ProxGradient(sgd, quantizable_parameters(model), prox.BinaryL1(), prox.Linear(1.0))

@@ -84,7 +84,9 @@ def test_weights_start_he_normal():
 
 @pytest.mark.parametrize("sizes", [(), (3,), (3, 0), (0, 3), (3, -1, 2)])
 def test_bad_sizes_are_refused(sizes):
-    with pytest.raises(ValueError, match=r"at least two widths|sizes\[\d\] must be positive"):
+    with pytest.raises(
+        ValueError, match=r"at least two widths|sizes\[\d\] must be an integer >= 1"
+    ):
         MLP(sizes)
 
 

@@ -187,9 +187,19 @@ def test_loose_loading_takes_what_fits():
     [
         ("3.weight", np.ones((4, 2)), ValueError, r"3.weight.*\(2, 4\).*\(4, 2\)"),
         ("3.bias", np.ones((1, 2)), ValueError, r"3.bias.*\(2,\).*\(1, 2\)"),
-        ("3.bias", [0, np.nan], ValueError, "3.bias has NaN or infinite"),
-        ("1.running_var", [1, 1, np.inf, 1], ValueError, "1.running_var has NaN or infinite"),
-        ("3.bias", [0, 1e300], ValueError, "3.bias has NaN or infinite"),  # in float32
+        ("3.bias", [0, np.nan], ValueError, "3.bias must be finite, got NaN or infinite"),
+        (
+            "1.running_var",
+            [1, 1, np.inf, 1],
+            ValueError,
+            "1.running_var must be finite, got NaN or infinite",
+        ),
+        (
+            "3.bias",
+            [0, 1e300],
+            ValueError,
+            "3.bias must be finite, got NaN or infinite",
+        ),  # in float32
         ("3.bias", [0, 1j], TypeError, "3.bias must have dtype float32"),
         ("3.bias", ["0", "1"], TypeError, "3.bias must have dtype float32"),
         ("1.num_batches_tracked", 0.5, TypeError, "tracked must have dtype int64"),
@@ -515,7 +525,7 @@ def test_what_does_not_strictly_fit_is_returned():
 def test_one_name_of_a_shared_parameter_is_enough(gone):
     net, state = Tied(), Tied().state_dict()
     state["encoder.weight"] += 1
-    with pytest.raises(ValueError, match="are one parameter, but differ in state"):
+    with pytest.raises(ValueError, match="are one parameter, but differ in the state"):
         net.load_state_dict(state)
     state["decoder.weight"] = state["encoder.weight"]
     wanted = state.pop(gone)

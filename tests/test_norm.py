@@ -161,13 +161,16 @@ X = np.arange(12.0).reshape(4, 3)
         ("running_mean and running_var", lambda: F.batch_norm(X, None, None)),
         *(
             (
-                "momentum must lie in",
+                "momentum must be a number >= 0 and <= 1",
                 lambda m=m: F.batch_norm(X, None, None, training=True, momentum=m),
             )
             for m in (-0.1, 1.5, np.nan)
         ),
         *(
-            ("eps be >= 0", lambda e=e: F.batch_norm(X, None, None, training=True, eps=e))
+            (
+                "eps must be a number >= 0",
+                lambda e=e: F.batch_norm(X, None, None, training=True, eps=e),
+            )
             for e in (-1e-5, np.nan)
         ),
         (r"more than one value.*\(1, 3\)", lambda: F.batch_norm(X[:1], None, None, training=True)),

@@ -525,7 +525,7 @@ def test_bad_parameters_are_refused():
     for make, kind, name in [
         (lambda: TernaryL2(projection="greedy"), ValueError, "projection"),
         (lambda: TernaryL2(rounds=-1), ValueError, "rounds"),
-        (lambda: TernaryL2(axis=0, block=2), ValueError, "axis 0 and block 2"),
+        (lambda: TernaryL2(axis=0, block=2), ValueError, "axis=0 and block=2"),
         (lambda: TernaryL2(axis=0.0), TypeError, "axis"),
         (lambda: TernaryL2(block=0), ValueError, "block"),
         (lambda: MultiBitL2(0), ValueError, "n_bits"),

@@ -178,5 +178,5 @@ def test_scaling_weights_and_strength_by_a_power_of_two_scales_the_prox(r, w, s,
 def test_three_bits_are_refused():
     with pytest.raises(ValueError, match="n_bits"):
         MultiBitL1(3)
-    with pytest.raises(ValueError, match="axis 0 and block 2"):
+    with pytest.raises(ValueError, match="axis=0 and block=2"):
         TernaryL1(axis=0, block=2)

@@ -131,7 +131,7 @@ def check(op, ours, sample):
 
 
 WORDS = {  # of the refusal, where the argument has no name of its own
-    "two tensors": "two tensors say F.",
+    "two tensors": "two tensors use F.",
     "empty vectors among matrices": "tensors must have the same number of axes",
     "input without a channel axis": "input must have shape",
 }

@@ -2,18 +2,18 @@
 
 tensor.py    the tensor, recording, the backward pass
 ops.py       elementary operations and the table of subgradients at kinks
-windows.py   images in memory, and the windows that slide over them
+windows.py   how images lie in memory, and the windows that slide over them
 conv.py      convolution of images
-conv_textbook.py  the same for arrays of other libraries, and as its readable twin
-winograd.py  convolution by kernels of three rows, a third of the products saved
+conv_textbook.py  its readable twin, also used for arrays of other libraries
+winograd.py  convolution by kernels of three rows, with a third fewer products
 pooling.py   pooling of images
 norm.py      batch normalization
 recurrent.py embedding and the LSTM, fused through time
 losses.py    softmax and the losses
 summation.py sums whose error hardly grows with the number of terms
-gradcheck.py gradients against finite differences
-threads.py   how a batch is shared out over threads
-memory.py    whether freed memory is kept
+gradcheck.py checks gradients against finite differences
+threads.py   divides a batch among threads
+memory.py    keeps freed memory for reuse
 """
 
 from proxquant_np.autograd.gradcheck import GradcheckError as GradcheckError

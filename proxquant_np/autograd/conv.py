@@ -1,14 +1,14 @@
 r"""Convolution of images.
 
-y[q] = sum over the taps t of weight[t] x[s q + d t - p], with stride s, dilation d, padding p: a
-sum of matrix products, one for each tap, in which x[...] is a slab of pixels, each a matrix of
-channels by images (see windows.py). Going back, each tap's product meets the same slab,
+With stride s, dilation d and padding p, y[q] is the sum over the taps t of
+weight[t] x[s q + d t - p]: one matrix product for each tap, in which x[...] is a slab of pixels,
+each a matrix of channels by images (see windows.py). Backward, each tap uses the same slab:
 
     dweight[t] = sum over q of g[q] x[s q + d t - p]^T        dx[s q + d t - p] += weight[t]^T g[q].
 
-So it is done here, for any stride, dilation and groups (`_taps`), with all taps of a kernel's row
-in one product where their pixels are neighbours in memory. Convolutions with three rows and stride
-1, which is nearly all of them, do a third fewer products: winograd.py.
+This file computes just that, for any stride, dilation and groups. All taps of a kernel's row share
+one product if their pixels are neighbours in memory (`_taps`). Kernels with three rows and stride
+1, which are nearly all, need a third fewer products: see winograd.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from proxquant_np.autograd.windows import (
     sliding,
 )
 
-_PIECE = 1 << 19  # bytes of pixels at a time: they stay in the cache
+_PIECE = 1 << 19  # bytes of pixels at a time, few enough to stay in the cache
 
 
 def conv2d(
@@ -48,15 +48,16 @@ def conv2d(
 ) -> Tensor:
     """y[n, o, q] = bias[o] + sum_{c, t} weight[o, c, t] * input[n, c, stride q + dilation t - pad].
 
-    q and t are pairs (row, column); the input is 0 outside. Input (n, c, h, w) or (c, h, w), weight
-    (out, c / groups, kh, kw), bias (out,); output (n, out, oh, ow) or (out, oh, ow) with
-    oh = floor((h + 2 padding - dilation (kh - 1) - 1) / stride) + 1, and ow alike. The channels of
-    input and output are divided into `groups` parts, each seeing only its own. Padding "valid" is
-    0; "same" keeps the size, for stride 1 only (where it is odd, the end gets the extra row).
+    q and t are pairs (row, column); outside its bounds the input is 0. Input (n, c, h, w) or
+    (c, h, w), weight (out, c / groups, kh, kw), bias (out,); output (n, out, oh, ow) or
+    (out, oh, ow) with oh = floor((h + 2 padding - dilation (kh - 1) - 1) / stride) + 1, and ow
+    likewise. The channels of input and output are divided into `groups` parts; each output part
+    sees only its own input part. Padding "valid" means 0; "same" keeps the size and needs stride 1
+    (if the total is odd, the extra row goes to the end).
 
     Raises:
-        TypeError: data that are not float32 or float64, or not of one dtype.
-        ValueError: shapes or options that do not fit.
+        TypeError: the arrays are not all float32 or all float64.
+        ValueError: shapes or options do not fit.
 
     Examples:
         >>> image = pq.Tensor(np.arange(9.0).reshape(1, 3, 3))
@@ -79,10 +80,12 @@ def _conv2d(
     groups: int,
     input_too: bool,
 ) -> Traced:
-    """The same; both gradients come of one pass, without the input's unless `input_too`."""
+    """The same. One pass computes both gradients, that of the input only if `input_too`."""
     check("conv2d", input, weight=weight, bias=bias)
     if weight.ndim != 4 or not weight.size:
-        raise ValueError(f"conv2d: weight must be (out, in, kh, kw), none 0, got {weight.shape}")
+        raise ValueError(
+            f"conv2d: weight must have shape (out, in, kh, kw), none of them 0, got {weight.shape}"
+        )
     n_out, n_in, *kernel = weight.shape
     if not isinstance(groups, int | np.integer) or groups < 1 or n_out % groups:
         raise ValueError(f"conv2d: groups must be a divisor of {n_out} outputs, got {groups!r}")
@@ -122,14 +125,14 @@ def _conv2d(
 
 
 def _is_for_blocks(x: Array) -> bool:
-    """Whether it lies in the memory of a processor with caches, which all this is made for."""
+    """Whether x is a NumPy array, in the memory of a processor with caches: blocks help there."""
     return isinstance(x, np.ndarray)
 
 
 class _Taps(NamedTuple):
-    """Taps of a kernel that are neighbours in a row of it, for one product.
+    """Taps that are neighbours in a kernel's row and share one product.
 
-    `kernels` is (groups, out, taps * in), those of the groups of channels.
+    `kernels` is (groups, out, taps * in): one matrix for each group of channels.
     """
 
     row: int
@@ -137,7 +140,7 @@ class _Taps(NamedTuple):
     kernels: Array
 
     def under(self, windows: Array, axes: Axes) -> Array:
-        """The pixels that they meet, (rows, columns, groups, taps * in, n), of some windows."""
+        """The pixels under these taps, (rows, columns, groups, taps * in, n)."""
         rows, columns = axes
         seen = windows[rows.under(self.row), columns.under(self.first)]
         groups, _, k = self.kernels.shape
@@ -145,7 +148,7 @@ class _Taps(NamedTuple):
 
 
 def _taps(weight: Array, axes: Axes, groups: int) -> tuple[list[_Taps], int]:
-    """All of them, and how many at a time: a row, if its pixels are neighbours in memory."""
+    """All taps, and how many share a product: a row, if its pixels are neighbours in memory."""
     n_out, n_in, kh, kw = weight.shape
     by_group = weight.reshape(groups, -1, n_in, kh, kw).transpose(0, 1, 3, 4, 2)
     together = kw if groups == 1 and axes[1].dilation == 1 else 1
@@ -159,7 +162,7 @@ def _taps(weight: Array, axes: Axes, groups: int) -> tuple[list[_Taps], int]:
 def _pieces(
     x: Array, axes: Axes, together: int, start: int, stop: int
 ) -> Iterator[tuple[slice, Axes, Array]]:
-    """Some rows of the output at a time: which, their axes, and the windows of x to be seen."""
+    """Some rows of the output at a time: which ones, their axes, and the windows of x they see."""
     rows, columns = axes
     width = columns.span()
     row = rows.stride * width * x[0, 0].nbytes
@@ -196,7 +199,7 @@ def _convolve(x: Array, weight: Array, axes: Axes, groups: int) -> Array:
 def _convolve_vjp(
     g: Array, x: Array, weight: Array, axes: Axes, groups: int, input_too: bool
 ) -> tuple[Array | None, Array]:
-    """The gradients in x (None unless `input_too`) and in the weight."""
+    """The gradients with respect to x (None unless `input_too`) and to the weight."""
     (rows, columns), n = axes, x.shape[-1]
     n_out, n_in, kh, kw = weight.shape
     taps, together = _taps(weight, axes, groups)
@@ -205,7 +208,7 @@ def _convolve_vjp(
 
     def part(start: int, stop: int) -> tuple[int, Array, Array | None]:
         dw = np.zeros((groups, n_out // groups, kh, kw * n_in), np.float64, like=x)
-        over = None  # what belongs to rows of dx beyond those that were filled
+        over = None  # what belongs to rows of dx beyond those already filled
         for at, some, windows in _pieces(x, axes, together, start, stop):
             for tap in taps:
                 products = by_group[at] @ tap.under(windows, some).swapaxes(-1, -2)
@@ -229,7 +232,7 @@ def _convolve_vjp(
 
 
 def _spread(g: Array, taps: list[_Taps], axes: Axes, channels: int, over: Array | None) -> Array:
-    """weight^T g, added up where it belongs in the padded input, and `over` at the beginning."""
+    """weight^T g, added up at its places in the padded input, starting from `over`."""
     (rows, columns), n = axes, g.shape[-1]
     height = max(rows.span(), rows.out * rows.stride)
     spread = np.zeros((height, columns.span(), channels, n), g.dtype, like=g)
@@ -244,7 +247,7 @@ def _spread(g: Array, taps: list[_Taps], axes: Axes, channels: int, over: Array 
 
 
 def _add(dx: Array, spread: Array, q: int, axes: Axes) -> None:
-    """Add to dx what the output rows from q on sent to the padded input, padding left out."""
+    """Add to dx what the output rows from q on contribute, leaving out the padding."""
     inside, where = [], []
     for first, length, size in zip(
         (q * axes[0].stride - axes[0].before, -axes[1].before), spread.shape, dx.shape, strict=False

@@ -1,7 +1,7 @@
-"""Convolution as textbooks have it: every window a column of one matrix, and one product.
+"""Convolution as textbooks have it: one product with a matrix whose columns are the windows.
 
-For arrays of other libraries than NumPy, whose devices want few large operations, and as the
-readable twin of conv.py. Images lie as (h, w, c, n), see windows.py.
+This is the readable twin of conv.py. It also serves arrays of libraries other than NumPy, whose
+devices prefer few large operations. Images are stored as (h, w, c, n), see windows.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from proxquant_np.autograd.windows import Axes, padded
 
 
 def _columns(x: Array, axes: Axes, groups: int) -> Array:
-    """(groups, c kh kw / groups, out out n): what each output pixel sees."""
+    """What each output pixel sees: (groups, c kh kw / groups, out out n)."""
     (rows, columns), (c, n) = axes, x.shape[2:]
     seen = padded(x, *(slice(-a.before, a.span() - a.before) for a in axes))
     sizes = [(a.kernel - 1) * a.dilation + 1 for a in axes]
@@ -26,7 +26,7 @@ def _columns(x: Array, axes: Axes, groups: int) -> Array:
 
 
 def convolve(x: Array, weight: Array, axes: Axes, groups: int) -> Array:
-    """The convolution of x (h, w, c, n) by weight (o, c / groups, kh, kw): (out, out, o, n)."""
+    """The convolution of x (h, w, c, n) with weight (o, c / groups, kh, kw): (out, out, o, n)."""
     kernels = weight.reshape(groups, len(weight) // groups, weight[0].size)
     y = kernels @ _columns(x, axes, groups)
     return y.reshape(len(weight), axes[0].out, axes[1].out, x.shape[3]).transpose(1, 2, 0, 3)
@@ -35,7 +35,7 @@ def convolve(x: Array, weight: Array, axes: Axes, groups: int) -> Array:
 def convolve_vjp(
     g: Array, x: Array, weight: Array, axes: Axes, groups: int, input_too: bool
 ) -> tuple[Array | None, Array]:
-    """The gradients in x (None unless `input_too`) and in the weight."""
+    """The gradients with respect to x (None unless `input_too`) and to the weight."""
     (rows, columns), (h, w, c, n) = axes, x.shape
     pixels = rows.out * columns.out * n
     g = g.transpose(2, 0, 1, 3).reshape(groups, len(weight) // groups, pixels)

@@ -1,4 +1,4 @@
-"""Gradients held against numerical differentiation."""
+"""Gradients checked against numerical differentiation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _TOLERANCE = {"central": (1e-6, 1e-3), "complex": (1e-10, 1e-3), "float32": (1e-
 class GradcheckError(AssertionError):
     """A gradient differs from the numerical one; the message says where and by how much.
 
-    input: the number of the wrong one. gradient, numerical: the two gradients, whole.
+    `input` is the number of the input concerned; `gradient` and `numerical` are both gradients in
+    full.
 
     Examples:
         >>> @pq.autograd.differentiable
@@ -37,7 +38,7 @@ class GradcheckError(AssertionError):
     numerical: Array
 
 
-@np.errstate(all="ignore")  # what is infinite or NaN is reported as such, entry by entry
+@np.errstate(all="ignore")  # infinite and NaN entries are reported as such
 def gradcheck(
     fn: Callable[..., Tensor],
     inputs: Tensor | Array | Sequence[Any],
@@ -46,32 +47,32 @@ def gradcheck(
     rtol: float | None = None,
     seed: int = 0,
 ) -> bool:
-    """True if the gradients of fn at the inputs are right, else GradcheckError.
+    """True if the gradients of fn at the inputs are right; otherwise raises GradcheckError.
 
-    Checks every entry of every float input of s = sum(v * fn(*inputs)), v random and fixed by
-    `seed` (so that errors which cancel in a plain sum are seen):
+    Checks the derivative of s = sum(v * fn(*inputs)) with respect to every entry of every float
+    input; v is random, fixed by `seed`, so that errors that would cancel in a plain sum show.
 
     - `method="central"`: (s(x + h) - s(x - h)) / 2h, h = 6e-6 max(1, |x|); default rtol 1e-6.
-    - `method="complex"`: Im s(x + ih) / h, h = 1e-30 |x| (1e-30 at 0), which subtracts nothing and
-      so is exact to rounding, but needs fn analytic and every operation in it defined for complex
+    - `method="complex"`: Im s(x + ih) / h, h = 1e-30 |x| (1e-30 at 0). It subtracts nothing and so
+      is exact to rounding, but fn must be analytic, and every operation in it must accept complex
       numbers (no relu, abs, maximum, sigmoid, softplus...); default rtol 1e-10.
 
-    Differences are taken in float64 always. Of float32 inputs the gradient is computed in float32,
-    as in training, and held against them with default rtol 1e-3.
+    Differences are always taken in float64. For float32 inputs the gradient is computed in float32,
+    as in training, and compared with default rtol 1e-3.
 
-    An entry passes if |gradient - numerical| <= rtol (|numerical| + f max |numerical|) + noise. The
-    maximum is over the same input, f is 1e-3 (float32: 1e-2), and the noise is the rounding of fn
-    that differences amplify.
+    An entry passes if |gradient - numerical| <= rtol (|numerical| + f max |numerical|) + noise,
+    where the maximum is over the same input, f is 1e-3 (float32: 1e-2), and the noise is fn's
+    rounding error as amplified by the difference quotient.
 
     Args:
-        fn: takes tensors, returns one tensor. Deterministic.
-        inputs: tensors or arrays; float32 and float64 ones are differentiated by, anything else
-            is passed on as it is.
+        fn: a deterministic function of tensors that returns one tensor.
+        inputs: tensors or arrays. Float32 and float64 ones are differentiated; anything else is
+            passed to fn unchanged.
 
     Raises:
         GradcheckError: names the worst entry of the first wrong input (its index, both values).
         TypeError: fn does not return a tensor.
-        ValueError: an unknown method, or no input to differentiate by.
+        ValueError: the method is unknown, or there is no input to differentiate.
 
     Examples:
         >>> pq.gradcheck(F.tanh, np.array([0.0, 0.5, -2.0]))
@@ -134,7 +135,7 @@ def _central(value: Callable[[Array], Array], x: Array, v: Array) -> tuple[Array
         up[entry] += h
         down[entry] -= h
         above, below = value(up), value(down)
-        moved = above != below  # the others have no part in this, and may be infinite
+        moved = above != below  # the others contribute nothing, and may be infinite
         rise = np.sum(v * (above - below), where=moved)
         numerical[entry] = rise / (up[entry] - down[entry])
         noise[entry] = 4 * _EPS * np.sum(np.abs(v * above), where=moved) / h

@@ -10,12 +10,13 @@ import numpy as np
 from proxquant_np.autograd.ops import axes_of, check_floats
 from proxquant_np.autograd.summation import pairwise_sum
 from proxquant_np.autograd.tensor import Array, Traced, as_array, differentiable
+from proxquant_np.checks import check_choice, check_number
 
 
 def _stable_exp(x: Array, dim: int) -> tuple[Array, Array, Array]:
-    """top = max(x), exp(x - top) and its sum: neither can overflow."""
+    """top = max(x), exp(x - top) and its sum, neither of which can overflow."""
     largest = float(np.finfo(x.dtype).max)
-    top = (np.max if x.size else np.sum)(x, axis=dim, keepdims=True)  # nothing has no maximum
+    top = (np.max if x.size else np.sum)(x, axis=dim, keepdims=True)  # np.max needs an entry
     top = np.clip(top, -largest, largest)  # so that a row of -inf has the sum 0, not NaN
     e = as_array(x - top)
     np.exp(e, out=e)
@@ -24,7 +25,7 @@ def _stable_exp(x: Array, dim: int) -> tuple[Array, Array, Array]:
 
 @differentiable
 def logsumexp(input: Array, dim: int | tuple[int, ...], keepdim: bool = False) -> Traced:
-    """log sum exp(x) over an axis or several; its gradient is the softmax (0 where all x are -inf).
+    """log sum exp(x) over one or several axes; the gradient is the softmax (0 if all x are -inf).
 
     Examples:
         >>> F.logsumexp(pq.Tensor([1000.0, -1000.0]), dim=0)
@@ -74,9 +75,7 @@ def log_softmax(input: Array, dim: int) -> Traced:
     return y, lambda g: g - (e / total) * pairwise_sum(g, dim, keepdims=True)
 
 
-def _reduction(name: str, reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+_REDUCTIONS = ("mean", "sum", "none")
 
 
 @differentiable
@@ -91,18 +90,18 @@ def cross_entropy(
 ) -> Traced:
     """-sum_c q_c log softmax(input)_c: logits (n, c), (n, c, ...) or (c,) against targets q.
 
-    Targets are integer classes, (n,), (n, ...) or (), whose q is 1 at the class and 0 elsewhere; or
-    probabilities of the input's shape, whose q they are. With label_smoothing s in [0, 1], q
-    becomes (1 - s) q + s / c. `weight` (c,) then multiplies q_c; but where q is 1 at a class only.
-    A class equal to `ignore_index` has no loss. Reduced by 'sum', or by 'none' to one loss per
-    target; 'mean' divides the sum by the number of targets, or, for classes, by the sum of the
-    weights of those that count. The gradient passes to probabilities, but not to `weight`.
+    Targets are either integer classes, (n,), (n, ...) or (), for which q is 1 at the class and 0
+    elsewhere, or probabilities of the input's shape, which are q. With label_smoothing s in [0, 1],
+    q becomes (1 - s) q + s / c. Then `weight` (c,) multiplies each q_c. A target equal to
+    `ignore_index` has loss 0. Reduction 'none' returns one loss per target, 'sum' their sum, and
+    'mean' the sum divided by the number of targets or, for classes, by the sum of the weights of
+    the targets not ignored. Probabilities receive a gradient; `weight` does not.
 
     Raises:
-        TypeError: logits that are not floats, classes that are neither integers nor
-            probabilities, or a weight that is no array.
-        ValueError: shapes that do not fit, an empty batch, a class outside 0..c-1, a smoothing
-            outside [0, 1], or a mean over targets that are all ignored.
+        TypeError: the logits are not floats, the target holds neither integers nor probabilities,
+            or the weight is not an array.
+        ValueError: the shapes do not fit, the batch is empty, a class is outside 0..c-1,
+            label_smoothing is outside [0, 1], or 'mean' is asked for and every target is ignored.
 
     Source: PyTorch's definition; label smoothing, Szegedy et al. 2016.
 
@@ -111,11 +110,10 @@ def cross_entropy(
         >>> F.cross_entropy(logits, np.array([0, 1]), reduction="none").numpy().round(4)
         array([0.6931, 0.    ])
     """
-    _reduction("cross_entropy", reduction)
+    check_choice("cross_entropy: reduction", reduction, _REDUCTIONS)
     check_floats("cross_entropy", input)
     target = as_array(target)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+    check_number("cross_entropy: label_smoothing", label_smoothing, least=0, most=1)
     axis = min(1, input.ndim - 1)  # of the classes
     weight = _class_weights(weight, input.shape[axis : axis + 1], input.dtype)
     hard = target.dtype.kind in "iu"
@@ -125,10 +123,10 @@ def cross_entropy(
             raise TypeError(f"cross_entropy: target must hold integer classes, got {target.dtype}")
         raise ValueError(
             "cross_entropy: input must have shape (c,), (n, c) or (n, c, ...) and target (), (n,) "
-            f"or (n, ...), or as probabilities the same, got {input.shape} and {target.shape}"
+            f"or (n, ...), or input's for probabilities, got {input.shape} and {target.shape}"
         )
     if target.size == 0:
-        raise ValueError(f"cross_entropy: the batch is empty, input has shape {input.shape}")
+        raise ValueError(f"cross_entropy: input must not be empty, got shape {input.shape}")
 
     flat = _by_class(input, axis)
     if hard and not label_smoothing:
@@ -140,7 +138,7 @@ def cross_entropy(
         divisor = 1
     elif divisor == 0:
         raise ValueError(
-            "cross_entropy: nothing to average: every target is ignored or has the weight 0"
+            "cross_entropy: nothing to average: every target is ignored or has weight 0"
         )
 
     def vjp(g: Array) -> tuple[Array | None, Array | None, None]:
@@ -156,7 +154,7 @@ def cross_entropy(
 
 
 Rows = Callable[[Array], tuple[Array, Array | None]]
-"""From the gradient in each loss, (n, 1), to those in logits and probabilities, (n, c)."""
+"""Maps the gradient of each loss, (n, 1), to those of logits and probabilities, (n, c)."""
 
 
 def _by_class(x: Array, axis: int) -> Array:
@@ -170,7 +168,7 @@ def _class_weights(weight: Any, shape: tuple[int, ...], dtype: np.dtype) -> Arra
     if isinstance(weight, str):  # the third argument was once the reduction
         raise TypeError(
             f"cross_entropy: weight must be an array of shape {shape}, got {weight!r}; "
-            f"reduction is given by name: reduction={weight!r}"
+            f"give the reduction by name: reduction={weight!r}"
         )
     weight = as_array(weight).astype(dtype, copy=False)
     if weight.shape != shape:
@@ -179,10 +177,10 @@ def _class_weights(weight: Any, shape: tuple[int, ...], dtype: np.dtype) -> Arra
 
 
 def _classes(target: Array, n: int, ignore_index: int) -> tuple[Array, Array | None]:
-    """The classes in one row, 0 for those ignored, and which are not (None if none is)."""
+    """The classes in one row, 0 for ignored ones, and which are kept (None if all are)."""
     wanted = target.astype(np.intp).ravel()
     kept, largest = None, int(wanted.view(np.uintp).max())  # unsigned, so that -1 is large
-    if 0 <= ignore_index < n or largest >= n:  # if not, the device is waited for once
+    if 0 <= ignore_index < n or largest >= n:  # otherwise a device is waited for only once
         kept = wanted != ignore_index
         wanted = wanted * kept
         largest = int(wanted.view(np.uintp).max())
@@ -198,7 +196,7 @@ def _classes(target: Array, n: int, ignore_index: int) -> tuple[Array, Array | N
 def _hard(
     x: Array, target: Array, weight: Array | None, ignore_index: int
 ) -> tuple[Array, Any, Rows]:
-    """Losses, what a mean divides by, and the VJP, for classes: rows are picked, not summed."""
+    """Losses, the divisor of a mean, and the VJP, for classes: entries are picked, not summed."""
     wanted, kept = _classes(target, x.shape[1], ignore_index)
     rows = np.arange(len(wanted), like=wanted)
     top, e, total = _stable_exp(x, 1)
@@ -207,7 +205,7 @@ def _hard(
     if kept is not None:
         share = kept.astype(x.dtype) if share is None else share * kept
     if share is not None:
-        losses[share == 0] = 0  # infinite, maybe
+        losses[share == 0] = 0  # they may be infinite
         losses *= share
 
     def to_rows(each: Array) -> tuple[Array, None]:
@@ -230,7 +228,7 @@ def _soft(
     smoothing: float,
     axis: int,
 ) -> tuple[Array, Any]:
-    """q with smoothing and weights, (n, c), and what a mean divides by."""
+    """q with smoothing and weights, (n, c), and the divisor of a mean."""
     n, classes = x.shape
     w = np.full(classes, 1, x.dtype, like=x) if weight is None else weight
     if target.dtype.kind not in "iu":
@@ -247,7 +245,7 @@ def _soft(
 
 
 def _against(x: Array, q: Array, weight: Array | None, smoothing: float) -> tuple[Array, Rows]:
-    """-sum_c q_c log p_c, row by row, 0 log 0 being 0; and the VJP."""
+    """-sum_c q_c log p_c for each row, with 0 log 0 = 0, and the VJP."""
     top, e, total = _stable_exp(x, 1)
     log_p = x - top - np.log(total)
     with np.errstate(invalid="ignore"):
@@ -263,21 +261,21 @@ def _against(x: Array, q: Array, weight: Array | None, smoothing: float) -> tupl
 
 @differentiable
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Traced:
-    """(input - target)^2, reduced by 'mean' or 'sum', or 'none'. Shapes must be equal.
+    """(input - target)^2, reduced by 'mean', 'sum' or 'none'; the shapes must be equal.
 
     Examples:
         >>> F.mse_loss(pq.Tensor([1.0, 2.0]), pq.Tensor([1.0, 4.0]))
         Tensor(2., dtype=float64)
     """
-    _reduction("mse_loss", reduction)
+    check_choice("mse_loss: reduction", reduction, _REDUCTIONS)
     if np.shape(input) != np.shape(target):
         raise ValueError(
-            f"mse_loss: input and target must have one shape, "
+            "mse_loss: input and target must have the same shape, "
             f"got {np.shape(input)} and {np.shape(target)}"
         )
     gap = input - target
     if reduction == "mean" and gap.size == 0:
-        raise ValueError(f"mse_loss: the batch is empty, input has shape {gap.shape}")
+        raise ValueError(f"mse_loss: input must not be empty, got shape {gap.shape}")
     n = gap.size if reduction == "mean" else 1
     y = gap * gap if reduction == "none" else pairwise_sum(gap * gap) / n
     return y, lambda g: (lambda: g * (2 / n * gap), lambda: g * (-2 / n * gap))

@@ -1,10 +1,10 @@
-"""What becomes of memory that is given back, an explicit choice.
+"""An explicit choice: whether the process keeps memory that it has freed.
 
-A training step asks for the same large arrays every time and gives them back at its end. GNU's C
-library returns such memory to the system, which hands it out anew page by page, filled with zeros:
-some 30,000 interruptions a step of a ResNet, a seventh of its time where nothing else holds the
-memory. `keep_memory` makes the process keep it. Its memory then stays at its peak, for whatever
-else runs in it, too: so it is not done unasked, except by this package's own commands.
+Every training step allocates the same large arrays and frees them at its end. GNU's C library
+returns such memory to the system, which hands it out again page by page, filled with zeros: some
+30,000 page faults per step of a ResNet, a seventh of the step's time unless something else holds
+the memory. `keep_memory` makes the process keep it. The process's memory then stays at its peak,
+whatever else runs in it, so only this package's own commands do this unasked.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import os
 
 VARIABLE = "PROXQUANT_KEEP_MEMORY"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_MOST = 1 << 25  # bytes; the largest that older versions of the library accept for the second
+_MOST = 1 << 25  # bytes; the largest second threshold that older versions of the library accept
 
 
 def keep_memory() -> bool:
-    """Let this process keep the memory that it frees, for what it allocates next.
+    """Let this process keep the memory that it frees, to reuse it; returns whether it does.
 
-    Whether it does: False without GNU's C library, where nothing changes. It cannot be undone.
-    PROXQUANT_KEEP_MEMORY=1 does it when this package is imported; PROXQUANT_KEEP_MEMORY=0 keeps
+    Without GNU's C library nothing changes, and the result is False. It cannot be undone.
+    PROXQUANT_KEEP_MEMORY=1 does the same on import of this package; PROXQUANT_KEEP_MEMORY=0 keeps
     the command `proxquant-np` from doing it.
 
     Examples:
@@ -30,7 +30,7 @@ def keep_memory() -> bool:
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # not GNU's; no dlopen of oneself (Windows)
+    except (OSError, AttributeError, TypeError):  # not GNU's, or no dlopen of oneself (Windows)
         return False
     kept = mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     large = mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(_M_MMAP_THRESHOLD, _MOST)

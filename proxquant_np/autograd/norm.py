@@ -1,9 +1,9 @@
-"""Batch normalization, with the residual sum and the ReLU after it.
+"""Batch normalization, with the residual sum and the ReLU that follow it.
 
-Once convolutions are quick, a network spends as long in between, carrying activations to and from
-memory. So `_batch_norm_blocks` goes over them as seldom as it can, twice forward and twice
-backward, block by block, so that its steps find their data in the cache; and takes the sum and
-the ReLU along. `_batch_norm_small` is the definition, and quicker while everything fits the cache.
+Once convolutions are fast, a network spends as much time between them, moving activations to and
+from memory. So `_batch_norm_blocks` passes over them only twice forward and twice backward, block
+by block, so that each step finds its data in the cache, and it includes the sum and the ReLU.
+`_batch_norm_small` follows the definition, and is faster if everything fits into the cache.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 
 from proxquant_np.autograd.tensor import Array, Traced, differentiable
 from proxquant_np.autograd.threads import parallel
+from proxquant_np.checks import check_number
 
-_WIDTH = 1 << 13  # entries of a row: NumPy's inner loop must be long to be quick
-_BLOCK = 1 << 17  # entries of a block
-_SMALL = 1 << 14  # entries that fit the cache anyhow
+_WIDTH = 1 << 13  # entries per row: NumPy's inner loop must be long to be fast
+_BLOCK = 1 << 17  # entries per block
+_SMALL = 1 << 14  # entries that fit into the cache in any case
 
 
 @differentiable
@@ -36,19 +37,20 @@ def batch_norm(
 ) -> Traced:
     """y = weight * (x - mean) / sqrt(var + eps) + bias, for each channel (axis 1) of the input.
 
-    In training, mean and (biased) var are those of the batch, the gradient flows through them,
-    and the running statistics (NumPy arrays, changed in place; or None) move by
-    `running += momentum * (batch - running)`, the variance with its unbiased estimate. Otherwise
-    the running statistics are used, as constants. Input (n, c) or (n, c, ...); everything else
-    (c,). Source: Ioffe and Szegedy 2015.
+    In training, mean and (biased) var are the batch's, the gradient flows through them, and the
+    running statistics (arrays, changed in place; or None) move by
+    `running += momentum * (batch - running)`, where the variance is the unbiased estimate.
+    Otherwise the running statistics are used, as constants. Input (n, c) or (n, c, ...); everything
+    else (c,). Source: Ioffe and Szegedy 2015.
 
-    Beyond PyTorch's arguments: `residual`, of the input's shape, is added to y, and `relu` then
-    replaces y by max(y, 0), with the gradient 0 at 0.
+    Beyond PyTorch's arguments, `residual`, of the input's shape, is added to y, and `relu` then
+    replaces y by max(y, 0), with gradient 0 at 0.
 
     Raises:
-        ValueError: no channel axis, statistics or a residual of another shape, evaluation without
-            running statistics, one value a channel in training (its variance says nothing), or
-            a momentum or an eps that makes no sense.
+        TypeError: momentum or eps is not a number.
+        ValueError: the input has no channel axis, statistics or a residual have another shape,
+            evaluation lacks running statistics, training has one value per channel (which has no
+            variance), or momentum or eps is out of range.
 
     Examples:
         >>> x = pq.Tensor([[1.0], [3.0]])
@@ -65,10 +67,8 @@ def batch_norm(
     for name, value in named.items():
         if value is not None and value.shape != (channels,):
             raise ValueError(f"batch_norm: {name} must have shape ({channels},), got {value.shape}")
-    if not (0 <= momentum <= 1 and eps >= 0):
-        raise ValueError(
-            f"batch_norm: momentum must lie in [0, 1] and eps be >= 0, got {momentum} and {eps}"
-        )
+    check_number("batch_norm: momentum", momentum, least=0, most=1)
+    check_number("batch_norm: eps", eps, least=0)
     if residual is not None and residual.shape != input.shape:
         raise ValueError(
             f"batch_norm: residual must have shape {input.shape}, got {residual.shape}"
@@ -76,14 +76,17 @@ def batch_norm(
     n = input.size // channels if channels else 0
     if training and n < 2:
         raise ValueError(
-            f"batch_norm: training needs more than one value a channel, got shape {input.shape}"
+            "batch_norm: input must have more than one value per channel in training, "
+            f"got shape {input.shape}"
         )
     if not training and (running_mean is None or running_var is None):
-        raise ValueError("batch_norm: evaluation needs running_mean and running_var, got None")
+        raise ValueError(
+            "batch_norm: running_mean and running_var must be arrays in evaluation, got None"
+        )
 
-    # Copies: the statistics may be estimated anew before the way back.
+    # Copies, because the statistics may be re-estimated before the backward pass.
     fixed = None if training else (running_mean.copy(), running_var.copy())
-    # The blocks are for NumPy on a processor with caches; the definition, for any array.
+    # Blocks pay off for NumPy, on a processor with caches; the definition works for any array.
     small = input.size <= _SMALL or not isinstance(input, np.ndarray)
     normalize = _batch_norm_small if small else _batch_norm_blocks
     y, vjp, mean, var = normalize(input, fixed, weight, bias, eps, residual, relu)
@@ -95,7 +98,7 @@ def batch_norm(
 
 
 Fixed = tuple[Array, Array] | None
-"""Mean and variance to use; None for the batch's own."""
+"""The mean and variance to use; None for the batch's own."""
 
 
 def _batch_norm_small(
@@ -107,11 +110,11 @@ def _batch_norm_small(
     residual: Array | None,
     relu: bool,
 ) -> tuple:
-    """Output, VJP, mean and variance, line by line as defined."""
+    """Output, VJP, mean and variance, following the definition line by line."""
     axes = (0, *range(2, x.ndim))
-    across = (-1,) + (1,) * (x.ndim - 2)  # a channel vector, shaped to meet the input
+    across = (-1,) + (1,) * (x.ndim - 2)  # the shape of a channel vector that meets the input
     n = x.size // x.shape[1] if x.size else 1
-    exact = np.result_type(x.dtype, np.float64)  # for sums: as few entries cost nothing
+    exact = np.result_type(x.dtype, np.float64)  # for sums: it costs nothing for so few entries
 
     def total(terms: Array) -> Array:
         return np.add.reduce(terms, axes, exact)
@@ -137,7 +140,7 @@ def _batch_norm_small(
         to_weight = total(g * normal).astype(x.dtype)
         slope = (inverse if weight is None else inverse * weight).reshape(across)
         dx = g
-        if not fixed:  # the batch's own mean and variance move with it
+        if not fixed:  # the batch's own mean and variance depend on x
             dx = g - (to_bias / n).reshape(across) - normal * (to_weight / n).reshape(across)
         return dx * slope, None, None, to_weight, to_bias, None, None, None, g
 
@@ -145,11 +148,11 @@ def _batch_norm_small(
 
 
 class _Blocks:
-    """An array (n, c, ...) in the order in which it lies in memory, some entries at a time.
+    """Access to an array (n, c, ...) block by block, in its memory order.
 
-    That order is pixels by channels by the rest: (h w, c, n), images last; (n h w, c, 1), channels
-    last; (n, c, h w), as PyTorch's. Several pixels in a row make rows of `_WIDTH` entries, and
-    several rows a block; pixels that make no full row are a block of their own, of one shorter row.
+    That order is pixels by channels by the rest: (h w, c, n) for images last, (n h w, c, 1) for
+    channels last, (n, c, h w) for PyTorch's. Consecutive pixels form rows of `_WIDTH` entries, and
+    consecutive rows a block; pixels that do not fill a row are a block of one shorter row.
     """
 
     def __init__(self, x: Array) -> None:
@@ -168,27 +171,27 @@ class _Blocks:
             self.ends.append(x.size)
 
     def flat(self, x: Array) -> Array:
-        """The entries of an array of this shape in this order; copied if they lie in another."""
+        """The entries of an array of this shape in this order, copied if its own is another."""
         return x.transpose(self.order).reshape(-1)
 
     def unflat(self, entries: Array) -> Array:
-        """The inverse, a view."""
+        """The inverse of `flat`, a view."""
         return entries.reshape(self.shape).transpose(np.argsort(self.order))
 
     def wide(self, vector: Array) -> Array:
-        """One entry a channel, repeated to stand over a row."""
+        """A vector of one entry per channel, repeated to match a row."""
         pixel = np.repeat(vector, self.rest)
         return np.concatenate([pixel] * (self.width // len(pixel)))
 
     def rows(self, entries: Array, block: int) -> Array:
-        """One of the blocks of flat entries, a view."""
+        """A view of one block of flat entries, as rows."""
         part = entries[self.ends[block] : self.ends[block + 1]]
         return part.reshape(-1, min(self.width, len(part)))
 
     def by_channel(self, rows: Array, times: Array | None = None) -> Array:
-        """Sums over a block, or over its products with another, one per channel, in float64.
+        """The sum of each channel over a block, or over its product with another, in float64.
 
-        Few rows are added one to the other, and the rest pairwise or in float64: the error is
+        Only a few rows are added one after another, the rest pairwise or in float64: the error is
         that of a short sum.
         """
         sums = np.add.reduce(rows, 0) if times is None else np.einsum("ij,ij->j", rows, times)
@@ -196,12 +199,12 @@ class _Blocks:
         return np.add.reduce(np.add.reduce(sums, -1), 0, np.result_type(rows.dtype, np.float64))
 
     def each(self, task: Callable[[int], Array | None]) -> Array | None:
-        """Do the task for every block; the sum of the results, if there are any."""
+        """Run the task on every block; return the sum of the results, if there are any."""
 
         def part(start: int, stop: int) -> list[Array | None]:
             return [task(block) for block in range(start, stop)]
 
-        # An entry, in several passes over memory, takes as long as some 32 multiply-adds.
+        # With several passes over memory, an entry takes as long as some 32 multiply-adds.
         parts = parallel(part, len(self.ends) - 1, 32 * self.ends[-1])
         results = [result for part in parts for result in part]
         return None if results[0] is None else sum(results)
@@ -228,7 +231,7 @@ def _batch_norm_blocks(
     y = np.empty_like(x)
     rows, wide = blocks.rows, blocks.wide
     wide_slope, wide_shift = wide(slope), wide(shift)
-    zeros = np.zeros_like(wide_slope)  # to an array, unlike to a number, `maximum` is quick
+    zeros = np.zeros_like(wide_slope)  # `maximum` is faster with an array than with a number
 
     def apply(block: int) -> None:
         out = rows(y, block)
@@ -279,18 +282,17 @@ def _batch_norm_blocks(
 
 
 def _let_through(g: Array, positive: Array, out: Array) -> None:
-    """g where positive, and 0 elsewhere, even where g is infinite: so its bits are multiplied."""
+    """g where positive, else 0 even if g is infinite: hence the product of its bits."""
     bits = f"i{g.itemsize}"
     np.multiply(g.view(bits), positive, out=out.view(bits))
 
 
 def _moments(x: Array, blocks: _Blocks) -> tuple[Array, Array]:
-    """Mean and variance of each channel, in float64.
+    """Mean and variance of each channel, in float64, from the sums of d and d^2, d = x - about.
 
-    From the sums of d and d^2, d = x - about. About 0, their difference would lose all digits
-    where the mean is large; about the mean of a sample it loses none that the variance needs: a
-    sample off by D has missed values as far away, so that the variance is at least D^2 times the
-    share of the data that the sample is.
+    With about = 0 the difference would lose all digits where the mean is large. With the mean of a
+    sample it loses none that the variance needs: if that mean is off by D, the sample has missed
+    values as far away, and the variance is at least D^2 times the sample's share of the data.
     """
     n = x.size // blocks.channels
     whole = x[: len(x) // blocks.width * blocks.width].reshape(-1, blocks.width)

@@ -19,10 +19,10 @@ At a kink an operation has many subgradients. The one taken here:
 | where(c, a, b)    | any                       | exactly 0 to the branch not taken      |
 
 "0 where nothing flows back": an incoming gradient of 0 gives 0 even if the slope is infinite, so
-`where(x > 0, sqrt(x), 0)` and `where(x > 0, x * log(x), 0)` have the gradient 0 at x = 0, not NaN.
-The other way round, a slope of 0 (relu, abs, clip, where) gives 0 even if the incoming gradient is
-infinite, so `sqrt(relu(x))` has the gradient 0 at x < 0. Values at these edges (`log(0)` is -inf)
-come without NumPy's warning, as in PyTorch.
+`where(x > 0, sqrt(x), 0)` and `where(x > 0, x * log(x), 0)` have gradient 0 at x = 0, not NaN.
+Conversely, a slope of 0 (relu, abs, clip, where) gives 0 even if the incoming gradient is infinite,
+so `sqrt(relu(x))` has gradient 0 at x < 0. Values at these edges (`log(0)` is -inf) raise no NumPy
+warning, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -44,19 +44,20 @@ from proxquant_np.autograd.tensor import (
     differentiable,
     is_array,
 )
+from proxquant_np.checks import check_number
 
 Dim = int | tuple[int, ...] | None
 _at_edges = np.errstate(divide="ignore", invalid="ignore")
 
 
 def _idle_is_zero(g: Array, gradient: Callable[[], Array]) -> Callable[[], Array]:
-    """The same gradient, but 0 wherever the incoming one is 0: there, 0 * inf means 0."""
+    """The same gradient, but 0 wherever the incoming one is 0: here 0 * inf means 0."""
     return _at_edges(lambda: np.where(g == 0, 0, gradient()))
 
 
 def _times(g: Array, slope: Array) -> Array:
-    """g * slope, the same way. Quicker: it looks only if the processor has noted a 0 * inf."""
-    if not isinstance(g, np.ndarray):  # other libraries' processors are not asked
+    """g * slope under the same rule; faster, since it looks only if the processor saw a 0 * inf."""
+    if not isinstance(g, np.ndarray):  # other libraries do not report it
         return _idle_is_zero(g, lambda: g * slope)()
     try:
         with np.errstate(invalid="raise"):
@@ -66,12 +67,13 @@ def _times(g: Array, slope: Array) -> Array:
 
 
 def _only(g: Array, where: Array) -> Array:
-    """g where it holds, else exactly 0. On integers, since inf * 0 is NaN; np.where is slower."""
+    """g where the condition holds, else exactly 0. Multiplies the bits as integers, for inf * 0 is
+    NaN; np.where is slower."""
     return (g.view(f"i{g.itemsize}") * where).view(g.dtype)
 
 
 def _promoted(a: Any, b: Any) -> tuple[Any, Any]:
-    """The operands under the rule of `Tensor`: a number takes the dtype of floats with axes."""
+    """The operands under `Tensor`'s rule: a scalar takes the dtype of a float array with axes."""
     own, other = getattr(a, "dtype", None), getattr(b, "dtype", None)  # None: Python's numbers
     if own is not other and own is not None and other is not None:
         if a.ndim and not b.ndim and own.kind == "f" and other.kind in "biuf":
@@ -82,7 +84,7 @@ def _promoted(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def check_floats(op: str, input: Array) -> None:
-    """Refuse what has no floats, by the operation's name."""
+    """Refuse anything but an array of floats, in the operation's name."""
     dtype = getattr(input, "dtype", None)
     if dtype is None or dtype.kind not in "fc":
         got = type(input).__name__ if dtype is None else dtype
@@ -90,14 +92,14 @@ def check_floats(op: str, input: Array) -> None:
 
 
 def axes_of(op: str, input: Array, dim: Dim) -> Dim:
-    """`dim` as NumPy takes it, with PyTorch's meaning: () is all axes, as None is; lists will do;
-    and a number is taken for a vector of one, so that 0 and -1 are axes of it, too."""
+    """PyTorch's `dim` as NumPy takes it: () means all axes, like None; lists are allowed; and a
+    number counts as a vector of length 1, so that it has the axes 0 and -1."""
     if dim is None or (isinstance(dim, Sequence) and not dim):
         return None
     dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
     for d in dims:
         if isinstance(d, bool) or not isinstance(d, int | np.integer):
-            raise TypeError(f"{op}: dim must be an axis, several or None, got {dim!r}")
+            raise TypeError(f"{op}: dim must be an axis, several axes or None, got {dim!r}")
         n = builtins.max(1, input.ndim)
         if not -n <= d < n:
             raise np.exceptions.AxisError(f"{op}: dim={dim} is not an axis of shape {input.shape}")
@@ -140,7 +142,7 @@ def sub(input: Array, other: Array, *, alpha: float = 1) -> Traced:
 @differentiable
 @_at_edges
 def mul(input: Array, other: Array) -> Traced:
-    """input * other, entry by entry.
+    """input * other, elementwise.
 
     Examples:
         >>> x = pq.Tensor([2.0, 3.0], requires_grad=True)
@@ -183,7 +185,7 @@ def neg(input: Array) -> Traced:
 @differentiable
 @_at_edges
 def pow(input: Array, exponent: Array) -> Traced:
-    """a ** b of input a and exponent b.
+    """a ** b, for input a and exponent b.
 
     The gradient in b, y log(a), is defined for a > 0; at a = 0 it is taken as 0.
 
@@ -201,7 +203,7 @@ def pow(input: Array, exponent: Array) -> Traced:
 
 @differentiable
 def matmul(input: Array, other: Array) -> Traced:
-    """Matrix product input @ other; leading axes are batch axes and broadcast; vectors as in NumPy.
+    """Matrix product input @ other; leading axes broadcast as batch axes; vectors as in NumPy.
 
     Examples:
         >>> F.matmul(pq.Tensor([[1, 2], [3, 4]]), pq.Tensor([1, 1]))
@@ -305,7 +307,7 @@ def abs(input: Array) -> Traced:
 
 @differentiable
 def maximum(input: Array, other: Array) -> Traced:
-    """The larger of input and other, entry by entry.
+    """The larger of input and other, elementwise.
 
     Examples:
         >>> F.maximum(pq.Tensor([1, 5]), pq.Tensor([3, 2]))
@@ -320,7 +322,7 @@ def maximum(input: Array, other: Array) -> Traced:
 
 @differentiable
 def minimum(input: Array, other: Array) -> Traced:
-    """The smaller of input and other, entry by entry.
+    """The smaller of input and other, elementwise.
 
     Examples:
         >>> F.minimum(pq.Tensor([1, 5]), pq.Tensor([3, 2]))
@@ -335,9 +337,9 @@ def minimum(input: Array, other: Array) -> Traced:
 
 @differentiable
 def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
-    """`input` limited to [min, max]; None leaves a side open; where min > max, it is max.
+    """`input` limited to [min, max]; None leaves a side open; where min > max, the result is max.
 
-    Limits may be tensors, which get the gradient of what they replace.
+    Limits may be tensors; each receives the gradient of the entries it replaces.
 
     Examples:
         >>> x = pq.Tensor([-2.0, 0.5, 1.0], requires_grad=True)
@@ -347,7 +349,7 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
         (array([-1. ,  0.5,  1. ]), array([0., 1., 1.]))
     """
     min, max = _promoted(input, min)[1], _promoted(input, max)[1]
-    if input.dtype.kind == "f":  # as in PyTorch, integers do not widen floats
+    if input.dtype.kind == "f":  # as in PyTorch, integer limits do not widen floats
         min, max = (
             v.astype(input.dtype) if getattr(v, "dtype", input.dtype).kind in "iu" else v
             for v in (min, max)
@@ -355,7 +357,7 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
     above = np.True_ if min is None else input >= min
     below = np.True_ if max is None else input <= max
     ordered = np.True_ if min is None or max is None else np.less_equal(min, max)
-    # NumPy 2.0's own clip refuses to have no limit at all.
+    # NumPy 2.0's own clip needs at least one limit.
     y = input.copy() if min is None and max is None else np.clip(input, min, max)
     return y, lambda g: (
         lambda: _only(g, above & below),
@@ -366,7 +368,7 @@ def clip(input: Array, min: Any = None, max: Any = None) -> Traced:
 
 @differentiable
 def where(condition: Array, input: Array, other: Array) -> Traced:
-    """input where condition holds, else other.
+    """input where the condition holds, else other.
 
     Examples:
         >>> F.where(np.array([True, False]), pq.Tensor([1, 2]), pq.Tensor([3, 4]))
@@ -422,15 +424,14 @@ def sigmoid(input: Array) -> Traced:
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Traced:
     """log(1 + e**(beta x)) / beta, with the derivative sigmoid(beta x).
 
-    Where beta x > threshold, it is x itself, as in PyTorch; so with the default 20 it is up to 2e-9
-    less than defined, which is seen in float64 only. `threshold=np.inf` avoids that.
+    Where beta x > threshold, the result is x itself, as in PyTorch. With the default 20 it is then
+    up to 2e-9 too small, which shows only in float64; `threshold=np.inf` avoids that.
 
     Examples:
         >>> F.softplus(pq.Tensor([-np.inf, 30.0]), beta=2)
         Tensor([ 0., 30.], dtype=float64)
     """
-    if not 0 < beta < math.inf:
-        raise ValueError(f"softplus: beta must be positive and finite, got {beta}")
+    check_number("softplus: beta", beta, above=0, below=math.inf)
     z = input if beta == 1 else beta * input
     linear = z > threshold
     y = np.logaddexp(z, 0)
@@ -441,8 +442,8 @@ def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Traced
 
 
 # Reductions ------------------------------------------------------------------------------------
-# Each is computed with its reduced axes kept at length 1, which is also the shape in which the
-# gradient comes back: broadcasting does the rest.
+# Each is computed with the reduced axes kept at length 1. The gradient comes back in that shape,
+# too, and broadcasting does the rest.
 
 
 def _drop(y: Array, dim: Dim, keepdim: bool) -> Array:
@@ -450,7 +451,7 @@ def _drop(y: Array, dim: Dim, keepdim: bool) -> Array:
 
 
 def _mean(name: str, input: Array, dim: Dim) -> tuple[Array, int]:
-    """The mean with reduced axes kept, and how many entries each mean is of."""
+    """The mean with reduced axes kept, and the number of entries in each mean."""
     dims = range(input.ndim) if dim is None else (dim,) if np.isscalar(dim) else dim
     n = math.prod(input.shape[d] for d in dims)
     if n == 0:
@@ -488,9 +489,9 @@ def mean(input: Array, dim: Dim = None, keepdim: bool = False) -> Traced:
 def var(
     input: Array, dim: Dim = None, correction: float | None = 1, keepdim: bool = False
 ) -> Traced:
-    """Variance over `dim`, sum (x - mean)^2 / (n - correction): unbiased by default, as PyTorch.
+    """Variance over `dim`, sum (x - mean)^2 / (n - correction); unbiased by default, as in PyTorch.
 
-    `correction=None` is the default 1. PyTorch's older `unbiased` is correction 1 or 0.
+    `correction=None` means the default 1. PyTorch's older `unbiased` means correction 1 or 0.
 
     Examples:
         >>> x = pq.Tensor([1.0, 2.0, 3.0])
@@ -501,12 +502,12 @@ def var(
     mean, n = _mean("var", input, dim)
     if n <= correction:
         raise ValueError(
-            f"var: needs more than correction={correction} entries along dim={dim}, "
+            f"var: dim={dim} must have more than correction={correction} entries, "
             f"got shape {input.shape}"
         )
     freedom = float(n - correction)
     centred = input - mean
-    centred -= pairwise_sum(centred, dim, keepdims=True) / n  # which the mean was rounded by
+    centred -= pairwise_sum(centred, dim, keepdims=True) / n  # the rounding error of the mean
     y = pairwise_sum(centred * centred, dim, keepdims=True) / freedom
     return _drop(y, dim, keepdim), lambda g: g.reshape(y.shape) * (2 / freedom) * centred
 
@@ -514,13 +515,13 @@ def var(
 def _extremum(reduce: Callable, input: Array, dim: Dim, keepdim: bool) -> Traced:
     name = reduce.__name__.removeprefix("a")
     if is_array(dim):
-        raise TypeError(f"{name}: dim must be an axis; for two tensors say F.{name}imum")
+        raise TypeError(f"{name}: dim must be an axis; for two tensors use F.{name}imum")
     dim = axes_of(name, input, dim)
     y = reduce(input, axis=dim, keepdims=True)
 
     def vjp(g: Array) -> Array:
         ties = input == y
-        count = np.sum(ties, dim, keepdims=True).astype(g.dtype)  # summed as integers: exact
+        count = np.sum(ties, dim, keepdims=True).astype(g.dtype)  # exact: a sum of integers
         return _only(g.reshape(y.shape) / count, ties)
 
     return _drop(y, dim, keepdim), vjp
@@ -592,7 +593,7 @@ def permute(input: Array, dims: tuple[int, ...]) -> Traced:
 
 @differentiable
 def getitem(input: Array, index: Any) -> Traced:
-    """input[index], any NumPy indexing; entries taken twice get both gradients.
+    """input[index], any NumPy indexing; an entry taken several times gets the sum of its gradients.
 
     Examples:
         >>> x = pq.Tensor([1.0, 2.0, 3.0], requires_grad=True)
@@ -603,12 +604,12 @@ def getitem(input: Array, index: Any) -> Traced:
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
     basic = all(p is None or p is ... or isinstance(p, int | np.integer | slice) for p in parts)
-    if not basic and not isinstance(input, np.ndarray):  # indices lie where the entries do
+    if not basic and not isinstance(input, np.ndarray):  # indices must lie where the entries do
         listed = list, np.ndarray
         parts = tuple(np.asarray(p, like=input) if isinstance(p, listed) else p for p in parts)
 
     def vjp(g: Array) -> Array:
-        # One entry after the other, and an entry may be taken often: summed in float64.
+        # `add.at` adds one entry after the other, many to the same place perhaps: in float64.
         full = np.zeros(input.shape, g.dtype if basic else np.float64, like=g)
         if basic:
             full[parts] = g
@@ -656,9 +657,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -
 
 @differentiable
 def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Traced:
-    """Surround with `value`. `pad` = (before, after) of the last axis, then of the one before...
+    """Surround with `value`; `pad` is (before, after) for the last axis, then the one before it...
 
-    A negative length takes entries away.
+    A negative length removes entries.
 
     Examples:
         >>> F.pad(pq.Tensor([[1, 2]]), (1, 0))
@@ -671,7 +672,7 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float =
     sizes = [before + n + after for (before, after), n in zip(pairs, input.shape, strict=False)]
     if len(pad) % 2 or len(pad) > 2 * input.ndim or builtins.min(sizes, default=0) < 0:
         raise ValueError(
-            f"pad: pad must hold two lengths for each of at most {input.ndim} axes, and take away "
+            f"pad: pad must hold two lengths for each of at most {input.ndim} axes, and remove "
             f"no more than the shape {input.shape} has, got {tuple(pad)}"
         )
     kept = tuple(slice(*_less(-b, -a, n)) for (b, a), n in zip(pairs, input.shape, strict=True))
@@ -690,7 +691,7 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float =
 
 
 def _less(before: int, after: int, n: int) -> tuple[int, int]:
-    """Start and stop of an axis of length n without its ends, of which negative ones are none."""
+    """Start and stop of an axis of length n without its ends; negative ends count as 0."""
     start = builtins.max(0, before)
     return start, builtins.max(start, n - builtins.max(0, after))
 
@@ -708,8 +709,8 @@ def dropout(
 ) -> Traced:
     """Zero each entry with probability p and divide the others by 1 - p; identity if not training.
 
-    `rng` is required whenever something is drawn (training and p > 0). Integers become float64
-    then, since 1 / (1 - p) is no integer.
+    `rng` is required whenever something is drawn (training and p > 0). Integers then become
+    float64, because 1 / (1 - p) is not an integer.
 
     Examples:
         >>> y = F.dropout(pq.Tensor(np.ones(1000)), p=0.75, rng=np.random.default_rng(0))
@@ -718,15 +719,14 @@ def dropout(
         >>> F.dropout(pq.Tensor([1.0, 2.0]), p=0.75, training=False)
         Tensor([1., 2.], dtype=float64)
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p must lie in [0, 1], got {p}")
+    check_number("dropout: p", p, least=0, most=1)
     if not training or p == 0:
         return input, lambda g: g
     if rng is None:
         raise ValueError("dropout: rng must be a numpy.random.Generator when training, got None")
     dtype = input.dtype if input.dtype.kind in "fc" else np.dtype(np.float64)
     scale = dtype.type(1 / (1 - p) if p < 1 else 0)
-    kept = rng.random(input.shape, np.float32) >= p  # drawn on the host: the same on any device
+    kept = rng.random(input.shape, np.float32) >= p  # drawn on the host: equal on every device
     keep = np.asarray(kept, like=input) * scale
     return input * keep, lambda g: g * keep
 
@@ -737,14 +737,14 @@ def straight_through(
     projection: Callable[[Array], Array],
     backward: Callable[[Array], Array] | None = None,
 ) -> Traced:
-    """projection(w) going forward; coming back, the gradient times backward(w), or as it is.
+    """projection(w) forward; backward, the gradient unchanged, or times backward(w) if given.
 
-    The result has the dtype of w, whatever the projection's. This is no derivative: that of the
-    projection is 0 almost everywhere. Without `backward` it is as if the projection were the
-    identity (Bengio et al. 2013); that is what BinaryConnect does, and with SGD the same as dual
-    averaging (optim/dual_averaging.py). With `backward=lambda w: abs(w) <= 1` it is the clipped
-    straight-through estimator (Hubara et al. 2016). In general the pair is a forward and a backward
-    quantizer of ProxConnect++ (Lu et al. 2023; theory/forward_backward.py).
+    The result has the dtype of w, whatever the projection's. The backward pass is not a derivative,
+    since that of a projection is 0 almost everywhere. Without `backward` it treats the projection
+    as the identity (Bengio et al. 2013): this is what BinaryConnect does, and with SGD it equals
+    dual averaging (optim/dual_averaging.py). With `backward=lambda w: abs(w) <= 1` it is the
+    clipped straight-through estimator (Hubara et al. 2016). In general the pair is a forward and a
+    backward quantizer of ProxConnect++ (Lu et al. 2023; theory/forward_backward.py).
 
     Examples:
         >>> w = pq.Tensor([-0.3, 1.7], requires_grad=True)
@@ -758,16 +758,19 @@ def straight_through(
         >>> w.grad
         array([5., 0.])
     """
-    y = as_array(projection(w)).astype(
-        w.dtype, copy=False
-    )  # integers or booleans could hold no gradient
+    # Integers or booleans could carry no gradient.
+    y = as_array(projection(w)).astype(w.dtype, copy=False)
     if y.shape != w.shape:
-        raise ValueError(f"straight_through: projection gave {y.shape} for w of shape {w.shape}")
+        raise ValueError(
+            f"straight_through: projection must keep the shape {w.shape}, got {y.shape}"
+        )
     if backward is None:
         return y, lambda g: g
     factor = as_array(backward(w)).astype(w.dtype, copy=False)
     if factor.shape != w.shape:
-        raise ValueError(f"straight_through: backward gave {factor.shape} for w of shape {w.shape}")
+        raise ValueError(
+            f"straight_through: backward must keep the shape {w.shape}, got {factor.shape}"
+        )
     return y, lambda g: g * factor
 
 

@@ -1,4 +1,4 @@
-"""Pooling of images, one tap of the window after the other (windows.py)."""
+"""Pooling of images, one tap of the window after another (see windows.py)."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def max_pool2d(
 ) -> Traced:
     """The largest value in every window; of equal ones, the first gets the gradient.
 
-    Input (n, c, h, w) or (c, h, w), windows and output size as in `conv2d`; the stride is
-    kernel_size if not given. Padding is at most half the kernel, and is never the largest. With
-    `ceil_mode`, the division by the stride rounds up: one more window may reach over the end, if
-    it starts inside the input or the padding before it. NaN is larger than any number.
+    Input (n, c, h, w) or (c, h, w), windows and output size as in `conv2d`; the stride defaults to
+    kernel_size. Padding is at most half the kernel and never counts as the largest. With
+    `ceil_mode`, the division by the stride rounds up: one more window may reach beyond the end if
+    it starts inside the input or the padding before it. NaN counts as larger than any number.
 
     Raises:
-        TypeError: an input that is not float32 or float64.
-        ValueError: shapes or options that do not fit.
+        TypeError: the input is not float32 or float64.
+        ValueError: shapes or options do not fit.
 
     Examples:
         >>> F.max_pool2d(pq.Tensor(np.arange(16.0).reshape(1, 4, 4)), 2).numpy()
@@ -58,14 +58,14 @@ def max_pool2d(
     @short_buffers()
     def vjp(g: Array) -> Array:
         dx = np.zeros(x.shape, x.dtype, like=x)
-        # The gradient that no pixel has got yet. Bits, as integers: inf * 0 is no NaN there.
+        # The gradient not yet given to a pixel; its bits, as integers, since inf * 0 is NaN.
         left = images_last(g).copy().view(f"i{x.itemsize}")
-        for is_largest in (lambda tap: tap == y, np.isnan):  # NaN is the largest, and equals none
+        for is_largest in (lambda tap: tap == y, np.isnan):  # a largest NaN does not equal itself
             for tap, dtap in zip(_taps(x, axes), _taps(dx, axes), strict=True):
                 share = left * is_largest(tap)
                 left -= share
                 dtap += share.view(x.dtype)
-            if isinstance(left, np.ndarray) and not left.any():  # a device is not waited for
+            if isinstance(left, np.ndarray) and not left.any():  # never waits for a device
                 break
         return like(input, dx[inside])
 
@@ -82,10 +82,10 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Traced:
-    """The mean of every window, otherwise as `max_pool2d`: its sum divided by its pixels.
+    """The mean of every window, its sum divided by its number of pixels; else as `max_pool2d`.
 
     Padded zeros count as pixels if `count_include_pad`; what `ceil_mode` adds beyond them never
-    does. `divisor_override` is divided by instead.
+    does. `divisor_override` replaces the number of pixels.
 
     Examples:
         >>> F.avg_pool2d(pq.Tensor(np.arange(16.0).reshape(1, 4, 4)), 2).numpy()
@@ -114,7 +114,7 @@ def avg_pool2d(
 def _share(
     input: Array, axes: Axes, ceil_mode: bool, count_include_pad: bool, divisor: int | None
 ) -> Array | float:
-    """1 / what the sum of a window is divided by: a number, or (out, out, 1, 1) if it varies."""
+    """The factor of each window's sum: a number, or (out, out, 1, 1) if it varies."""
     if divisor is not None:
         if not isinstance(divisor, int | np.integer) or not divisor:
             raise ValueError(f"avg_pool2d: divisor_override must not be 0, got {divisor!r}")
@@ -140,7 +140,7 @@ def _pooled(
     ceil_mode: bool,
     fill: float,
 ) -> tuple[Array, tuple[slice, slice], Axes]:
-    """The input, images last and padded; where in there it is; the axes."""
+    """The input, images last and padded; where the input is inside that; the axes."""
     check(op, input)
     kernel = pair(op, "kernel_size", kernel_size, 1)
     stride = kernel if stride is None or stride == () else stride
@@ -159,6 +159,6 @@ def _pooled(
 
 
 def _taps(x: Array, axes: Axes) -> Iterator[Array]:
-    """For each tap of the window, the pixels of x under it: (out, out, c, n), a view."""
+    """For each tap of the window, a view of the pixels of x under it, (out, out, c, n)."""
     for taps in product(*(range(a.kernel) for a in axes)):
         yield x[*(axis.under(tap) for axis, tap in zip(axes, taps, strict=True))]

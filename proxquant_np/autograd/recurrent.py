@@ -1,8 +1,8 @@
-"""The long short-term memory, fused through time, and embedding lookup.
+"""Embedding lookup, and the long short-term memory (LSTM), fused through time.
 
 The readable definition of one step is `nn.LSTMCell`, written in primitives; a test holds the two
-equal. Fused means: one matrix product for the input projections of all times, one small product a
-step for the recurrence, and going back one product for each weight's gradient, over all times.
+equal. Fused means one matrix product for the input projections of all times, one small product per
+time step for the recurrence, and backward one product per weight gradient, over all times.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from proxquant_np.autograd.threads import blas_on_one_thread
 
 @differentiable
 def embedding(input: Array, weight: Array) -> Traced:
-    """weight[input]: integers of any shape to rows of weight (count, size), shape (..., size).
+    """weight[input]: integers of any shape to rows of weight (count, size), giving (..., size).
 
     Rows looked up several times get the sum of their gradients.
 
     Raises:
-        TypeError: indices that are not integers.
-        ValueError: a weight that is no matrix, or an index outside 0..count-1.
+        TypeError: the indices are not integers.
+        ValueError: the weight is not a matrix, or an index is outside 0..count-1.
 
     Examples:
         >>> table = pq.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
@@ -40,7 +40,7 @@ def embedding(input: Array, weight: Array) -> Traced:
         raise TypeError(f"embedding: input must hold integers, got {input.dtype}")
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must have shape (count, size), got {weight.shape}")
-    # Unsigned, -1 is large, too: one number to wait for, if a device has it.
+    # As an unsigned number -1 is large, too, so a device is waited for only once.
     if input.size and input.astype(np.intp).view(np.uintp).max() >= len(weight):
         raise ValueError(
             f"embedding: input must hold 0..{len(weight) - 1} for weight {weight.shape}, "
@@ -49,10 +49,10 @@ def embedding(input: Array, weight: Array) -> Traced:
 
     def to_weight(g: Array) -> Array:
         full = np.zeros(weight.shape, g.dtype, like=g)
-        if not isinstance(g, np.ndarray):  # whose rows need not be counted, and waited for
+        if not isinstance(g, np.ndarray):  # counting rows would wait for the device
             np.add.at(full, input.reshape(-1), g.reshape(-1, g.shape[-1]))
         elif input.size:
-            order = np.argsort(input, axis=None, kind="stable")  # equal indices side by side
+            order = np.argsort(input, axis=None, kind="stable")  # puts equal indices together
             rows = input.reshape(-1)[order]
             starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
             full[rows[starts]] = np.add.reduceat(g.reshape(-1, g.shape[-1])[order], starts)
@@ -61,8 +61,8 @@ def embedding(input: Array, weight: Array) -> Traced:
     return weight[input], lambda g: (None, lambda: to_weight(g))
 
 
-# sigmoid(a) = 1/2 tanh(a/2) + 1/2, so one tanh serves all gates: with s = 1/2 for i, f, o and s = 1
-# for g, they are y = s tanh(s a) + 1 - s. The slope of y in a is (1 - y)(y + 2s - 1).
+# sigmoid(a) = 1/2 tanh(a/2) + 1/2, so one tanh serves all gates: they are y = s tanh(s a) + 1 - s
+# with s = 1/2 for i, f, o and s = 1 for g, and dy/da = (1 - y)(y + 2s - 1).
 _SCALES = np.array([0.5, 0.5, 1, 0.5]).reshape(4, 1, 1)
 
 
@@ -76,10 +76,10 @@ def _lstm_layer(
     b_ih: Array | None = None,
     b_hh: Array | None = None,
 ) -> Traced:
-    """One layer: x (T, n, input) to (T + 1, n, hidden), the hidden states 1..T, then the cell T.
+    """One layer: x (T, n, input) to (T + 1, n, hidden), hidden states 1..T followed by cell T.
 
-    An operation has one result, so the two that leave the layer share an array; slices of it are
-    recorded like any other, which brings both gradients back together.
+    An operation has one result, so the two outputs share an array. Slices of it are recorded like
+    any other, so both gradients arrive together.
     """
     (length, n, size), hidden = x.shape, w_hh.shape[1]
     given = [a for a in (x, h0, c0, w_ih, w_hh, b_ih, b_hh) if a is not None]
@@ -89,7 +89,7 @@ def _lstm_layer(
     if b_ih is not None:
         gates += (b_ih + b_hh).reshape(4, 1, hidden)
     gates = gates.reshape(4, length, n, hidden)
-    states = np.empty((length + 2, n, hidden), dtype, like=x)  # hidden states 0..T, then the cell T
+    states = np.empty((length + 2, n, hidden), dtype, like=x)  # hidden states 0..T, then cell T
     c = np.empty((length + 1, n, hidden), dtype, like=x)
     tanh_c = np.empty((length, n, hidden), dtype, like=x)
     h = states[:-1]
@@ -117,18 +117,18 @@ def _lstm_layer(
 
 
 def _through_time(gates: Array, h: Array, c: Array, tanh_c: Array, w_hh: Array) -> None:
-    """From step to step: fill h and c from 1 on, tanh_c, and in gates, (4, T, n, hidden), which
-    hold W_ih x + b before, the gates.
+    """The recurrence: fill h and c from 1 on, and tanh_c; in `gates`, (4, T, n, hidden), replace
+    W_ih x + b by the gates.
     """
     _, length, n, hidden = gates.shape
     i, f, g, o = gates
     scales = np.asarray(_SCALES, gates.dtype, like=gates)
-    # More entries of a product of h with rows of w_hh make BLAS copy them to an order of its own,
-    # which for the few rows of h takes as long as the product. Less than 30 rows are slow, too.
+    # If a product of h with rows of w_hh is larger, BLAS first copies those rows to an order of its
+    # own; for the few rows of h that takes as long as the product. Under 30 rows is slow, too.
     part = _divisor(hidden, 1200 // max(n, 1), 30)
     rows = w_hh.reshape(4, hidden // part, part, hidden).swapaxes(2, 3)
     if part == hidden:
-        rows = rows.copy()  # columns now: as quick again, if they must be copied at every step
+        rows = rows.copy()  # as columns: half the time if BLAS must copy them at every step
     product = np.empty((4, n, hidden), gates.dtype, like=gates)
     parts = product.reshape(4, n, hidden // part, part).swapaxes(1, 2)
     with blas_on_one_thread():
@@ -149,14 +149,14 @@ def _through_time(gates: Array, h: Array, c: Array, tanh_c: Array, w_hh: Array) 
 def _back_through_time(
     gy: Array, gates: Array, c: Array, tanh_c: Array, w_hh: Array
 ) -> tuple[Array, Array, Array]:
-    """The gradients in what the gates are the nonlinearities of, in h_0 and in c_0."""
+    """The gradients with respect to the gates before their nonlinearity, to h_0 and to c_0."""
     _, length, n, hidden = gates.shape
     i, f, g, o = gates
     d = np.empty_like(gates)
     di, df, dg, do = d
     slope_shift = 2 * np.asarray(_SCALES, gates.dtype, like=gates) - 1
     dh, dc = np.zeros_like(c[0]), gy[-1].copy()
-    part = _divisor(hidden, 640_000 // max(n * hidden, 1), 64)  # as on the way there
+    part = _divisor(hidden, 640_000 // max(n * hidden, 1), 64)  # as in the forward pass
     rows = w_hh.reshape(4, hidden // part, part, hidden)
     with blas_on_one_thread():
         for t in reversed(range(length)):
@@ -195,27 +195,27 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Long short-term memory over a whole sequence: output, final hidden states, final cells.
 
-    With gates i, f, g, o the four blocks of rows of the weights, at times t = 1..T
+    The gates i, f, g, o are the four blocks of rows of the weights; at times t = 1..T
 
         i, f, o = sigmoid(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh),  g = tanh(the same)
         c_t = f * c_{t-1} + i * g
         h_t = o * tanh(c_t);
 
-    a layer's h_1..h_T are the next one's input, after dropout if in training.
+    h_1..h_T of each layer are the input of the next, after dropout in training.
 
     Args:
         input: (T, n, input_size), or (n, T, input_size) if `batch_first`.
-        hx: h_0 and c_0, each (num_layers, n, hidden); None for zeros. Detach the final states of
-            one chunk and pass them here for truncated backpropagation through time.
-        params: for each layer W_ih (4 hidden, input), W_hh (4 hidden, hidden) and, if
-            `has_biases`, b_ih and b_hh (4 hidden,), in a flat list.
-        rng: needed to draw the dropout.
+        hx: h_0 and c_0, each (num_layers, n, hidden); None for zeros. For truncated backpropagation
+            through time, pass the final states of the chunk before, detached.
+        params: a flat list of W_ih (4 hidden, input), W_hh (4 hidden, hidden) and, if
+            `has_biases`, b_ih and b_hh (4 hidden,) for each layer.
+        rng: draws the dropout masks.
 
     Source: Hochreiter and Schmidhuber 1997, forget gate of Gers et al. 2000; order of gates and
     arguments as in `torch.lstm`.
 
     Raises:
-        ValueError: shapes or a number of params that do not fit, or an empty sequence.
+        ValueError: the shapes or the number of params do not fit, or the sequence is empty.
 
     Examples:
         >>> x = pq.Tensor(np.ones((5, 2, 3)))
@@ -229,7 +229,7 @@ def lstm(
     if num_layers < 1 or len(params) != per_layer * num_layers:
         raise ValueError(
             f"lstm: params must hold {per_layer} tensors for each of num_layers={num_layers} "
-            f"(at least 1) layers, got {len(params)}"
+            f"(at least 1), got {len(params)}"
         )
     if x.ndim != 3 or x.shape[1 if batch_first else 0] == 0:
         axes = "(batch, time, size)" if batch_first else "(time, batch, size)"

@@ -1,8 +1,8 @@
 """Sums whose rounding error hardly grows with the number of terms.
 
-NumPy sums by pairs, halves of halves, only along the axis that lies closest in memory. Along every
-other one it adds row after row, each sum rounded: in float32, 20 million ones give 16777216, where
-the sum and its next term no longer differ. `pairwise_sum` is what this package sums with instead.
+NumPy sums pairwise, by halves of halves, only along the axis that is contiguous in memory. Along
+any other axis it adds row after row and rounds each time: in float32, 20 million ones give
+16777216, where adding another 1 no longer changes the sum. This package uses `pairwise_sum`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import math
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-_RUN = 64  # rows added one after the other; up to twice as many are not worth a division
-_WIDTH = 4096  # entries in a row at which NumPy adds rows at full speed
+_RUN = 64  # rows added one after the other; up to twice as many are not worth dividing
+_WIDTH = 4096  # entries a row needs for NumPy to add rows at full speed
 
 
 def pairwise_sum(
@@ -21,15 +21,15 @@ def pairwise_sum(
 ) -> np.ndarray:
     """np.sum(x, axis, keepdims=keepdims), with an error that grows like log n along every axis.
 
-    No term goes through more than 19 log2 n of the n - 1 additions, so to first order in u, 2^-24
-    in float32, |result - exact| <= 19 log2 n u sum |x|, whatever the shape, the axes and their
-    order in memory; adding row after row, it is n u sum |x|. Up to 128 terms, and where NumPy sums
-    by pairs, as over the last axis of an array in C order or all of it, the bits are those of
-    `np.add.reduce`. Integers are exact; arrays of another library are left to its own sum.
+    No term goes through more than 19 log2 n of the n - 1 additions. So, to first order in u (2^-24
+    in float32), |result - exact| <= 19 log2 n u sum |x|, whatever the shape, the axes and their
+    order in memory; adding row after row, the bound is n u sum |x|. For up to 128 terms, and where
+    NumPy sums pairwise (over the last axis of an array in C order, or over all of it), the bits are
+    those of `np.add.reduce`. Integers are exact; arrays of another library use that library's sum.
 
-    A long axis is cut into runs of up to 64 rows, each run is added up to one row, and so on until
-    few are left. NumPy is slow at adding narrow rows, so r neighbours count as one wide row; of
-    those a run makes r sums, each over every r-th row. That is up to 30 times as quick.
+    A long axis is cut into runs of up to 64 rows, each run is summed to one row, and so on until
+    few rows are left. NumPy is slow at adding narrow rows, so r neighbours are added as one wide
+    row, which gives r sums per run, each over every r-th row. That is up to 30 times as fast.
     Source: Higham 1993, The accuracy of floating point summation, for such bounds.
 
     Examples:
@@ -46,7 +46,7 @@ def pairwise_sum(
     terms = math.prod([x.shape[i] for i in axes])
     if terms <= 2 * _RUN or x.size == 0 or _by_pairs(x, axes):
         return np.add.reduce(x, axis, keepdims=keepdims)
-    axes = normalize_axis_tuple(axes, x.ndim)  # which refuses one that is named twice
+    axes = normalize_axis_tuple(axes, x.ndim)  # refuses an axis that is named twice
     shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
     if x.flags.c_contiguous and max(axes) < len(axes):  # the first axes, such as a batch's
         return _sum_rows(x.reshape(terms, -1), 0).reshape(shape)
@@ -56,18 +56,18 @@ def pairwise_sum(
 
 
 def _by_pairs(x: np.ndarray, axes: list[int]) -> bool:
-    """Whether the terms of a sum plainly lie side by side in memory, where NumPy sums by pairs."""
+    """Whether the terms of a sum are plainly contiguous in memory, so that NumPy sums pairwise."""
     if len(axes) == x.ndim:
         return x.ndim == 1 or x.flags.forc
     return x.flags.c_contiguous and min(axes) == x.ndim - len(axes)
 
 
 def _in_memory_order(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, list, list]:
-    """A view of x with few axes, those farther apart in memory first; which of them are summed;
-    and the axes of x that are not, in the order in which the view has them.
+    """A view of x with few axes, largest stride first; which of those axes are summed; and the axes
+    of x that are not summed, in the order in which the view has them.
 
-    Axes that a broadcast stretched come first. Neighbours that are both summed, or both kept, are
-    one axis where their strides allow it.
+    Axes stretched by broadcasting come first. Neighbouring axes that are both summed or both kept
+    become one axis where their strides allow it.
     """
     steps = [abs(s) or math.inf for s in x.strides]
     order = sorted((i for i, n in enumerate(x.shape) if n > 1), key=steps.__getitem__, reverse=True)
@@ -86,7 +86,7 @@ def _in_memory_order(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, 
 
 
 def _sum_axes(rows: np.ndarray, axes: list[int]) -> np.ndarray:
-    """Sum over axes, ascending, where the last axis of `rows` is the closest in memory."""
+    """Sum over axes, given in ascending order; the last axis of `rows` is contiguous in memory."""
     last = rows.ndim - 1
     if math.prod([rows.shape[i] for i in axes if i != last]) <= 2 * _RUN:
         return np.add.reduce(rows, tuple(axes))
@@ -96,7 +96,7 @@ def _sum_axes(rows: np.ndarray, axes: list[int]) -> np.ndarray:
 
 
 def _sum_rows(rows: np.ndarray, axis: int) -> np.ndarray:
-    """Sum over one axis, not the last one."""
+    """Sum over one axis other than the last."""
     n = rows.shape[axis]
     if n <= 2 * _RUN:
         return np.add.reduce(rows, axis)

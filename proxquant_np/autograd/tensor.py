@@ -1,9 +1,9 @@
 """The tensor, the recording of operations, and the backward pass.
 
 An operation is a plain function on NumPy arrays that returns its value and its vector-Jacobian
-products (VJPs). `differentiable` turns it into a function on tensors; everything that all
-operations share, unwrapping, recording, undoing broadcasts, honouring `no_grad`, is written once,
-here. The operations themselves are in ops.py, norm.py and losses.py.
+products (VJPs). `differentiable` turns it into a function on tensors. What all operations share
+(unwrapping, recording, undoing broadcasts, honouring `no_grad`) is written once, here. The
+operations themselves are in the other files of this package.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ VJP = Callable[[Array], Any]
 Traced = tuple[Array, Any]
 """What an operation's forward function returns: `(y, vjp)`.
 
-`vjp` maps the gradient of the loss in y, which it must not write to, to the gradients in the
-positional arguments: a tuple with an entry for each, or the entry itself where there is one
-argument. An entry is an array; or a function without arguments that returns it, which is called
-only if the gradient is wanted; or None, if the argument takes no gradient. Broadcasting of the
-argument is undone for it. The array is a new one, the incoming gradient itself, or a view; never
-an array that something else still uses, nor the same new one twice.
+`vjp` maps the gradient of the loss with respect to y, which it must not modify, to the gradients
+with respect to the positional arguments: a tuple with one entry for each, or the bare entry if
+there is only one argument. An entry is an array; a function of no arguments that returns it and is
+called only if the gradient is wanted; or None if the argument takes no gradient. If the argument
+was broadcast, that is undone afterwards. The array may be new, the incoming gradient itself, or a
+view, but never one that something else still uses, nor the same new array for two arguments.
 """
 
 _FLOATS = (np.float32, np.float64)
 _NUMPY_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch accepts both, so do we
 _creation_order = itertools.count()
-"""One clock for all: it stamps each operation when it is recorded, each leaf when it changes."""
+"""A single clock stamps each operation when it is recorded and each leaf when it changes."""
 _last_change = -1  # the clock when any leaf last changed in place
 
 
 def is_array(x: Any) -> bool:
-    """Whether it is NumPy's array or one of a library that answers to NumPy's functions.
+    """Whether x is a NumPy array, or one of a library that implements NumPy's functions.
 
     Examples:
         >>> from proxquant_np.autograd.tensor import is_array
@@ -54,7 +54,7 @@ def is_array(x: Any) -> bool:
 
 
 def as_array(x: Any) -> Array:
-    """x itself, if it is an array of another library than NumPy; else as `np.asarray` makes it.
+    """x itself if it is an array of a library other than NumPy, else `np.asarray(x)`.
 
     Examples:
         >>> from proxquant_np.autograd.tensor import as_array
@@ -68,10 +68,10 @@ _blocks: ContextVar[int] = ContextVar("no_grad blocks around the running code", 
 
 
 class no_grad(contextlib.ContextDecorator):
-    """Within this block, `with no_grad():`, operations are not recorded; `@no_grad()` decorates.
+    """Operations inside `with no_grad():` are not recorded; `@no_grad()` decorates a function.
 
-    It holds for the thread, or the asyncio task, that enters it, and ends however the block ends.
-    Tasks that are started within the block are within it to their own end.
+    It applies to the thread or asyncio task that enters it, and ends however the block is left.
+    Tasks started inside the block stay inside it until they end.
 
     Examples:
         >>> x = pq.Tensor([1.0], requires_grad=True)
@@ -83,7 +83,7 @@ class no_grad(contextlib.ContextDecorator):
     """
 
     def __enter__(self) -> None:
-        _blocks.set(_blocks.get() + 1)  # not a flag: one object may be entered again, by recursion
+        _blocks.set(_blocks.get() + 1)  # a count, not a flag: recursion may enter one object again
 
     def __exit__(self, *exc: object) -> None:
         _blocks.set(_blocks.get() - 1)
@@ -92,26 +92,26 @@ class no_grad(contextlib.ContextDecorator):
 class Tensor:
     """An array that remembers how it was computed.
 
-    `data` is a NumPy array (shared, not copied, where `data` already is one), or an array of any
-    other library that answers to NumPy's functions, by `__array_ufunc__` and `__array_function__`
-    (CuPy's, on a GPU): then all that is computed from it is one of that library. With
+    `data` is a NumPy array (shared, not copied, if `data` already is one), or an array of another
+    library that implements NumPy's functions through `__array_ufunc__` and `__array_function__`,
+    such as CuPy on a GPU; everything computed from it is then an array of that library. With
     `requires_grad=True` (float32 or float64 only) the tensor is a *leaf*: `backward` on anything
     computed from it adds the gradient to `grad`, an array of the same shape and dtype, or None
-    before the first. Arithmetic follows NumPy's broadcasting. So does its type promotion, but a
-    number, be it Python's, NumPy's or an array without axes, takes the dtype of the floats with
-    axes that it meets: float32 stays float32, as in PyTorch. Comparisons, == among them, go entry
-    by entry and return boolean arrays.
+    before the first call. Broadcasting and type promotion are NumPy's, except that a scalar (a
+    Python or NumPy number, or an array without axes) takes the dtype of the float array it is
+    combined with: float32 stays float32, as in PyTorch. Comparisons, including ==, are elementwise
+    and return boolean arrays.
 
-    A recorded operation keeps its arguments for the way back, not copies of them. So nothing may
-    change in place between the forward pass and `backward`, which notices what this library
-    changes (an optimizer's step, `load_state_dict`, `quantize_and_freeze`, ...) and refuses it. It
-    cannot notice what you write into a NumPy array yourself: into `data`, or into an input buffer
-    that is filled again before `backward`. Copy such a buffer (`Tensor(buffer.copy())`), or call
-    `proxquant_np.autograd.mark_changed` after writing. `detach`, `numpy` and views of tensors that
-    require no gradient share the array without sharing that notice.
+    A recorded operation keeps its arguments for the backward pass without copying them, so nothing
+    may change in place between the forward pass and `backward`. Changes made by this library (an
+    optimizer's step, `load_state_dict`, `quantize_and_freeze`, ...) are noticed, and `backward`
+    raises an error. What you write into a NumPy array yourself, such as `data` or an input buffer
+    that is refilled before `backward`, cannot be noticed: copy such a buffer
+    (`Tensor(buffer.copy())`), or call `proxquant_np.autograd.mark_changed` after writing. `detach`,
+    `numpy` and views of tensors that require no gradient share the array, but not this protection.
 
     Raises:
-        TypeError: data that is not numeric, or requires_grad=True with another dtype.
+        TypeError: `data` is not numeric, or requires_grad=True with any other dtype.
 
     Examples:
         >>> x = pq.Tensor([1.0, 2.0], requires_grad=True)
@@ -121,7 +121,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_order", "_parents", "_vjp", "data", "grad", "requires_grad")
-    __array_ufunc__ = None  # `array + tensor` asks the tensor, instead of looping over its entries
+    __array_ufunc__ = None  # `array + tensor` is left to the tensor, not looped over its entries
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self.data = as_array(data.data if isinstance(data, Tensor) else data)
@@ -129,14 +129,14 @@ class Tensor:
             raise TypeError(f"data must be numeric, got dtype {self.data.dtype}")
         if requires_grad and self.data.dtype not in _FLOATS:
             raise TypeError(
-                f"requires_grad=True needs float32 or float64 data, got dtype {self.data.dtype}"
+                f"data must be float32 or float64 to require gradients, got dtype {self.data.dtype}"
             )
         self.grad: Array | None = None
         self.requires_grad = bool(requires_grad)
         self._parents: tuple = ()
         self._vjp = None
 
-    shape = property(lambda self: self.data.shape, doc="Lengths of the axes.")
+    shape = property(lambda self: self.data.shape, doc="Length of each axis.")
     dtype = property(lambda self: self.data.dtype, doc="Type of the entries.")
     ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
     size = property(lambda self: self.data.size, doc="Number of entries.")
@@ -145,13 +145,13 @@ class Tensor:
         # What np.asarray(tensor) calls, and NumPy's functions on tensors.
         if self.requires_grad:
             raise TypeError(
-                "NumPy would lose the gradient of this tensor: use functions of "
-                "proxquant_np.functional, or tensor.data if no gradient is wanted"
+                "NumPy would lose the gradient of this tensor: use proxquant_np.functional, "
+                "or tensor.data if no gradient is wanted"
             )
         return np.array(self.data, dtype, copy=copy)
 
     def numpy(self) -> Array:
-        """The array itself (not a copy), of whatever library it is.
+        """The underlying array, not a copy, whichever library it belongs to.
 
         Examples:
             >>> x = pq.Tensor([1.0, 2.0])
@@ -182,16 +182,16 @@ class Tensor:
     def backward(self, grad: Any = None) -> None:
         """Add d(sum(grad * self))/d(leaf) to `grad` of every leaf this tensor was computed from.
 
-        `grad` has this tensor's shape; it may be left out for a tensor with one entry, and is
-        then 1. Each recorded operation is visited once, without recursion, so deep graphs are
-        fine, and is freed as it is visited: a second backward through it is an error.
+        `grad` has this tensor's shape; for a tensor with one entry it may be omitted and is then 1.
+        Each recorded operation is visited once, without recursion, so deep graphs are fine. It is
+        freed as it is visited, so a second backward pass through it is an error.
 
         Raises:
             RuntimeError: the tensor was not computed from a leaf that requires gradients, its
-                graph has been freed by an earlier backward, or a leaf that is needed on the way
-                back has changed in place since (see `mark_changed`). Leaves may have received a
-                part of their gradient by then.
-            ValueError: `grad` has the wrong shape, or is missing for several entries.
+                graph has been freed by an earlier backward pass, or a leaf whose values are needed
+                has since changed in place (see `mark_changed`). By then, leaves may already have
+                received part of their gradient.
+            ValueError: `grad` has the wrong shape, or is missing for a tensor with several entries.
 
         Examples:
             >>> x = pq.Tensor([1.0, 2.0], requires_grad=True)
@@ -201,13 +201,13 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError(
-                "backward() on a tensor that depends on no leaf with requires_grad=True "
-                "(or that was computed under no_grad)"
+                "backward() was called on a tensor that depends on no leaf with requires_grad=True "
+                "(or was computed under no_grad)"
             )
         if grad is None:
             if self.data.size != 1:
                 raise ValueError(
-                    f"backward() without grad needs a tensor with one entry, got shape {self.shape}"
+                    f"grad must be given for a tensor of several entries, got shape {self.shape}"
                 )
             grad = np.ones_like(self.data)
         else:
@@ -218,8 +218,8 @@ class Tensor:
         if self._vjp is None:
             _accumulate(self, grad)
             return
-        # Everything that uses a tensor is younger than the tensor. Visiting the youngest first
-        # therefore finds each gradient complete: creation order is a topological order.
+        # Creation order is a topological order: whatever uses a tensor is younger than it. So if
+        # the youngest is visited first, every gradient is complete when its turn comes.
         queue, pending = [(-self._order, self)], {self: grad}
         changed = -_last_change
         while queue:
@@ -241,7 +241,7 @@ class Tensor:
                         part = part()
                     if part is None:
                         raise _no_gradient(vjp, i)
-                    part = as_array(part)  # NumPy makes scalars of arrays without axes
+                    part = as_array(part)  # NumPy turns arrays without axes into scalars
                 if part.shape != parent.data.shape:
                     part = unbroadcast(part, parent.data.shape)
                 if part.dtype != parent.data.dtype:
@@ -254,11 +254,11 @@ class Tensor:
                 else:
                     pending[parent] = part
                     heappush(queue, (-parent._order, parent))
-            del parts  # and what its functions enclose, before the next ones need memory
+            del parts  # and what its functions enclose, before the next operation needs memory
 
-    def __getstate__(self) -> object:  # what copy.deepcopy and pickle copy
+    def __getstate__(self) -> object:  # called by copy.deepcopy and pickle
         if self._vjp is not None:
-            raise RuntimeError("only leaves can be copied; use detach() to copy a computed tensor")
+            raise RuntimeError("only leaves can be copied; detach() a computed tensor first")
         return super().__getstate__()
 
     def __len__(self) -> int:
@@ -277,7 +277,7 @@ class Tensor:
         flag = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({np.array2string(self.data, separator=', ')}, dtype={self.dtype}{flag})"
 
-    __hash__ = object.__hash__  # tensors as keys are told apart by identity
+    __hash__ = object.__hash__  # as keys, tensors are distinguished by identity
 
     def __eq__(self, other: Any) -> Array:
         return self.data == _data(other)
@@ -310,12 +310,12 @@ def _freed(g: Array) -> None:
 
 
 def mark_changed(tensors: Iterable[Tensor]) -> None:
-    """Note that the arrays of these leaves have just been changed in place.
+    """Record that the arrays of these leaves have just been changed in place.
 
-    `backward` through an operation that was recorded before then raises a RuntimeError naming the
-    leaf, if the leaf's values are needed on the way: the gradient would belong neither to the old
-    values nor to the new ones. Optimizers, `load_state_dict` and the like call this; so should you
-    after writing into `data` yourself.
+    If a leaf's values are needed by an operation recorded earlier, `backward` through it now raises
+    a RuntimeError that names the leaf: the gradient would belong neither to the old values nor to
+    the new ones. Optimizers, `load_state_dict` and the like call this function; so should you after
+    writing into `data` yourself.
 
     Examples:
         >>> w = pq.nn.Parameter([2.0])
@@ -336,9 +336,10 @@ def mark_changed(tensors: Iterable[Tensor]) -> None:
 
 
 def _check_unchanged(parents: tuple, vjp: VJP, parts: tuple, order: int) -> None:
-    """Refuse arguments that changed after an operation, the order-th, and that gradients use.
+    """Raise an error if gradients use an argument that changed after the operation of this order.
 
-    A gradient that is left to a function uses what that encloses; others may use all of the VJP.
+    A gradient given as a function uses what the function encloses; any other may use whatever the
+    whole VJP encloses.
     """
     for changed in parents:
         if isinstance(changed, Tensor) and getattr(changed, "_order", -1) > order:
@@ -348,15 +349,15 @@ def _check_unchanged(parents: tuple, vjp: VJP, parts: tuple, order: int) -> None
             if _holds(used, changed.data, set()):
                 name = getattr(changed, "path", None) or "a leaf"
                 raise RuntimeError(
-                    f"{name} of shape {changed.shape} changed in place after the forward pass had "
-                    "used it, so this gradient would belong neither to its old values nor to the "
-                    "new: call backward() before the step (or whatever changed it), or run the "
+                    f"{name} of shape {changed.shape} changed in place after the forward pass used "
+                    "it, so the gradient would belong neither to its old values nor to the new "
+                    "ones: call backward() before the step (or whatever changed it), or run the "
                     "forward pass again"
                 )
 
 
 def _holds(thing: Any, array: Array, seen: set[int]) -> bool:
-    """Whether this object, or what a function encloses, has memory of the array (or may have)."""
+    """Whether this object, or anything a function encloses, shares (or may share) the array."""
     if id(thing) in seen or thing is None or isinstance(thing, _PLAIN):
         return False
     seen.add(id(thing))
@@ -375,14 +376,14 @@ _PLAIN = (int, float, complex, str, slice, type, np.generic, np.dtype, np.errsta
 
 
 def _no_gradient(vjp: VJP, i: int) -> RuntimeError:
-    name = vjp.__qualname__.split(".")[0]  # the operation that the function was defined in
-    return RuntimeError(f"{name}: argument {i} requires grad, but has none; detach() it")
+    name = vjp.__qualname__.split(".")[0]  # the operation in which the function was defined
+    return RuntimeError(f"{name}: argument {i} requires grad, but has none: detach() it")
 
 
 def _no_vjp(op: str, vjp: Any) -> TypeError:
     return TypeError(
         f"{op}: vjp must be one function of the incoming gradient, got a {type(vjp).__name__}; "
-        "for gradients that are computed only if wanted, return functions without arguments: "
+        "to compute gradients only if wanted, return functions of no arguments: "
         "lambda g: (lambda: g * b, lambda: g * a)"
     )
 
@@ -400,16 +401,16 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     stretched = (i for i, n in enumerate(shape, leading) if n == 1 and g.shape[i] != 1)
     total = pairwise_sum(g, (*range(leading), *stretched), keepdims=True)
     if leading < 0 or total.shape[leading:] != shape:
-        raise ValueError(f"a VJP gave shape {g.shape} for the gradient of an argument {shape}")
+        raise ValueError(f"a VJP gave a gradient of shape {g.shape} for an argument of {shape}")
     return total.reshape(shape)
 
 
 def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
     """Turn `forward(*arrays, **options) -> (y, vjp)` into a function on tensors.
 
-    Arguments may be tensors, NumPy arrays or numbers, and lists where `forward` is annotated to
-    take an Array. The result is recorded if recording is on and an argument requires gradients. See
-    `Traced` for what `vjp` may be.
+    Arguments may be tensors, NumPy arrays or numbers, and also lists where `forward` is annotated
+    to take an Array. The operation is recorded if an argument requires gradients, unless `no_grad`
+    is active. `Traced` says what `vjp` may be.
 
     Examples:
         >>> @pq.autograd.differentiable
@@ -430,7 +431,7 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
         True
     """
     signature = inspect.signature(forward)
-    takes = [  # which positional arguments are arrays: those annotated so, or all of *arrays
+    takes = [  # which positional arguments are arrays: those annotated as such, or all of *arrays
         itertools.repeat(True)
         if p.kind is p.VAR_POSITIONAL
         else (str(p.annotation)[:5] == "Array",)
@@ -446,7 +447,7 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
         if options:
             options = {_NUMPY_SPELLING.get(k, k): v for k, v in options.items()}
             if any(isinstance(v, Tensor) for v in options.values()):
-                bound = signature.bind(*args, **options)  # tensors given by name: to their places
+                bound = signature.bind(*args, **options)  # tensors given by name become positional
                 bound.apply_defaults()
                 args, options = bound.args, bound.kwargs
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]

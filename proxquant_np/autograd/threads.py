@@ -1,8 +1,9 @@
-"""How convolution and batch normalization share out a batch over threads.
+"""How convolution and batch normalization divide a batch among threads.
 
-NumPy lets go of Python's lock while it computes, so threads that work on different images run side
-by side. Inside, BLAS is held to one thread: its own compete with ours, for they spin long after a
-product is done, waiting for the next; and products as small as these gain nothing from them.
+NumPy releases Python's lock while it computes, so threads that work on different images run in
+parallel. Meanwhile BLAS is held to one thread: its own threads would compete with ours, because
+after a product they keep spinning for the next one, and products as small as these gain nothing
+from them.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from typing import Any
 import numpy as np
 
 VARIABLE = "PROXQUANT_NUM_THREADS"
-_SMALL = 1 << 24  # multiply-adds that one thread does sooner than two: handing over takes 0.1 ms
+_SMALL = 1 << 24  # multiply-adds below which one thread beats two: handing over takes 0.1 ms
 
 _count: ContextVar[int | None] = ContextVar("proxquant_np threads", default=None)
 _lock = threading.Lock()
-_holders = 0  # how many hold BLAS to one thread now,
-_blas_before = 0  # and what to restore when the last one ends
+_holders = 0  # how many callers now hold BLAS to one thread,
+_blas_before = 0  # and the count to restore when the last of them ends
 
 
 class _Mine(threading.local):
@@ -38,9 +39,11 @@ _mine = _Mine()
 
 
 def get_num_threads() -> int:
-    """How many threads share a batch: what `set_num_threads` set in the running context, or the
-    environment variable PROXQUANT_NUM_THREADS, or as many as NumPy's BLAS had when it was first
-    asked, or as there are processors.
+    """How many threads share a batch: the first of these that is known.
+
+    What `set_num_threads` set in the running context; the environment variable
+    PROXQUANT_NUM_THREADS; as many as NumPy's BLAS had when first asked; as many as there are
+    processors.
 
     Examples:
         >>> pq.get_num_threads() >= 1
@@ -57,11 +60,11 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Use n threads from now on, in this package's loops and in NumPy's BLAS.
 
-    Results do not depend on n beyond rounding, and are the same bits for the same n.
+    Results depend on n only through rounding, and have the same bits for the same n.
 
-    The count belongs to the running context (`contextvars`): an asyncio task, or a thread, that
-    sets its own does not change another's, and one started without a context (any thread, before
-    Python 3.14) has the default. BLAS has one count for the whole process, the last that was set.
+    The count belongs to the running context (`contextvars`): an asyncio task or thread that sets
+    its own does not change another's, and one that starts without a context (any thread, before
+    Python 3.14) has the default. BLAS has a single count for the whole process, the last one set.
 
     Examples:
         >>> before = pq.get_num_threads()
@@ -72,11 +75,11 @@ def set_num_threads(n: int) -> None:
     """
     global _blas_before
     count = _checked("n", n)
-    _blas_at_first()  # looked up before it changes
+    _blas_at_first()  # remembered before it changes
     _count.set(count)
     if controls := _blas_controls():
         with _lock:
-            if _holders:  # theirs until the last one ends
+            if _holders:  # applied when the last of them ends
                 _blas_before = count
             else:
                 controls[1](count)
@@ -84,10 +87,10 @@ def set_num_threads(n: int) -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Within it everything of this context computes with one thread, whatever others do.
+    """Inside this block, this context computes with one thread, whatever other contexts do.
 
-    BLAS, which has one count for the process, is held to one thread for as long as anybody is in
-    here; so what several threads compute at the same time does not depend on who ends first.
+    BLAS, which has one count for the whole process, is held to one thread for as long as anybody is
+    inside; so the results of concurrent threads do not depend on which of them ends first.
 
     Examples:
         >>> from proxquant_np.autograd import threads
@@ -104,16 +107,16 @@ def one_thread() -> Iterator[None]:
 
 
 def _checked(name: str, value: Any) -> int:
-    if not str(value).isdecimal() or int(value) < 1:
-        raise ValueError(f"{name} must be a positive number of threads, got {value!r}")
+    if not str(value).isdecimal() or int(value) < 1:  # a string, from the environment
+        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
     return int(value)
 
 
 def parallel(task: Callable[[int, int], Any], n: int, work: int) -> list[Any]:
     """[task(start, stop), ...] for equal parts of range(n), each in a thread of its own.
 
-    `work` estimates the total in multiply-adds; small work is not divided, and done here. The parts
-    depend on nothing but n, work and the thread count, so the same count gives the same bits.
+    `work` is the estimated total in multiply-adds; if it is small, this thread does it all. The
+    parts depend only on n, work and the thread count, so the same count gives the same bits.
     """
     parts = 1 if work < _SMALL else max(1, min(get_num_threads(), n))
     ends = [n * i // parts for i in range(parts + 1)]
@@ -134,13 +137,13 @@ def parallel(task: Callable[[int, int], Any], n: int, work: int) -> list[Any]:
 
 @functools.cache
 def _pool(n: int, process: int) -> ThreadPoolExecutor:
-    """One pool a size, and one a process: threads do not survive a fork."""
+    """One pool per size and per process, because threads do not survive a fork."""
     return ThreadPoolExecutor(n, thread_name_prefix="proxquant_np")
 
 
 @contextlib.contextmanager
 def blas_on_one_thread() -> Iterator[None]:
-    """Within it NumPy's BLAS computes with one thread, in the whole process."""
+    """Inside this block, NumPy's BLAS computes with one thread, in the whole process."""
     global _holders, _blas_before
     controls = _blas_controls()
     if not controls:
@@ -164,7 +167,7 @@ def blas_on_one_thread() -> Iterator[None]:
 
 
 def _after_fork() -> None:
-    """In the child there is no thread but this one: no other holds BLAS, or the lock, any more."""
+    """A forked child has only this thread, so no other one holds BLAS or the lock any more."""
     global _lock, _holders
     _lock = threading.Lock()
     if _holders and not _mine.holds and (controls := _blas_controls()):
@@ -178,7 +181,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 
 @functools.cache
 def _blas_at_first() -> int:
-    """How many threads BLAS had when nobody had set or held it yet; 0 for an unknown BLAS."""
+    """How many threads BLAS had before anybody set or held it; 0 for an unknown BLAS."""
     with _lock:
         controls = _blas_controls()
         return _blas_before if _holders else controls[0]() if controls else 0
@@ -186,7 +189,7 @@ def _blas_at_first() -> int:
 
 @functools.cache
 def blas_kernel() -> str | None:
-    """NumPy's BLAS, its version and the kernel that it chose for this processor, if it says so.
+    """NumPy's BLAS, its version and the kernel it chose for this processor, if it reports them.
 
     Examples:
         >>> from proxquant_np.autograd import threads
@@ -208,8 +211,8 @@ def _text(library: ctypes.CDLL, function: str) -> str:
 
 
 def _blas_libraries() -> Iterator[ctypes.CDLL]:
-    """NumPy's extension module, which on Linux and macOS also finds what that module is linked
-    with, and the libraries that NumPy's wheels bring along.
+    """NumPy's extension module, through which Linux and macOS also find the libraries it is linked
+    with, and the libraries bundled in NumPy's wheels.
     """
     home = Path(np.__file__).parent
     own, bundled = home.glob("_core/_multiarray_umath*"), home.parent.glob("numpy.libs/*openblas*")
@@ -220,7 +223,7 @@ def _blas_libraries() -> Iterator[ctypes.CDLL]:
 
 @functools.cache
 def _blas_controls() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """NumPy's BLAS's own functions that get and set its thread count; None for an unknown BLAS."""
+    """The functions of NumPy's BLAS that get and set its thread count; None for an unknown BLAS."""
     names = [
         ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
         ("scipy_openblas_get_num_threads", "scipy_openblas_set_num_threads"),

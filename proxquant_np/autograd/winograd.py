@@ -1,19 +1,19 @@
 r"""Three rows of a kernel for the price of two.
 
-A kernel of three rows k0, k1, k2, at two neighbouring output rows y0, y1, sees four input rows
-d0 ... d3, and needs six products of a kernel's row with an input row:
+For two neighbouring output rows y0, y1, a kernel of three rows k0, k1, k2 sees four input rows
+d0 ... d3 and needs six products of a kernel row with an input row:
 
     y0 = k0 d0 + k1 d1 + k2 d2
     y1 =         k0 d1 + k1 d2 + k2 d3.
 
-Four suffice. Let x0, x1 be any numbers; then x0 y0 + x1 y1 is the sum of p_l d_l over the
-coefficients p_l of a product of two polynomials,
+Four suffice. For any numbers x0, x1, the sum x0 y0 + x1 y1 equals the sum of p_l d_l, where the p_l
+are the coefficients of a product of two polynomials,
 
     p(s) = (x0 + x1 s) (k0 + k1 s + k2 s^2) = p0 + p1 s + p2 s^2 + p3 s^3.
 
-A polynomial of degree 3 is known from its values at four points, and those of a product are
-products of values: one multiplication a point (Toom 1963, Cook 1966). **Evaluate** both factors at
-0, 1, -1 and infinity (there a polynomial's "value" is its leading coefficient),
+A polynomial of degree 3 is determined by its values at four points, and a product's values are
+products of values: one multiplication per point (Toom 1963, Cook 1966). **Evaluate** both factors
+at 0, 1, -1 and infinity (where a polynomial's "value" is its leading coefficient),
 
     point       x            k
     0           x0           k0
@@ -22,7 +22,7 @@ products of values: one multiplication a point (Toom 1963, Cook 1966). **Evaluat
     infinity    x1           k2,
 
 multiply, and **interpolate**: p0 = p(0), p3 = p(inf), p1 = (p(1) - p(-1)) / 2 - p3,
-p2 = (p(1) + p(-1)) / 2 - p0. In the sum of p_l d_l, collect what each value is multiplied by:
+p2 = (p(1) + p(-1)) / 2 - p0. In the sum of p_l d_l, collect the factor of each value:
 
     x0 y0 + x1 y1 = sum over the points of X K D
 
@@ -32,16 +32,16 @@ p2 = (p(1) + p(-1)) / 2 - p0. In the sum of p_l d_l, collect what each value is 
     -1          x0 - x1      (k0 - k1 + k2) / 2       d2 - d1
     infinity    x1           k2                       d3 - d1.
 
-This identity is all there is, for it is linear in each of x, k and d. What stands beside x0 is
-y0 = M0 + M1 + M2, beside x1 y1 = M1 - M2 + M3, with the four products M = K D: the convolution.
-What stands beside k is the kernel's gradient, from the four products X D, where x are now the
-pixels that the output's place is taken by: as many products, and the same D.
+This one identity gives everything, because it is linear in each of x, k and d. The coefficient of
+x0 is y0 = M0 + M1 + M2 and that of x1 is y1 = M1 - M2 + M3, with the four products M = K D: the
+convolution. The coefficients of the k are the kernel's gradient, from the four products X D, where
+x is now the gradient of the output: as many products, and the same D.
 
-The entries k are matrices here, and the d are rows of pixels: sums and differences of long rows,
-and four matrix products. Winograd's minimal filtering (1980; Lavin and Gray 2016 for networks)
-does the same along the columns, four products where we have six. But there the three taps of a
-kernel's row are one matrix product already (see windows.py), larger and so quicker than three,
-and the columns' sums would cost more than those products.
+Here the k are matrices and the d are rows of pixels, so all this is sums and differences of long
+rows, and four matrix products. Winograd's minimal filtering (1980; Lavin and Gray 2016 for
+networks) does the same along the columns, again four products for six. But the three taps of a
+kernel's row already are one matrix product (see windows.py), which is larger and so faster than
+three, and sums over columns would cost more than they save.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ from proxquant_np.autograd.tensor import Array
 from proxquant_np.autograd.threads import parallel
 from proxquant_np.autograd.windows import Axes, padded, row_windows
 
-_PIECE = 1 << 18  # bytes of a row of pixels at a time: the dozen that are in use stay in the cache
+_PIECE = 1 << 18  # bytes of a row of pixels at a time: the dozen in use stay in the cache
 Block = tuple[slice, slice]
-"""Rows and columns of the output; rows come in twos."""
+"""Rows and columns of the output; rows come in pairs."""
 
 
 def applies(axes: Axes) -> bool:
-    """Whether the kernel has three rows, and goes from pixel to pixel."""
+    """Whether the kernel has three rows, and neither stride nor dilation."""
     return axes[0].kernel == 3 and all(a.stride == a.dilation == 1 for a in axes)
 
 
@@ -72,10 +72,10 @@ def convolve(x: Array, weight: Array, axes: Axes) -> Array:
 def convolve_vjp(
     g: Array, x: Array, weight: Array, axes: Axes, input_too: bool
 ) -> tuple[Array | None, Array]:
-    """The gradients in x (None unless `input_too`) and in the weight.
+    """The gradients with respect to x (None unless `input_too`) and to the weight.
 
-    The kernel slides over g turned around, and over as much padding as x's pixels need. For the
-    weight alone, x itself does as well: a first layer's images have fewer channels than g.
+    The reversed kernel slides over g, with as much padding as x's pixels need. For the weight
+    alone, windows of x serve as well as those of g, and a first layer's x has fewer channels.
     """
     if not input_too:
         return None, _correlate(x, axes, pixels=g)[1]
@@ -91,9 +91,10 @@ def convolve_vjp(
 def _correlate(
     d: Array, axes: Axes, kernel: Array | None = None, pixels: Array | None = None
 ) -> tuple[Array | None, Array | None]:
-    """y, of a kernel, and the gradient in the kernel, of pixels in the place of y's gradient.
+    """The output y, given a kernel; the kernel's gradient, given pixels in place of y's gradient.
 
-    d (h, w, c, n), kernel (o, c, 3, kw), y and pixels (out, out, o, n); None gives None.
+    d (h, w, c, n), kernel (o, c, 3, kw), y and pixels (out, out, o, n). What is not given yields
+    None.
     """
     (rows, columns), (c, n) = axes, d.shape[2:]
     o = len(kernel) if pixels is None else pixels.shape[2]
@@ -137,10 +138,10 @@ def _correlate(
 def _at_points(
     d: Array, axes: Axes, start: int, stop: int, height: int, width: int
 ) -> Iterator[tuple[Block, int, Array]]:
-    """The D of the tiles from start to stop, some at a time, point by point, in the same memory.
+    """D for the tiles from start to stop: some tiles at a time, point by point, in the same memory.
 
-    Yields the block of the output, the number of the point, and the windows (rows / 2, columns,
-    kw * c, n) of D.
+    Yields the block of the output, the number of the point, and the windows of D,
+    (rows / 2, columns, kw * c, n).
     """
     (_, _, _, _, above), (out, kw, _, _, before) = axes
     for left in range(0, out, width):
@@ -154,7 +155,7 @@ def _at_points(
             bottom = min(top + height, stop)
             block = slice(2 * top, 2 * bottom), slice(left, right)
             r, tiles = 2 * top - above, bottom - top
-            if tiles == 1:  # row by row: only those that lie outside are made up
+            if tiles == 1:  # row by row, so that only rows outside d are padded
                 d0, d1, d2, d3 = (padded(d, slice(r + a, r + a + 1), seen) for a in range(4))
             else:
                 piece = padded(d, slice(r, r + 2 * tiles + 2), seen)
@@ -168,7 +169,7 @@ def _at_points(
 
 
 def _evaluate(x: Array, point: int, memory: Array) -> Array:
-    """X, of the pixels in twos of rows."""
+    """X at a point, from the pixels in pairs of rows."""
     x0, x1 = x[::2], x[1::2]
     if point in (1, 2):
         return (np.add if point == 1 else np.subtract)(x0, x1, out=memory)
@@ -176,7 +177,7 @@ def _evaluate(x: Array, point: int, memory: Array) -> Array:
 
 
 def _interpolate(y: Array, k: Array, windows: Array, point: int, m: Array) -> None:
-    """Bring M = K D into y, point after point."""
+    """Add the contribution of M = K D at this point to y."""
     y0, y1 = y[::2], y[1::2]
     into = (y0, y1, m, m)[point]
     np.matmul(k, windows, out=into)

@@ -1,12 +1,12 @@
-"""Golden vectors, and checks of other people's implementations.
+"""Golden vectors, and checks of other implementations.
 
     import proxquant_np as pq
 
     print(pq.conformance.check_prox(my_prox, "binary_l1"))
     print(pq.conformance.check_quantizer(my_quantizer, "ternary", exact=True))
 
-`definitions.py` says what is known by name, `report.py` what is reported; `golden/SCHEMA.md`
-describes the golden vectors, for use from any language.
+`definitions.py` lists what is known by name and `report.py` what is reported; `golden/SCHEMA.md`
+describes the golden vectors, which serve any language.
 """
 
 from proxquant_np.conformance.adapters import from_jax as from_jax

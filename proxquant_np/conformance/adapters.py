@@ -1,4 +1,4 @@
-"""Functions on torch or JAX arrays as functions on NumPy arrays."""
+"""Adapters from functions on torch or JAX arrays to functions on NumPy arrays."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 
 def from_torch(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """fn on CPU tensors, as a function on NumPy arrays, which share their memory with the tensors.
+    """fn on CPU tensors, as a function on NumPy arrays, which share memory with the tensors.
 
-    Arrays go in as tensors, tensors come out as arrays, also in tuples; anything else, such as a
-    strength, is passed on. A function that is an argument (the gradient of `check_step`) takes and
-    returns tensors then. ImportError, naming the extra, if torch is not installed.
+    Arrays go in as tensors and tensors come out as arrays, also in tuples; anything else, such as a
+    strength, is passed on unchanged. A function given as an argument (the gradient in `check_step`)
+    then takes and returns tensors. ImportError, naming the extra, if torch is not installed.
 
     Examples:
         >>> import torch
@@ -31,9 +31,9 @@ def from_torch(fn: Callable[..., Any]) -> Callable[..., Any]:
 def from_jax(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The same for JAX arrays, which are immutable copies.
 
-    Unless jax_enable_x64 is set JAX makes float32 of float64: then check with dtypes=["float32"].
-    (`check_gradient` notices, and takes a wider step.)
-    ImportError if jax is not installed.
+    Unless jax_enable_x64 is set, JAX turns float64 into float32; then check with
+    dtypes=["float32"]. (`check_gradient` notices this and takes wider steps.) ImportError if jax is
+    not installed.
 
     Examples:
         >>> import jax
@@ -49,7 +49,7 @@ def _module(name, package):
     try:
         return __import__(name)
     except ImportError as error:
-        raise ImportError(f"{name} is not installed; {package} brings it") from error
+        raise ImportError(f"{name} is not installed: install {package}") from error
 
 
 def _adapted(fn, kind, theirs, ours):
@@ -77,4 +77,4 @@ def _adapted(fn, kind, theirs, ours):
 
 
 ADAPTERS: dict[str, Callable[[Any], Any]] = {"torch": from_torch, "jax": from_jax}
-"""By the name of the library."""
+"""The adapters, by the name of the library."""

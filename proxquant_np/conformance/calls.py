@@ -1,7 +1,7 @@
-"""One call of somebody's function, and what is wrong with what comes back.
+"""One call of the function under test, and the faults in what it returns.
 
-A function that cannot be checked at all (one for tensors, a class, one that returns a tuple) has
-been handed over wrongly, which says nothing about its mathematics: `Misuse`, with the remedy.
+A function that cannot be checked at all (one for tensors, a class, one that returns a tuple) was
+passed wrongly, which says nothing about its mathematics: `Misuse`, with the remedy.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from proxquant_np.prox.arrays import DTYPES, Floats
 
 
 class Misuse(Exception):
-    """fn cannot be checked in the way that it was handed over; says why, and the remedy."""
+    """fn cannot be checked as it was passed; the message says why, and the remedy."""
 
 
 def called(
     fn: Callable[..., Any], inputs: Mapping[str, Any], shown: Mapping[str, Any] | None = None
 ) -> tuple[Any, list[Fault]]:
-    """(fn of copies of the inputs, faults): None if it raised; whether it left them alone.
+    """(the result of fn on copies of the inputs, or None if it raised; faults such as mutation).
 
-    shown: the inputs as a report shows them, if not as they are.
+    shown: the inputs as a report shows them, by default as they are.
     """
     copies = {k: v.copy("K") if isinstance(v, np.ndarray) else v for k, v in inputs.items()}
     shown = inputs if shown is None else shown
@@ -48,10 +48,10 @@ def called(
 def run(
     fn: Callable[..., Any], inputs: Mapping[str, Any], like: Floats
 ) -> tuple[Floats | None, list[Fault]]:
-    """(the result as an array like `like`, faults of its form); None if there is no such array.
+    """(the result as an array like `like`, or None; faults in its form).
 
-    So that one fault does not hide the others, a result of another dtype is converted. Misuse if
-    it is no array at all.
+    A result of another dtype is converted, so that this fault does not hide others. Misuse if the
+    result is not an array at all.
     """
     u, faults = called(fn, inputs)
     if u is None and faults:
@@ -60,8 +60,8 @@ def run(
         raise Misuse(no_array(fn, inputs, u, like))
     if u.dtype == np.float16:
         raise Misuse(
-            "fn returned float16; it is checked in float32 and float64: return them, as with "
-            "result.astype(w.dtype)"
+            "fn returned float16, but is checked in float32 and float64: return the dtype of the "
+            "weights, as with result.astype(w.dtype)"
         )
     if u.shape != like.shape:
         detail = f"the result has shape {u.shape}, the weights have {like.shape}"
@@ -69,9 +69,9 @@ def run(
     if u.dtype != like.dtype:
         detail = f"the result has dtype {u.dtype}, the weights have {like.dtype}"
         if (u.dtype, like.dtype) == DTYPES:
-            detail += '; a function made for float32 is checked with dtypes=["float32"]'
+            detail += '; to check a function made for float32, pass dtypes=["float32"]'
         elif u.dtype.kind in "iub":
-            detail += ": are these codes? The quantized weights themselves are asked for"
+            detail += ": are these codes? The check needs the quantized weights themselves"
         faults.append(Fault("dtype changed", detail, inputs, u))
     if not np.isfinite(u).all():
         return None, [*faults, Fault("NaN", "the result holds NaN or infinity", inputs, u)]
@@ -79,7 +79,7 @@ def run(
 
 
 def first_call(fn: Callable[..., Any], inputs: Mapping[str, Any]) -> list[Fault]:
-    """Misuse if fn cannot be called like this; a fault if only the very first call fails."""
+    """Misuse if fn cannot be called like this; a fault if only the first call fails."""
     name = getattr(fn, "__name__", repr(fn))
     if isinstance(fn, type):
         what = f"its apply, {name}.apply" if hasattr(fn, "apply") else f"an instance, {name}(...)"
@@ -110,13 +110,13 @@ def first_call(fn: Callable[..., Any], inputs: Mapping[str, Any]) -> list[Fault]
 
 
 def said(error: Exception) -> str:
-    """The kind of an error, and the first line of what it says, if it says anything."""
+    """The class of an error and the first line of its message, if there is one."""
     stub = ["not written yet"] if isinstance(error, NotImplementedError) else []
     return ": ".join([*stub, type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def no_array(fn: Callable[..., Any], inputs: Mapping[str, Any], out: Any, like: Floats) -> str:
-    """What is to be done about a result of fn that is no array like `like`."""
+    """What to do about a result of fn that is not an array like `like`."""
     if out is None:
         return "fn returned None: is there a return?"
     if isinstance(out, tuple | list):
@@ -124,15 +124,15 @@ def no_array(fn: Callable[..., Any], inputs: Mapping[str, Any], out: Any, like: 
         one = f", lambda *args: fn(*args)[{at[0]}]" if isinstance(out, tuple) and at else ""
         parts = ", ".join(type(part).__name__ for part in out[:4]) + ", ..." * (len(out) > 4)
         kind = type(out).__name__
-        return f"fn returned a {kind} ({parts}); the weights alone are asked for, one array{one}"
+        return f"fn returned a {kind} ({parts}); the check needs the weights alone, one array{one}"
     kind = f"{type(out).__module__.partition('.')[0]}.{type(out).__name__}"
     kind = kind.removeprefix("builtins.")
-    remedy = _adapter(fn, inputs) or "return np.asarray(...) of it"
+    remedy = _adapter(fn, inputs) or "convert it by np.asarray"
     return f"fn returned a {kind}, not a NumPy array; {remedy}"
 
 
 def _adapter(fn, inputs):
-    """The remedy where fn works on the arrays of another library, of those that are loaded."""
+    """The remedy if fn works on the arrays of another library that is loaded."""
     for library, adapter in ADAPTERS.items():
         if library in sys.modules:
             out, _ = called(adapter(fn), inputs)
@@ -145,5 +145,5 @@ def _adapter(fn, inputs):
     if hasattr(fn, "adapted_from"):
         out, _ = called(fn.adapted_from, inputs)
         if isinstance(out, np.ndarray):
-            return "without the adapter it works: pass the function itself"
+            return "it works without the adapter: pass the function itself"
     return None

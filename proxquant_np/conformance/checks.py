@@ -1,9 +1,9 @@
-"""Checks of other people's proxes and quantizers.
+"""Checks of proxes and quantizers written by others.
 
-A check has three parts: the form of the result (shape, dtype, input left alone, any rank), the
-golden cases, and a search for the smallest counterexample. Every convention that is broken is
-listed: one fault does not hide the others. What is wrong is then named: mistakes that are easily
-made, each with the results it would give, are held against what came.
+A check has three parts: the form of the result (shape, dtype, input not modified, any rank), the
+golden cases, and a search for the smallest counterexample. All broken conventions are listed, so
+that one fault does not hide the others. Faults are then explained: the results are compared with
+those that common mistakes would give.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from proxquant_np.conformance.search import collect
 from proxquant_np.prox import L2, QuantizedSet, Regularizer, as_regularizer, as_set
 from proxquant_np.prox.arrays import Floats
 
-# What is wrong with the values of a result; the other conventions are about its form.
+# The conventions about the values of a result; the others are about its form.
 VALUES = {
     "not quantized",
     "not a prox",
@@ -48,19 +48,20 @@ def check_prox(
     """Is fn(x, strength) = argmin_u 1/2 ||u - x||^2 + strength * R(u)?
 
     definition: R, by its name in `conformance.PROXES` or as a Regularizer. Ties go to the upper
-    level. fn must keep shape and dtype, for any rank and each of `dtypes`, and leave x alone.
+    level. fn must keep shape and dtype for any rank and each of `dtypes`, and must not modify x.
 
-    For levels that are fitted to x, a prox (x + s q) / (1 + s) with a q of the quantized set that
-    is not the nearest is a heuristic, which passes; with exact=True, the claim to be exact, it does
-    not. Of a set with no known optimum only this is judged: "valid, optimum unknown".
+    For levels fitted to x, a prox (x + s q) / (1 + s) whose q lies in the quantized set but is not
+    nearest is a heuristic. It passes unless exact=True claims that it is exact. For a set with no
+    known optimum nothing more is judged, and the verdict is "valid, optimum unknown".
 
     A function that cannot be called like this (one for tensors, a class, one that returns a tuple)
     is reported as misuse, with the remedy.
 
     Raises:
-        ValueError: an unknown name, with the nearest known one; a regularizer per axis or block;
-            dtypes other than float32 and float64; exact=True where no optimum is known.
-        TypeError: fn is not callable, definition is neither.
+        ValueError: the name is unknown (the nearest known one is suggested), the regularizer has
+            an axis or block, dtypes are other than float32 and float64, or exact=True although no
+            optimum is known.
+        TypeError: fn is not callable, or definition is neither a name nor a Regularizer.
 
     Examples:
         >>> def prox(x, strength):
@@ -88,11 +89,11 @@ def check_quantizer(
 ) -> Report:
     """Is fn(w) a nearest point to w in the quantized set, argmin_{q in Q} ||q - w||^2?
 
-    definition: Q, by its name in `conformance.QUANTIZERS`, as a QuantizedSet or that of a
-    Regularizer; its own way to project does not matter. fn returns the quantized weights
-    themselves, not codes. Else as `check_prox`: for levels fitted to w, a point of Q that is not
-    the nearest, whatever its scale and thresholds, is a heuristic, which passes unless exact=True
-    claims more. Except for levels that are right but for a factor of two, everywhere: that is the
+    definition: Q, by its name in `conformance.QUANTIZERS`, as a QuantizedSet, or as a Regularizer
+    with that set; its own way to project does not matter. fn must return the quantized weights
+    themselves, not codes. Otherwise as `check_prox`: for levels fitted to w, a point of Q that is
+    not nearest, whatever its scale and thresholds, is a heuristic, which passes unless exact=True
+    claims more. The exception is levels that are off by a factor of two everywhere: this is the
     lost 1/2, and wrong.
 
     Examples:
@@ -109,7 +110,7 @@ def check_quantizer(
 
 
 def check_dtypes(dtypes: Sequence[str]) -> list[str]:
-    """Their names; ValueError unless they are float32 or float64, or both."""
+    """The names of the dtypes; ValueError unless they are float32, float64 or both."""
     names = [dtype if isinstance(dtype, str) else np.dtype(dtype).name for dtype in dtypes]
     if not names or not set(names) <= set(DTYPES):
         raise ValueError(f"dtypes must be some of {', '.join(DTYPES)}, got {dtypes!r}")
@@ -123,8 +124,8 @@ def _check(fn, title, r, with_strength, exact, dtypes):
     judge = (FixedJudge if r.elementwise else FittedJudge)(subject, r, dtypes, exact)
     if exact and not judge.optimum_known:
         raise ValueError(
-            f"exact must be False for {r.set!r}, whose least squared error is not known here, got "
-            "True: only whether results lie in the set is checked"
+            f"exact must be False for {r.set!r}, whose least squared error is not known, got True: "
+            "the check is only whether results lie in the set"
         )
     named = getattr(fn, "__name__", repr(fn)), title
     try:
@@ -166,9 +167,9 @@ def _judged(name, title, judge, exact, dtypes):
 
 
 def _fewer(judge, convention, fault, case):
-    """Leave out weights, half of them, then fewer, as long as the same convention is broken.
+    """Leave out weights, first half of them, then fewer, while the same convention is broken.
 
-    Down to one of 64 at a time: of many weights most are left out, not every one that could be.
+    It stops at 1/64 of them at a time, so most superfluous weights are left out, but not all.
     """
     part = case[0].size // 2
     while part > case[0].size // 64:

@@ -1,4 +1,4 @@
-"""What `proxquant-np check` does, for anyone's function by its name."""
+"""What `proxquant-np check` does with a function given by name."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def check_by_name(
     dtypes: Sequence[str] = DTYPES,
     adapter: str | None = None,
 ) -> Report:
-    """Check "package.module:function", found from the current folder or as installed, as a name.
+    """Check "package.module:function", in the current folder or installed, against a definition.
 
     definition: a name in PROXES, QUANTIZERS or STEPS. adapter: "torch" or "jax", for functions on
     their arrays.
 
     Raises:
-        ValueError: one line that says what there is none of, and what was meant, perhaps.
+        ValueError: in one line, what does not exist and perhaps what was meant.
     """
     check_name(definition, [*PROXES, *QUANTIZERS, *STEPS], "--as")
     if exact and definition in STEPS:
-        raise ValueError(f"--exact is for proxes and quantizers; {definition} is a step")
+        raise ValueError(f"--exact must be left out for a step, got --as {definition}")
     fn = _load(function)
     if adapter is not None:
         try:
@@ -50,7 +50,7 @@ def check_by_name(
 def _load(function):
     module_name, colon, name = function.partition(":")
     if not (module_name and colon and name):
-        raise ValueError(f"{function!r} is no function; package.module:function is accepted")
+        raise ValueError(f"the function must be given as package.module:function, got {function!r}")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     importlib.invalidate_caches()
@@ -65,12 +65,12 @@ def _load(function):
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"importing {module_name} failed: {what}") from error
     fn, path = module, module_name
-    for part in name.split("."):  # also of a submodule, as torch:nn.functional.hardtanh
+    for part in name.split("."):  # the function may be in a submodule: torch:nn.functional.relu
         if not hasattr(fn, part):
             raise ValueError(f"{path} has no {part!r}{_near(part, dir(fn))}")
         fn, path = getattr(fn, part), f"{path}.{part}"
     if not callable(fn):
-        raise ValueError(f"{function} is a {type(fn).__name__}; a function is accepted")
+        raise ValueError(f"{function} must be a function, got {fn!r:.80}")
     return fn
 
 

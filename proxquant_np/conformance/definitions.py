@@ -1,4 +1,4 @@
-"""The definitions that are known by name, and those that anyone gives."""
+"""The definitions known by name, and those given as objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from proxquant_np.prox import (
     as_set,
 )
 
-LEVELS = (-1.0, 0.0, 0.25, 2.0)  # uneven, so that thresholds at the wrong places show
+LEVELS = (-1.0, 0.0, 0.25, 2.0)  # uneven, so that misplaced thresholds show
 
 FITTED: dict[str, Regularizer] = {
     "ternary": TernaryL2(),
@@ -36,7 +36,7 @@ QUANTIZERS: dict[str, Regularizer] = {
     "levels": LevelsL1(LEVELS),
     **FITTED,
 }
-"""What `check_quantizer` knows; `project` is the map that is checked."""
+"""What `check_quantizer` knows by name; it checks the map `project`."""
 
 PROXES: dict[str, Regularizer] = {
     "binary_l1": BinaryL1(),
@@ -47,18 +47,18 @@ PROXES: dict[str, Regularizer] = {
     "parq": Parq(LevelsL1(LEVELS)),
     **{f"{name}_l2": regularizer for name, regularizer in FITTED.items()},
 }
-"""What `check_prox` knows; `prox` is the map that is checked."""
+"""What `check_prox` knows by name; it checks the map `prox`."""
 
 STEPS = ("lazy_sgd", "lazy_adam", "eager_sgd", "eager_adam")
-"""What `check_step` knows."""
+"""What `check_step` knows by name."""
 
 
 def look_up(
     definition: str | Regularizer | QuantizedSet, known: dict[str, Regularizer], what: str
 ) -> tuple[str, Regularizer | QuantizedSet]:
-    """(name, definition) of a name in `known`, or of a set or regularizer for the whole array.
+    """(name, definition) for a name in `known`, or for a set or regularizer over the whole array.
 
-    ValueError for an unknown name, with the nearest known one; TypeError for anything else.
+    ValueError for an unknown name, suggesting the nearest known one; TypeError for anything else.
     """
     if isinstance(definition, str):
         check_name(definition, list(known), what)
@@ -71,7 +71,7 @@ def look_up(
     if quantized.axis is not None or quantized.block is not None:
         raise ValueError(
             f"{what} must have axis=None and block=None, got {definition!r}: a quantizer is "
-            "checked on the weights that share their levels"
+            "checked on weights that share their levels"
         )
     if not (quantized.elementwise or isinstance(quantized, Fitted)):
         raise ValueError(f"{what} must have fixed levels or a Fitted set, got {definition!r}")

@@ -1,7 +1,7 @@
-"""Maps onto levels fitted to the weights, judged by their squared error.
+"""Checks of maps onto levels fitted to the weights, by their squared error.
 
-By that alone, since several answers may be best. The prox (x + s q) / (1 + s) tells its q, so a
-prox is checked as the quantizer that it contains.
+Only the error is compared, since several answers may be best. The prox (x + s q) / (1 + s) reveals
+its q, so a prox is checked as the quantizer it contains.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from proxquant_np.conformance.form import Subject
 from proxquant_np.conformance.report import Fault
 from proxquant_np.prox import L2
 
-TINY = float(np.finfo(np.float32).tiny)  # below it numbers lose digits: as good as 0
-CODES = 4096  # so many are tried, all of them, where no better way to the optimum is known
+TINY = float(np.finfo(np.float32).tiny)  # below this, numbers lose digits and count as 0
+CODES = 4096  # up to this many, all codes are tried if no better way to the optimum is known
 
-# What rounding to float32 breaks in float64; squared errors are flat where they are least.
+# What rounding to float32 breaks in float64 (not optimality: squared errors are flat at a minimum).
 ROUGH = {"not quantized", "not a prox", "wrong strength", "wrong scale"}
 
 STRENGTHS = {
@@ -45,12 +45,12 @@ class FittedJudge(MapJudge):
     def __init__(self, subject: Subject, r: L2, dtypes: Sequence[str], exact: bool):
         super().__init__(subject, dtypes)
         self.r, self.set, self.best, self.exact = r, r.set, r.set.exactly(), exact
-        # What a heuristic may break; but what claims to be exact leaves points of Q alone.
+        # What a heuristic may break; but a map that claims to be exact leaves points of Q alone.
         self.valid = {"not nearest", "not optimal"} | (set() if exact else {"wrong scale"})
 
     @property
     def optimum_known(self) -> bool:
-        """Whether the least squared error is: of all weights, or of four by trying every code."""
+        """Whether the least squared error is known for all weights, or for four by trying codes."""
         return self.best is not None or self._can_try_all(np.zeros(4))
 
     def _can_try_all(self, w):
@@ -58,7 +58,7 @@ class FittedJudge(MapJudge):
         return codes is not None and len(self.set.levels(w)) ** len(w) <= CODES
 
     def cases(self) -> Iterator[search.Case]:
-        """Tiny tensors with known optima, also far larger weights; and random ones of any size."""
+        """Tiny tensors with known optima, some with far larger weights, and random tensors."""
         large = [w for key, w in vectors.large().items() if key.startswith("weights.")]
         large += [1000 * np.array(w) for w in vectors.TINY if len(w) > 2]
         large += [10 * np.random.default_rng(0).normal(size=5003)]
@@ -67,7 +67,7 @@ class FittedJudge(MapJudge):
             yield np.array(w, dtype), *rest
 
     def faults(self, case: search.Case, strength: float = 1.0, scale: float = 1.0) -> list[Fault]:
-        """All that is wrong at this case, but for a strength and levels that are so large."""
+        """All faults at this case, given that strength and levels are off by these factors."""
         u, faults = self.subject.run(*case)
         if u is None:
             return faults
@@ -86,7 +86,7 @@ class FittedJudge(MapJudge):
         return faults + [Fault(*kind, inputs, u, expected) for kind in found]
 
     def _explain(self, w, u, rest, least, eps, strength, scale):
-        """What is wrong, with the accuracy eps of a precision: (convention, detail) of each."""
+        """(convention, detail) of each fault, to the accuracy eps of a precision."""
         eps, top, q = 64 * eps, np.abs(w).max(), u.astype(np.float64)
         if rest:
             s = rest[0] * strength
@@ -98,7 +98,7 @@ class FittedJudge(MapJudge):
         close = eps * top + TINY
         q = np.where(np.abs(q) <= close, 0.0, q / scale)
         if least is not None and least < (eps * top) ** 2:
-            least = 0.0  # not the rounding of a search
+            least = 0.0  # rather than the rounding error of a search
         found = self._of_quantized(w, q, least, close)
         if rest and found and found[-1][0] == "not quantized":
             detail = f"not (x + s q) / (1 + s) with a quantized q: {found[-1][1]}"
@@ -142,7 +142,7 @@ class FittedJudge(MapJudge):
         return found
 
     def _least(self, w):
-        """(the least 1/2 ||q - w||^2, a q that has it), each None where it is not known."""
+        """(the least 1/2 ||q - w||^2, a q that attains it), each None if it is not known."""
         if self.best is not None:
             q = self.best.project(w)
             return 0.5 * np.square(q - w).sum(), q
@@ -150,11 +150,11 @@ class FittedJudge(MapJudge):
             return None, None
         error, q = _exhaustive(self.set, w)
         if not (self.set.contains_zero or self.set.offset):
-            q = np.where(w == 0, np.abs(q), q)  # as good, and sign_pm(0) = +1
+            q = np.where(w == 0, np.abs(q), q)  # equally good, and sign_pm(0) = +1
         return error, q
 
     def named(self, found: Found, cases: list[search.Case]) -> Found:
-        """What is found wrong with values, by the strength and scale that explain every result."""
+        """The faults in values, by the strength and scale that explain every result."""
         if not found.keys() & {"not a prox", "wrong strength", "wrong scale"}:
             return self._centred(found, cases)
         strengths = STRENGTHS if self.subject.with_strength else [1.0]
@@ -182,7 +182,7 @@ class FittedJudge(MapJudge):
         return found
 
     def _centred(self, found, cases):
-        """Not the nearest, as the weights are centred first: by sign(w - mean(w)), of two signs."""
+        """Explains signs that are those of w - mean(w): the weights were centred first."""
         if "not nearest" not in found or not self.set.symmetric or self.set.contains_zero:
             return found
         for x, *rest in cases:
@@ -197,9 +197,10 @@ class FittedJudge(MapJudge):
         return {**found, "not nearest": (renamed, case)}
 
     def gaps(self) -> dict[str, float]:
-        """The relative excess of the squared error on the golden tensors, by their names.
+        """The relative excess error on the golden tensors, by name.
 
-        Over the least; or, where that is not known, over the error of this package's own heuristic.
+        It is over the least squared error or, if that is not known, over that of this package's own
+        heuristic.
         """
         kind = next((k for k, r in QUANTIZERS.items() if r.set == self.best), None)
         found = {}
@@ -223,9 +224,9 @@ class FittedJudge(MapJudge):
 
 
 def _exhaustive(quantized, w):
-    """(the least 1/2 ||q - w||^2, its q) of all codes: least squares for each, at once.
+    """(the least 1/2 ||q - w||^2, its q) over all codes, by least squares for all at once.
 
-    As `brute_force.exhaustive_prox`: a coefficient < 0 may be left out.
+    As in `brute_force.exhaustive_prox`, codes with a coefficient < 0 can be skipped.
     """
     codes, inverses = _codes(quantized, len(w))
     a = inverses @ w

@@ -1,12 +1,12 @@
-"""Maps onto fixed levels, checked weight by weight.
+"""Checks of maps onto fixed levels, weight by weight.
 
-An objective alone would be blind: near its minimum it is flat, and half of the digits could be
-wrong. Only where two answers are equally good, at ties and within rounding of them, objectives are
-compared.
+The objective alone would not do: it is flat near its minimum, so half of the digits could be wrong.
+Objectives are compared only where two answers are equally good, at ties and within rounding of
+them.
 
-What is wrong is then named. A prox moves a weight towards a level, so a wrong one chooses another
-level, or moves otherwise, or both: each choice and each move that is easily mistaken, alone and in
-pairs, is held against all that came.
+Then mistakes are named. A prox moves a weight towards a level, so a wrong one chooses another
+level, or moves differently, or both. Each common mistake in choice or move, alone and in pairs, is
+compared with all results.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from proxquant_np.prox.brute_force import objective
 EPS = {np.dtype(name): float(np.finfo(name).eps) for name in ("float32", "float64")}
 SINGLE = EPS[np.dtype("float32")]
 ROUNDED = (
-    "right to the rounding of float32, not of float64: computed in float32, or with an epsilon? A "
-    'function made for float32 is checked with dtypes=["float32"]'
+    "right to the rounding of float32, not of float64: computed in float32, or with an epsilon? To "
+    'check a function made for float32, pass dtypes=["float32"]'
 )
 
 NEAR = 8.0
@@ -38,7 +38,7 @@ Found = dict[str, tuple[Fault, search.Case]]
 
 
 class Mistake(NamedTuple):
-    """A choice of levels or a move towards them, and what it breaks: nothing if it is right."""
+    """A choice of levels or a move towards them, and the convention it breaks, if any."""
 
     convention: str | None
     detail: str
@@ -46,13 +46,13 @@ class Mistake(NamedTuple):
 
 
 class MapJudge:
-    """What the judges of fn(w) and of fn(x, strength) share. A case is (x,) or (x, strength)."""
+    """What the judges of fn(w) and fn(x, strength) share. A case is (x,) or (x, strength)."""
 
     def __init__(self, subject: Subject, dtypes: Sequence[str]):
         self.subject, self.dtypes = subject, dtypes
 
     def strategy(self, st: Any) -> Any:
-        """Of cases, for `search`."""
+        """A strategy of cases, for `search`."""
         rest = [search.strengths(st)] if self.subject.with_strength else []
         return st.tuples(search.weights(st, self.dtypes), *rest)
 
@@ -79,7 +79,7 @@ class FixedJudge(MapJudge):
         self.at_zero = "sign(0)" if len(self.levels) == 2 and 0 in self.ties else "wrong tie"
 
     def cases(self) -> Iterator[search.Case]:
-        """One weight each, also beside ties; and more at once than fit into somebody's block."""
+        """Single weights, also beside ties, and a tensor larger than a typical block."""
         rests = [(s,) for s in vectors.STRENGTHS] if self.subject.with_strength else [()]
         beside = np.add.outer(self.ties, [-1 / 16, -1 / 64, 1 / 64, 1 / 16]).ravel().tolist()
         points = [*vectors.points(self.r), *beside, *search.FAR]
@@ -88,7 +88,7 @@ class FixedJudge(MapJudge):
             yield np.resize(np.array(points, dtype), 5003), *rest
 
     def faults(self, case: search.Case) -> list[Fault]:
-        """All that is wrong at this case, each kind once."""
+        """All faults at this case, each kind once."""
         u, faults = self.subject.run(*case)
         if u is None:
             return faults
@@ -97,7 +97,7 @@ class FixedJudge(MapJudge):
         inputs = self.subject.named(*case)
         wrong = self._wrong(x, s, u, expected, EPS[x.dtype])
         if len(wrong) and x.dtype == np.float64:
-            rounded = wrong[np.abs(x[wrong]) <= NEAR]  # further off, any fault is small beside x
+            rounded = wrong[np.abs(x[wrong]) <= NEAR]  # farther off, any fault is small beside x
             wrong = self._wrong(x, s, u, expected, SINGLE)
             if not len(wrong) and len(rounded):
                 faults = [*faults, Fault("precision", ROUNDED, inputs, u, expected)]
@@ -105,7 +105,7 @@ class FixedJudge(MapJudge):
         return faults + [Fault(*kind, inputs, u, expected) for kind in kinds.items()]
 
     def _wrong(self, x, s, u, expected, eps):
-        """The indices of weights with a result that is wrong by more than rounding, each once."""
+        """The indices of weights whose result is wrong by more than rounding, without repeats."""
         levels = self.levels.astype(np.float64)
         scale = np.maximum(1, np.abs(x)) + np.abs(levels).max()
         close = 32 * eps * scale
@@ -142,9 +142,9 @@ class FixedJudge(MapJudge):
         return "not optimal", f"{x} went to {u}, but {expected} has a smaller objective"
 
     def named(self, found: Found, cases: list[search.Case]) -> Found:
-        """What is found wrong with values, as the mistake or the two that explain every result.
+        """The faults in values, as the one or two mistakes that explain every result.
 
-        In the precision of the weights; or, which is a fault too, in that of float32.
+        They must do so in the precision of the weights, or in that of float32, itself a fault.
         """
         cases = [case for case in cases if self.subject.run(*case)[0] is not None]
         choices, moves = self._choices(), self._moves()
@@ -165,7 +165,7 @@ class FixedJudge(MapJudge):
         return found
 
     def _like(self, case, choice, move, least):
-        """Whether the result is that of a choice and a move, to rounding, at least so large."""
+        """Whether this choice and move give the result, up to rounding of at least `least`."""
         x, s = case[0], case[1] if len(case) > 1 else np.inf
         close = 256 * max(least, EPS[x.dtype]) * np.maximum(1, np.abs(x))
         wide = x.astype(np.float64)
@@ -174,7 +174,7 @@ class FixedJudge(MapJudge):
             return bool((np.abs(self.subject.run(*case)[0] - u) <= close).all())
 
     def _first(self, mistake, cases, choice, move, least):
-        """The mistake at the first case that is not explained without it; none if all are."""
+        """The mistake at the first case that needs it as an explanation, if there is one."""
         for case in cases:
             if not self._like(case, choice, move, least):
                 inputs, u = self.subject.named(*case), self.subject.run(*case)[0]
@@ -184,14 +184,14 @@ class FixedJudge(MapJudge):
         return {}
 
     def _choices(self):
-        """Which level a weight is drawn to: the nearest; and the mistakes."""
+        """To which level a weight is pulled: the nearest, and the mistakes."""
         levels, ties = self.levels, self.ties
 
         def nearest(x, side="right"):
             return levels[np.searchsorted(ties, x, side)]
 
         right = Mistake(None, "", nearest)
-        if not hasattr(self.r, "towards"):  # its prox goes to no one level, as that of Parq
+        if not hasattr(self.r, "towards"):  # its prox, like Parq's, does not move to one level
             return [right]
         where = "0" if self.at_zero == "sign(0)" else "a tie"
         tie = self.at_zero
@@ -224,7 +224,7 @@ class FixedJudge(MapJudge):
         ]
 
     def _moves(self):
-        """How a weight x is drawn to a level q: by the prox; and the mistakes."""
+        """How a weight x is pulled to a level q: by the prox, and the mistakes."""
         r, ends = self.r, (self.levels[0], self.levels[-1])
 
         def prox(x, s, q):
@@ -237,7 +237,7 @@ class FixedJudge(MapJudge):
 
         right = Mistake(None, "", prox)
         if not self.subject.with_strength:
-            kept = "the weights come back as they are"
+            kept = "the weights are returned unchanged"
             return [right, Mistake("not quantized", kept, lambda x, s, q: x)]
         table: list[tuple[str, str, Callable[..., Floats]]] = [
             ("factor of two", "the strength is doubled", lambda x, s, q: prox(x, 2 * s, q)),

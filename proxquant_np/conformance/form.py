@@ -1,7 +1,7 @@
-"""The form of what fn(w) or fn(x, strength) returns, before its values.
+"""Checks of the form of what fn(w) or fn(x, strength) returns, before its values.
 
-Any rank, any memory layout, the same result each time; and what comes of weights that no convention
-speaks of, which is told, not judged.
+Any rank, any memory layout, the same result each time. What fn makes of weights that no convention
+covers is reported, but not judged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BEYOND = {"empty": [], "0-d": 0.75, "NaN": [np.nan, 1.0, -0.5], "infinity": [np.
 class Subject:
     """The function under test, of weights and perhaps a strength.
 
-    rank: that of the weights that it takes; vectors go to it as rows of a matrix if it wants one.
+    rank: that of the weights it accepts; if it needs a matrix, it is given vectors as rows of one.
     """
 
     def __init__(self, fn: Callable[..., Any], with_strength: bool):
@@ -35,7 +35,7 @@ class Subject:
 
     @property
     def rest(self) -> tuple[float, ...]:
-        """What comes after the weights where it does not matter."""
+        """The arguments after the weights, where their values do not matter."""
         return (1.0,) if self.with_strength else ()
 
     def named(self, x: Floats, *rest: float) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Subject:
         return {"x": x, "strength": rest[0]} if rest else {"w": x}
 
     def run(self, x: Floats, *rest: float) -> tuple[Floats | None, list[Fault]]:
-        """As `calls.run`, of a vector x, once for the same arguments."""
+        """As `calls.run` for a vector x, but only once for the same arguments."""
         key = x.dtype.str, x.tobytes(), *rest
         if key not in self._seen:
             w = x.reshape(1, *x.shape, *[1] * (self.rank - 2)) if self.rank > 1 else x
@@ -53,9 +53,9 @@ class Subject:
 
 
 def form_faults(subject: Subject, dtypes: Sequence[str]) -> tuple[list[Fault], bool]:
-    """(what is wrong with the form of the result on a few tensors, whether values can be checked).
+    """(faults in the form of the result on a few tensors, whether values can be checked).
 
-    Sets the rank of the subject. Misuse if fn cannot be checked as it was handed over.
+    Sets the rank of the subject. Misuse if fn cannot be checked as it was passed.
     """
     w = np.array(VALUES, dtypes[0])
     found = first_call(subject.fn, subject.named(w, *subject.rest))
@@ -68,7 +68,7 @@ def form_faults(subject: Subject, dtypes: Sequence[str]) -> tuple[list[Fault], b
 
 
 def _form(subject, w):
-    """(the faults at these weights, whether there are results, the same each time)."""
+    """(faults at these weights, whether there are results that repeat)."""
 
     def result(array):
         return run(subject.fn, subject.named(array, *subject.rest), array)
@@ -93,7 +93,7 @@ def _form(subject, w):
 
 
 def _rank(subject, w, results, works):
-    """The ranks that it takes, and whether they give the same result."""
+    """Which ranks are accepted, and whether they give the same result."""
     if len(works) < len(SHAPES):
         ranks = "- and ".join(str(len(shape)) for shape in works)
         failed = next(shape for shape in SHAPES if shape not in works)
@@ -111,7 +111,7 @@ def _rank(subject, w, results, works):
 
 
 def _layout(subject, transpose, result):
-    """A view that is not contiguous, against its copy."""
+    """Compares a view that is not contiguous with its copy."""
     inputs = subject.named(transpose, *subject.rest)
     u, faults = result(transpose)
     if u is None:
@@ -131,7 +131,7 @@ def _alike(u, v):
 
 
 def beyond(subject: Subject, dtype: str) -> dict[str, str]:
-    """What comes of no weights, of a scalar, of NaN and of infinity, in words."""
+    """What fn makes of no weights, a scalar, NaN and infinity, in words."""
     told = {}
     for kind, values in BEYOND.items():
         w = np.array(values, dtype)

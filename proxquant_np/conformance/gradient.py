@@ -1,4 +1,4 @@
-"""Anyone's hand-written gradient against numerical differentiation."""
+"""Checks of hand-written gradients against numerical differentiation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxquant_np.conformance.checks import check_dtypes
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.prox.arrays import Floats
 
-WIDE = 2.0 ** -np.arange(3, 8)  # steps in float32, times max(1, |x|)
+WIDE = 2.0 ** -np.arange(3, 8)  # steps for float32, in units of max(1, |x|)
 SINGLE = float(np.finfo(np.float32).eps)
 
 
@@ -29,22 +29,22 @@ def check_gradient(
 ) -> Report:
     """Is grad_fn the gradient of fn at these inputs, one array or a sequence of arrays?
 
-    If fn(*inputs) is one number, grad_fn(*inputs) is its gradient. If it is an array y, then
+    If fn(*inputs) is a number, grad_fn(*inputs) is its gradient. If it is an array y, then
     grad_fn(*inputs, g) is the vector-Jacobian product, the gradient of sum(g * y) for a constant g
     of the shape of y. For several inputs it returns a tuple, with None for those that are not
-    floats. Shapes and dtypes are those of the inputs, which must be left alone.
+    floats. Shapes and dtypes are those of the inputs, which must not be modified.
 
-    dtypes: what float inputs are converted to, one after the other; None, the default: they stay.
+    dtypes: the dtypes to which float inputs are converted in turn; by default they are kept.
 
-    Held against central differences in float64, entry by entry, as `gradcheck`; so fn should take
-    float64, and the inputs keep away from its kinks. A function that computes in float32 whatever
-    it is given (as JAX does unless jax_enable_x64 is set) is noticed: then the steps are wide, 1/8
-    to 1/128 of max(1, |x|), extrapolated to 0, and about three digits are checked; the report says
-    so. Its gradient may be float32 where its result is.
+    The gradient is compared entry by entry with central differences in float64, as in `gradcheck`,
+    so fn should accept float64 and the inputs should lie away from its kinks. If fn computes in
+    float32 in any case (as JAX does unless jax_enable_x64 is set), this is noticed: the steps are
+    then wide, 1/8 to 1/128 of max(1, |x|), extrapolated to 0, and about three digits are checked,
+    as the report says. The gradient may be float32 if the result is.
 
     Raises:
         TypeError: fn or grad_fn is not callable.
-        ValueError: no input is a float32 or float64 array; other dtypes.
+        ValueError: no input is a float32 or float64 array, or dtypes are others.
 
     Examples:
         >>> x = np.array([0.5, -1.0, 2.0])
@@ -83,16 +83,13 @@ def check_gradient(
 
 
 COMPUTED_IN_FLOAT32 = (
-    "fn computes in float32, so the steps were wide; for all digits let it compute in float64 "
-    "(JAX: jax_enable_x64)"
+    "fn computes in float32, so the steps were wide; to check all digits, let it compute in "
+    "float64 (JAX: jax_enable_x64)"
 )
 
 
 class _Gradient:
-    """A function and its gradient at some inputs.
-
-    single: fn computes in float32.
-    """
+    """A function and its gradient at some inputs. `single`: whether fn computes in float32."""
 
     def __init__(self, fn, grad_fn, inputs, floats):
         self.fn, self.grad_fn, self.inputs, self.floats = fn, grad_fn, inputs, floats
@@ -100,7 +97,7 @@ class _Gradient:
         self.single = False
 
     def faults(self) -> list[Fault]:
-        """All that is wrong, the form of the gradient first."""
+        """All faults, those in the form of the gradient first."""
         first_call(self.fn, self.shown)
         y, faults = called(self.fn, self.shown)
         if y is None and faults:
@@ -129,7 +126,7 @@ class _Gradient:
         return found
 
     def _computes_in_float32(self):
-        """Whether inputs or result are rounded to float32, at a point that is no float32 number."""
+        """Whether inputs or result are rounded to float32, at a point that float32 cannot hold."""
         if self.y.dtype in (np.float32, np.float16) and any(
             x.dtype == np.float64 for x, f in zip(self.inputs, self.floats, strict=True) if f
         ):
@@ -146,7 +143,7 @@ class _Gradient:
         try:
             with np.errstate(all="ignore"):
                 y, at_rounded = (np.asarray(self.fn(*point)) for point in (near, rounded))
-        except Exception:  # it takes float32 only
+        except Exception:  # it accepts only float32
             return True
         if y.dtype == np.float32:
             return True
@@ -165,7 +162,7 @@ class _Gradient:
         return None
 
     def _value(self, i, gradient):
-        """The fault of the gradient of input i, in a list, by its values."""
+        """A list of the fault, if any, in the values of input i's gradient."""
         if self.single:
             numerical, error = self._wide_differences(i)
             size = np.abs(numerical)
@@ -212,8 +209,8 @@ class _Gradient:
     def _wide_differences(self, i):
         """(numerical gradient, its error) for input i: Richardson's extrapolation, in float32.
 
-        Of D(h) = (s(x + h) - s(x - h)) / 2h, s = sum(g * fn), take R(h) = (4 D(h) - D(2h)) / 3,
-        at the h where R(h) - R(2h) and the rounding of s together are least: both are the error.
+        With D(h) = (s(x + h) - s(x - h)) / 2h and s = sum(g * fn), take R(h) = (4 D(h) - D(2h)) / 3
+        at the h for which R(h) - R(2h) plus the rounding of s, which estimate the error, is least.
         """
         x = self.inputs[i]
         numerical, error = np.zeros(x.shape), np.zeros(x.shape)
@@ -236,7 +233,7 @@ class _Gradient:
 
 
 def _diagnose(gradient, numerical, shape, close):
-    """The convention that is broken, and how: by comparison with the true gradient."""
+    """The convention that is broken, and how, judging by the true gradient."""
 
     def like(other):
         size = np.abs(numerical).max()

@@ -1,10 +1,9 @@
-"""Makes the golden vectors; run when a definition is added. Nothing of the checks imports it.
+"""Makes the golden vectors; run it when a definition is added. No check imports it.
 
     python -m proxquant_np.conformance.make_vectors
 
-Everything expected comes from the slow references of prox/brute_force.py, which know no formula,
-and from the textbook formulas of SGD and Adam below, in float64. golden/SCHEMA.md describes the
-files.
+All expected values come from the slow references of prox/brute_force.py, which use no formula, and
+from the textbook formulas of SGD and Adam below, in float64. golden/SCHEMA.md describes the files.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def make() -> dict[str, bytes]:
 
 
 def _json(table):
-    """One line a case: small, and a change shows as such."""
+    """One line per case: files are small, and diffs show what changed."""
     if isinstance(table, list):
         table = {"sign_change": {"cases": table}}
     parts = []
@@ -68,7 +67,7 @@ def _npz(arrays):
 
 
 def prox_cases(r: Regularizer) -> list[dict[str, Any]]:
-    """Cases of `r`: weights x, strength, a minimiser u, the least objective."""
+    """Cases of `r`: weights x, a strength, a minimiser u, and the least objective."""
     if not r.elementwise:
         codes, offset = r.set.code_matrices, r.set.offset
         return [
@@ -88,7 +87,7 @@ def prox_cases(r: Regularizer) -> list[dict[str, Any]]:
 
 
 def quantizer_cases(r: Regularizer) -> list[dict[str, Any]]:
-    """Cases of `r`: weights w, a nearest quantized point q, half its squared distance."""
+    """Cases of `r`: weights w, a nearest quantized point q, and half its squared distance."""
     if not r.elementwise:
         return [
             {"w": w, "q": q.tolist(), "error": float(cost)}
@@ -115,14 +114,14 @@ def _quantizer(r):
     return {"definition": repr(r), "cases": quantizer_cases(r)}
 
 
-# Steps: gradient(w) = A w - b, the map that of BinaryL1 (lazy: sign_pm; eager: its prox)
+# Steps: gradient(w) = A w - b, and the map is BinaryL1's (lazy: sign_pm; eager: the prox)
 
 A = [[2.0, 1.0, 0.0], [1.0, 3.0, -1.0], [0.0, -1.0, 2.0]]
 POINT = [
     ([0.25, -0.5, 0.0], [1.0, -2.0, 0.0]),
     ([-0.0, 0.125, -1.5], [0.5, 0.25, -4.0]),
     ([1.0, -1.0, 0.0625], [3.0, -2.0, 0.25]),
-    ([0.25, -0.5, 1.0], [-2.0, 1.0, 0.5]),  # with SGD and lr 0.125 the first ends on 0
+    ([0.25, -0.5, 1.0], [-2.0, 1.0, 0.5]),  # with SGD and lr 0.125 the first weight ends on 0
     ([1.0, -1.0, 1.0], [1 - 2.0**-16, 2.0**-16 - 3, 2.0**-16 + 3]),  # a small gradient
 ]
 
@@ -131,12 +130,12 @@ def _steps(name):
     lazy, adam = name.startswith("lazy"), name.endswith("adam")
     cases = []
     for i, (point, b) in enumerate(POINT):
-        for lr, lam in ((0.125, 4.0), (0.375, 0.5)):  # with lr 0.5 Adam's first would end near 0
+        for lr, lam in ((0.125, 4.0), (0.375, 0.5)):  # lr 0.5 would move Adam's first near 0
             case: dict[str, Any] = {"A": A, "b": b, "point": point, "lr": lr}
             if not lazy:
                 case["strength"] = lr * lam
             if adam:
-                k = i % 4  # the first and the last start from nothing
+                k = i % 4  # the first and the last start with zero moments
                 case |= {"m": [0.5 * k] * 3, "v": [0.25 * k, 0.5 * k, k], "t": 4 * k + 1}
             cases.append(case | _expected(case, lazy, adam))
     return {"cases": cases}
@@ -175,7 +174,7 @@ def _sign_changes():
 
 
 def large() -> dict[str, Floats]:
-    """Random weights, and the least squared error of each set with levels found by thresholds."""
+    """Random weights, and the least squared error of each set whose codes are thresholds."""
     rng = np.random.default_rng(0)
     weights = {
         "gaussian": rng.normal(size=512),

@@ -1,4 +1,4 @@
-"""What a check found, and the conventions that can be broken."""
+"""What a check has found, and the conventions that can be broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 CONVENTIONS = {
-    "misuse": "what is checked is a function of NumPy arrays, called as the check says",
+    "misuse": "the check needs a function of NumPy arrays, to be called as it says",
     "raised": "every finite float32 or float64 input has a result",
     "result": "the result is the array, or the tuple of arrays, that the check asks for",
     "shape changed": "the result has the shape of the weights",
@@ -22,20 +22,20 @@ CONVENTIONS = {
     "not quantized": "the result lies in the quantized set",
     "not a prox": "the prox is a minimiser of 1/2 ||u - x||^2 + s R(u), not a step towards one",
     "wrong strength": "strength is the weight of R, once: 0 changes nothing, infinity projects",
-    "wrong scale": "weights that are quantized already, all of one magnitude, are left alone",
+    "wrong scale": "weights that are already quantized, all of one magnitude, do not change",
     "factor of two": "the 1/2 in prox(x, s) = argmin_u 1/2 ||u - x||^2 + s R(u) and in "
     "1/2 ||.||^2; fitted levels are as large as the weights",
     "gradient point": "lazy: the gradient is taken at P(z); eager: at the weights",
     "latent overwritten": "lazy: the latent moves on from where it was, not from its image",
     "stale weights": "lazy: the deployed weights are the image of the latent after the step",
-    "clipped": "nothing is clipped: not what moves, nor the gradient on its way to it",
+    "clipped": "nothing is clipped, neither what moves nor its gradient",
     "order": "eager: the base step first, then the map",
     "direction": "steps go against the gradient",
     "moments": "Adam: m and v start at 0, decay by beta1 = 0.9 and beta2 = 0.999, and are returned",
     "bias correction": "Adam divides m and v by 1 - beta^t, t counted from 1",
     "epsilon": "Adam adds eps to the root of the corrected v, not under the root",
-    "wrong step": "the step is the formula's",
-    "not averaged": "the gradient of a mean has its 1/n, that of a sum has not",
+    "wrong step": "the step follows the formula",
+    "not averaged": "the gradient of a mean has the factor 1/n, that of a sum does not",
     "transposed": "entry (i, j) of the gradient belongs to entry (i, j) of the input",
     "wrong gradient": "the gradient is that of the function",
     "not nearest": "a weight goes towards the nearest of its levels",
@@ -46,7 +46,7 @@ CONVENTIONS = {
     "dtype changed": "float32 in, float32 out; float64 in, float64 out",
     "precision": "float64 in: computed in float64",
 }
-"""Name of each convention: what it says. The most important ones come first."""
+"""The name of each convention and what it says, the most important ones first."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,13 @@ class Fault:
 class Report:
     """The result of a check; true if it passed. `str` says it in words.
 
-    verdict: "right"; "heuristic", a valid result that is not optimal; "valid, optimum unknown",
-    where the set is one whose least squared error is not known here; "wrong", against the
-    definition; or "misuse", where fn could not be checked, with the remedy.
-    passed: right, valid, or a heuristic that does not claim to be exact.
-    faults: each convention that is broken, with the smallest counterexample found, the most
-    important one first.
-    gaps: of a heuristic, ||w - fn(w)||^2 / least - 1, by what it was compared with and where.
-    beyond: what comes of weights that no convention speaks of: none, a scalar, NaN, infinity.
+    verdict: "right"; "heuristic" for a valid result that is not optimal; "valid, optimum unknown"
+    for a set whose least squared error is not known; "wrong" if it contradicts the definition; or
+    "misuse" if fn could not be checked, with the remedy.
+    passed: whether it is right, valid, or a heuristic that does not claim to be exact.
+    faults: each broken convention with the smallest counterexample found, the most important first.
+    gaps: a heuristic's relative excess error, ||w - fn(w)||^2 / least - 1, for each comparison.
+    beyond: what fn makes of weights that no convention covers: none, a scalar, NaN, infinity.
 
     Examples:
         >>> report = pq.conformance.check_prox(pq.prox.BinaryL2().prox, "binary_l2")
@@ -98,7 +97,7 @@ class Report:
 
     @property
     def convention(self) -> str | None:
-        """The convention that it breaks, a key of CONVENTIONS; None if right."""
+        """The convention that `fault` breaks, a key of CONVENTIONS; None if right."""
         return None if self.fault is None else self.fault.convention
 
     def __str__(self) -> str:
@@ -123,14 +122,14 @@ class Report:
 
 
 def in_order(faults: Iterable[Fault], valid: Container[str] = frozenset()) -> tuple[Fault, ...]:
-    """The most important first: what is wrong before what is valid, then as in CONVENTIONS."""
+    """Faults in order of importance: wrong before valid, then in the order of CONVENTIONS."""
     order = list(CONVENTIONS)
     key = lambda fault: (fault.convention in valid, order.index(fault.convention))  # noqa: E731
     return tuple(sorted(faults, key=key))
 
 
 def show(value: Any) -> str:
-    """A value in one line, with the dtype of an array, and its shape unless it is a vector."""
+    """A value on one line, with an array's dtype, and its shape unless it is a vector."""
     if isinstance(value, tuple):
         return "; ".join(map(show, value))
     if isinstance(value, np.ndarray | np.generic):

@@ -1,4 +1,4 @@
-"""Hypothesis, where installed, finds and shrinks counterexamples."""
+"""Search for small counterexamples, with Hypothesis if it is installed."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ import numpy as np
 from proxquant_np.conformance.report import Fault
 
 Case = Any
-"""The arguments of one call: a tuple of weights and, perhaps, a strength; or a step's, by name."""
+"""The arguments of one call: a tuple of weights and maybe a strength, or a step's by name."""
 
 MISSING = (
     "no further search: hypothesis is not installed, it comes with the extra proxquant-np[test]"
 )
-SECONDS = 12.0  # after so many a search, of a slow function, ends
-FEW = 1  # so many weights are as easily read as can be: no need to look for fewer
+SECONDS = 12.0  # after this time, a search with a slow function ends
+FEW = 1  # cases with at most this many weights need no further shrinking
 
 
 class Judge(Protocol):
-    """What is searched with."""
+    """What a search needs to know about a check."""
 
     def faults(self, case: Case) -> list[Fault]:
-        """All that is wrong at this case."""
+        """All faults at this case."""
 
     def strategy(self, st: Any) -> Any:
-        """From the module hypothesis.strategies, a strategy of cases."""
+        """A strategy of cases, built with the module hypothesis.strategies."""
 
     def size(self, case: Case) -> int:
-        """How many weights it has."""
+        """The number of weights in the case."""
 
     def key(self, case: Case) -> Any:
-        """The same for the same case, bit for bit."""
+        """A hashable key, equal for cases that are equal bit for bit."""
 
 
 def collect(judge: Judge, cases: Iterable[Case]) -> tuple[str, dict[str, tuple[Fault, Case]]]:
-    """(what was done, in words; for each convention that is broken the smallest case found).
+    """(what was done, in words; for each broken convention, the smallest case found).
 
-    First the cases, then a search for conventions that they do not show broken, again and again
-    until it finds none; then one for each convention, for a smaller case that breaks this very one.
+    The cases come first. Then a search looks for further broken conventions until it finds none,
+    and another one, for each convention, for a smaller case that breaks it.
     """
     seen: dict[Any, dict[str, Fault]] = {}
     found: dict[str, tuple[Fault, Case]] = {}
     end = time.monotonic() + SECONDS
 
     def broken(case):
-        """The faults at a case by convention, found out once; none when the time is up."""
+        """The faults at a case by convention, determined once; none when the time is up."""
         key = judge.key(case)
         if key not in seen:
             if time.monotonic() > end:
@@ -84,11 +84,12 @@ def collect(judge: Judge, cases: Iterable[Case]) -> tuple[str, dict[str, tuple[F
 def smallest(
     fails: Callable[[Case], bool], build: Callable[[Any], Any], examples: int = 150
 ) -> tuple[str, Case | None]:
-    """(what was done, in words; the smallest case found for which `fails`, or None).
+    """(what was done, in words; the smallest case found for which `fails` holds, or None).
 
-    build: from the module hypothesis.strategies to a strategy. The same examples in every run.
+    build: makes a strategy from the module hypothesis.strategies. Every run tries the same
+    examples.
     """
-    if "hypothesis" not in sys.modules:  # else it would leave a folder wherever this is run
+    if "hypothesis" not in sys.modules:  # otherwise it leaves a folder in the current one
         folder = Path(tempfile.gettempdir()) / "hypothesis"
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(folder))
     try:
@@ -112,7 +113,7 @@ def smallest(
 
 
 def _plainest_first(numbers):
-    """Whole numbers, then halves, and so on; a tenth is the nearest binary fraction."""
+    """Whole numbers, then halves, and so on; tenths, which are long binary fractions, come last."""
     distinct = {repr(x): x for x in numbers}.values()
     return sorted(distinct, key=lambda x: (x.as_integer_ratio()[1], abs(x), np.signbit(x)))
 
@@ -123,14 +124,14 @@ FAR = [sign * x for x in (7.0, 12.5, 100.0, 1000.0, 2.0**20) for sign in (1, -1)
 
 
 def weights(st: Any, dtypes: Sequence[str]) -> Any:
-    """Vectors of up to five numbers that are easily read, on ties and off them, also -0.0.
+    """Vectors of up to five numbers that are easy to read, on and off ties, including -0.0.
 
-    Half of them are up to halves; now and then one is far from every level.
+    Half of the numbers are multiples of 1/2; a few are far from every level.
     """
     values = st.lists(st.sampled_from(NUMBERS[:26] * 8 + NUMBERS + FAR), min_size=1, max_size=5)
     return st.tuples(values, st.sampled_from(dtypes)).map(lambda drawn: np.array(*drawn))
 
 
 def strengths(st: Any) -> Any:
-    """From 0 to 6."""
+    """Strengths from 0 to 6."""
     return st.sampled_from([x for x in NUMBERS if not np.signbit(x)])

@@ -1,4 +1,4 @@
-"""Checks of other people's training steps, lazy and eager, SGD and Adam."""
+"""Checks of training steps, lazy and eager, with SGD and Adam."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_step(
     regularizer: str | Regularizer | QuantizedSet = "binary_l1",
     dtypes: Sequence[str] = DTYPES,
 ) -> Report:
-    """Is fn one training step, with P and prox those of `regularizer`?
+    """Is fn one training step, with the P and prox of `regularizer`?
 
     With d = gradient(w) for SGD, or Adam's direction for that gradient,
 
@@ -42,13 +42,13 @@ def check_step(
         eager_adam  fn(weights, gradient, lr, strength, m, v, t) -> (weights, m, v)
 
     gradient is a function from weights to the gradient of the loss there. m and v are Adam's
-    moments before the step, t = 1, 2, ... its number; beta1 = 0.9, beta2 = 0.999, eps = 1e-8.
-    Arguments must be left alone; dtypes are kept. A function that cannot be called like this is
-    reported as misuse, with the remedy.
+    moments before the step and t = 1, 2, ... is its number; beta1 = 0.9, beta2 = 0.999, eps = 1e-8.
+    Arguments must not be modified, and dtypes must be kept. A function that cannot be called like
+    this is reported as misuse, with the remedy.
 
     Raises:
-        ValueError: an unknown name, with the nearest known one; dtypes other than float32 and
-            float64.
+        ValueError: the name is unknown (the nearest known one is suggested), or dtypes are other
+            than float32 and float64.
         TypeError: fn is not callable.
 
     Examples:
@@ -87,7 +87,7 @@ Found = tuple[Fault, dict[str, Any]]
 
 
 class _Step:
-    """Judges training steps, by the formula in float64. A case is one of golden/steps.json."""
+    """Judges training steps by the formula in float64. A case is as in golden/steps.json."""
 
     def __init__(self, fn, definition, r, dtypes):
         self.fn, self.r, self.dtypes = fn, r, dtypes
@@ -96,7 +96,7 @@ class _Step:
         self.names = ["latent"] * self.lazy + ["weights"] + ["m", "v"] * self.adam
 
     def arguments(self, case: dict[str, Any], dtype: str) -> dict[str, Any]:
-        """Those of fn, by name and in order."""
+        """The arguments of fn, by name and in order."""
         A, b = np.array(case["A"], dtype), np.array(case["b"], dtype)
         point = "latent" if self.lazy else "weights"
         named = {point: np.array(case["point"], dtype), "gradient": lambda w: A @ w - b}
@@ -117,8 +117,8 @@ class _Step:
     def strategy(self, st: Any) -> Any:
         """Steps of one weight, for `search`.
 
-        Dyadic numbers, so that a step of SGD that ends on a tie does so exactly; Adam's, the first
-        of which is nearly lr, may not come near one.
+        The numbers are dyadic, so that an SGD step that ends on a tie does so exactly; Adam's
+        steps, the first of which is nearly lr, must not end near one.
         """
         one = st.sampled_from(SIXTEENTHS).map(lambda x: [x])
         lr = st.sampled_from([0.37, 0.11] if self.adam else [0.5, 0.125])
@@ -131,7 +131,7 @@ class _Step:
         return st.fixed_dictionaries({**parts, "dtype": st.sampled_from(self.dtypes)})
 
     def run(self, case: dict[str, Any]) -> tuple[tuple[Floats, ...] | None, list[Fault]]:
-        """(what fn returns, or None; what is wrong with its form), once for the same case."""
+        """(what fn returns, or None; the faults in its form), only once for the same case."""
         key = self.key(case)
         if key not in self._seen:
             self._seen[key] = self._run(case)
@@ -171,7 +171,7 @@ class _Step:
         return self.arguments(case, case["dtype"]) | {"gradient": gradient}
 
     def faults(self, case: dict[str, Any]) -> list[Fault]:
-        """All that is wrong at this case."""
+        """All faults at this case."""
         out, faults = self.run(case)
         if out is None:
             return faults
@@ -183,14 +183,15 @@ class _Step:
         return faults
 
     def fault(self, case: dict[str, Any], convention: str, detail: str) -> Fault:
-        """That with what came at this case and what is right."""
+        """The fault, with the result at this case and the right one."""
         expected = tuple(e.astype(case["dtype"]) for e in self.formula(case))
         return Fault(convention, detail, self.shown(case), self.run(case)[0], expected)
 
     def named(self, generic: Found, cases: list[dict[str, Any]]) -> dict[str, Found]:
-        """What is wrong with values, as the mistake or the two that explain every result.
+        """The faults in values, as the one or two mistakes that explain every result.
 
-        Each with the first case at which it matters; `generic` if none explain them.
+        Each comes with the first case at which it matters; `generic` is returned if none explains
+        them.
         """
         cases = [case for case in cases if self.run(case)[0] is not None]
 
@@ -218,7 +219,7 @@ class _Step:
         return twist not in others and (self.adam or not adam)
 
     def formula(self, case: dict[str, Any], twists: tuple[str, ...] = ()) -> tuple[Floats, ...]:
-        """What fn should return, in float64; with twists, what these mistakes return."""
+        """What fn should return, in float64, or what it would return with these mistakes."""
         point, gradient, lr, *rest = self.arguments(case, "float64").values()
         strength = 0.0 if self.lazy else rest.pop(0)
         low, *_, high = self.r.levels(np.zeros(1))
@@ -280,7 +281,7 @@ TWISTS = {
     "at mapped": ("gradient point", "the gradient is taken at the mapped weights"),
     "from image": ("latent overwritten", "the step starts from the image P(z), not from z"),
     "no latent": ("latent overwritten", "there is no latent: the image P(z) is moved and mapped"),
-    "image kept": ("latent overwritten", "the image takes the place of the new latent"),
+    "image kept": ("latent overwritten", "the image replaces the new latent"),
     "stale": ("stale weights", "the weights returned are the image of the latent before the step"),
     "clipped": ("clipped", "what is moved is clipped to the levels' range after the step"),
     "clipped first": ("clipped", "the latent is clipped to the levels' range before the step"),
@@ -290,23 +291,23 @@ TWISTS = {
     "low": ("sign(0)", "0 goes to the lower level"),
     "map first": ("order", "the weights are mapped before the base step, not after it"),
     "lr twice": ("wrong strength", "the strength is multiplied by lr once more"),
-    "over lr": ("wrong strength", "the strength is divided by lr: it is lr * lambda_t already"),
+    "over lr": ("wrong strength", "the strength is divided by lr, but is lr * lambda_t already"),
     "projects": ("wrong strength", "projects, whatever the strength"),
     "doubled": ("factor of two", "the strength is doubled"),
     "halved": ("factor of two", "the strength is halved"),
     "ascent": ("direction", "the step goes along the gradient"),
     "uncorrected": ("bias correction", "no division by 1 - beta^t"),
-    "late": ("bias correction", "t is counted from 0: corrected as in the step before"),
-    "early": ("bias correction", "corrected as in the step after: t is raised once too often"),
+    "late": ("bias correction", "t is counted from 0, so corrected as in the previous step"),
+    "early": ("bias correction", "corrected as in the next step: t is incremented once too often"),
     "eps inside": ("epsilon", "eps is added under the root"),
     "eps hat": ("epsilon", "eps is added to the root of v before its correction"),
     "plain sum": ("moments", "m <- beta1 m + g, without the factor 1 - beta1"),
     "swapped": ("moments", "beta1 and beta2 are exchanged"),
     "unsquared": ("moments", "v averages |g|, not g^2"),
     "old moments": ("moments", "the moments before the step are returned"),
-    "no momentum": ("moments", "the gradient is used in the place of m"),
+    "no momentum": ("moments", "the gradient is used in place of m"),
 }
-"""Mistakes that `_Step.formula` can make: what they break, and how."""
+"""Mistakes that `_Step.formula` can make, and which convention they break, and how."""
 
 LAZY = {"at latent", "from image", "no latent", "image kept", "stale", "low", "clipped first"}
 LAZY |= {"saturated"}

@@ -1,4 +1,4 @@
-"""The golden vectors, read with their checksums; golden/SCHEMA.md tells."""
+"""The golden vectors, read with their checksums; golden/SCHEMA.md describes them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np.checks import check_choice
 from proxquant_np.prox import Regularizer
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.training.checkpoint import written_whole
@@ -19,7 +20,7 @@ from proxquant_np.training.checkpoint import written_whole
 FOLDER = Path(__file__).parent / "golden"
 VERSION = 1
 
-# All of these numbers are float32 numbers, so that both precisions see the same.
+# All of these are float32 numbers, so that both precisions see the same.
 POINTS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, -0.25, 0.1875, -0.8125, 1.125, 1.5, -3.0, 2.0**-40]
 STRENGTHS = [0.0, 0.125, 0.875, 2.5]
 TINY = [
@@ -44,17 +45,16 @@ def points(r: Regularizer) -> list[float]:
     """Weights to try on fixed levels: POINTS, the levels of `r` and the ties between them."""
     levels = r.levels(np.zeros(1))
     awkward = map(float, [*POINTS, *levels, *(levels[1:] + levels[:-1]) / 2])
-    return list({repr(x): x for x in awkward}.values())  # 0.0 and -0.0 are two
+    return list({repr(x): x for x in awkward}.values())  # 0.0 and -0.0 differ
 
 
 def read(name: str, folder: Path = FOLDER) -> bytes:
-    """The content of a file of golden vectors; ValueError if it is not what the manifest says."""
+    """The content of a file of golden vectors; ValueError if it contradicts the manifest."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    if manifest["version"] != VERSION:
-        raise ValueError(f"{folder} has version {manifest['version']}; {VERSION} is accepted")
+    check_choice(f"version of {folder}", manifest["version"], (VERSION,))
     content = (folder / name).read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
-        raise ValueError(f"{folder / name} is damaged: its checksum is not that of the manifest")
+        raise ValueError(f"{folder / name} is damaged: its checksum differs from the manifest's")
     return content
 
 
@@ -72,7 +72,7 @@ def large() -> dict[str, Floats]:
 
 
 def write_vectors(folder: str | os.PathLike) -> list[Path]:
-    """Write all files and their schema into `folder`, made if need be; their paths.
+    """Write all files and their schema into `folder`, creating it if missing; return their paths.
 
     Examples:
         >>> sorted({path.suffix for path in pq.conformance.write_vectors("golden")})

@@ -1,6 +1,6 @@
-"""The networks of the paper, and how a file names one of them.
+"""The networks of the paper, and their description in files.
 
-Each keeps what it was constructed with in `arguments`.
+Each network keeps the arguments of its constructor in `arguments`.
 """
 
 import math
@@ -20,7 +20,7 @@ _MODELS = {model.__name__: model for model in (MLP, SmallCNN, ResNet, LSTMLangua
 
 
 def describe(model: Module) -> dict[str, Any] | None:
-    """{"name", "arguments"} of one of these networks, as JSON can hold it; None of any other.
+    """{"name", "arguments"} of one of these networks, ready for JSON; None for any other.
 
     Examples:
         >>> pq.models.describe(pq.models.MLP((4, 8, 2)))
@@ -34,22 +34,22 @@ def build(description: Mapping[str, Any], largest: float = math.inf) -> Module:
     """The network that `describe` described, with fresh weights.
 
     Raises:
-        ValueError: a name that is none of these, arguments that its constructor refuses, or
-            something else altogether; a network of far more than `largest` weights, before most
-            of it is built.
+        ValueError: the name is unknown, the constructor refuses the arguments, or this is no
+            description at all; or the network has far more than `largest` weights, which is noticed
+            before most of it is built.
 
     Examples:
         >>> model = pq.models.build({"name": "MLP", "arguments": {"sizes": [4, 8, 2]}})
         >>> model(pq.Tensor(np.ones((5, 4), np.float32))).shape
         (5, 2)
     """
-    rng = _Bounded(init.generator().bit_generator)  # the next one that is counted
-    # Layers draw their weights, and models once more. What is only a little too large is built, for
-    # the error that names the first weight of another shape.
+    rng = _Bounded(init.generator().bit_generator)  # the next counted one
+    # Weights are drawn twice, by their layer and by the model. A network that is only a little too
+    # large is built, so that a later error can name the first weight of another shape.
     rng.left = 4 * largest + (1 << 13)
     try:
         model = _MODELS[description["name"]](**description["arguments"], rng=rng)
-    except Exception as error:  # whatever a constructor makes of arguments of the wrong type
+    except Exception as error:  # arguments of a wrong type may raise anything in a constructor
         raise ValueError(
             f"description must be the name and the arguments of one of {', '.join(_MODELS)}, "
             f"got {description!r:.300}: {shown(error)}"
@@ -59,10 +59,10 @@ def build(description: Mapping[str, Any], largest: float = math.inf) -> Module:
 
 
 class _Bounded(np.random.Generator):
-    """Draws what any generator of its seed draws, until `left` numbers are drawn.
+    """Draws what any generator with its seed draws, but at most `left` numbers.
 
-    All weights are drawn, so a network that a few bytes of a file describe is given up before it
-    takes far more time and memory than what else the file holds.
+    All weights are drawn, so a network described by a few bytes of a file is abandoned before it
+    takes far more time and memory than the rest of the file.
     """
 
     def uniform(self, low: float, high: float, size: tuple[int, ...]) -> np.ndarray:

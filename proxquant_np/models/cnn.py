@@ -22,8 +22,8 @@ class SmallCNN(Module):
     """Two blocks of 3x3 convolution, batch norm, ReLU and 2x2 max pooling; a third without
     pooling; the mean over the image; a linear classifier.
 
-    Channels are width, 2 width, 2 width. Images may have any size from 4x4 on; the defaults are
-    for the digits, 1x8x8. Convolutions start He-normal.
+    Channels are width, 2 width, 2 width. Images may have any size from 4x4; the defaults suit the
+    digits, 1x8x8. Convolutions start He-normal.
 
     Examples:
         >>> model = pq.models.SmallCNN(in_channels=1, num_classes=10)

@@ -1,4 +1,4 @@
-"""What a network was constructed with, so that a file can say it."""
+"""The arguments that a network was constructed with, for files that describe it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 
 
 def remembered(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A constructor's `locals()`, before it has any of its own, in values that JSON can hold.
+    """A constructor's `locals()`, taken before it assigns any, as values that JSON can hold.
 
-    All but self and rng: weights are saved elsewhere. A dtype becomes its name, a sequence a list.
+    Omits self and rng, because weights are saved elsewhere. A dtype becomes its name, a sequence a
+    list.
     """
     chosen = {k: v for k, v in arguments.items() if k not in ("self", "rng")}
     chosen["dtype"] = np.dtype(chosen["dtype"]).name

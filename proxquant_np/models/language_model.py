@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from proxquant_np.autograd import Tensor
+from proxquant_np.checks import check_counts, check_number
 from proxquant_np.models.description import remembered
 from proxquant_np.nn import LSTM, Dropout, Embedding, Linear, Module, init
-from proxquant_np.nn.module import check_counts
 
 State = tuple[Tensor, Tensor]
 
 
 class LSTMLanguageModel(Module):
-    """Embedding, LSTM, linear: from each token and all before it to logits of the next one.
+    """Embedding, LSTM, linear: predicts logits of the next token from all tokens so far.
 
-    Dropout acts on what enters and leaves the LSTM and between its layers, never on the
-    recurrence (Zaremba et al. 2014). Embedding and decoder start uniform on [-0.1, 0.1], the
-    decoder's bias at 0. With `tie_weights` they share one weight (Press and Wolf 2017), which
-    needs embedding_size = hidden_size.
+    Dropout acts before and after the LSTM and between its layers, never on the recurrence (Zaremba
+    et al. 2014). Embedding and decoder start uniform on [-0.1, 0.1], the decoder's bias at 0. With
+    `tie_weights` they share one weight (Press and Wolf 2017), which needs
+    embedding_size = hidden_size.
 
     Examples:
         >>> model = pq.models.LSTMLanguageModel(100, embedding_size=8, hidden_size=16)
@@ -41,9 +41,10 @@ class LSTMLanguageModel(Module):
     ) -> None:
         check_counts(vocabulary_size=vocabulary_size, embedding_size=embedding_size)
         check_counts(hidden_size=hidden_size, num_layers=num_layers)
+        check_number("dropout", dropout, least=0, most=1)
         if tie_weights and embedding_size != hidden_size:
             raise ValueError(
-                f"tie_weights=True needs embedding_size = hidden_size, "
+                "embedding_size must equal hidden_size for tie_weights=True, "
                 f"got {embedding_size} and {hidden_size}"
             )
         self.arguments = remembered(locals())
@@ -63,7 +64,7 @@ class LSTMLanguageModel(Module):
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Tokens (T, n) and the state before them to logits (T, n, vocabulary) and the state after.
 
-        Truncated backpropagation through time: detach both parts of the state between chunks.
+        For truncated backpropagation through time, detach both parts of the state between chunks.
         """
         x = self.drop(self.embedding(tokens))
         output, state = self.lstm(x, state)

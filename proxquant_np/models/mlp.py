@@ -8,15 +8,15 @@ from itertools import pairwise
 import numpy as np
 
 from proxquant_np.autograd import Tensor
+from proxquant_np.checks import check_counts
 from proxquant_np.models.description import remembered
 from proxquant_np.nn import BatchNorm1d, Linear, Module, ReLU, Sequential, init
-from proxquant_np.nn.module import check_counts
 
 
 class MLP(Module):
     """Linear, batch norm, ReLU, ..., linear: `sizes` lists the widths from input to output.
 
-    The default is the digits network. With batch norm, which has a bias of its own, the hidden
+    The default is the network for the digits. With batch norm, which has its own bias, the hidden
     linear layers have none. Weights start He-normal.
 
     Examples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from proxquant_np.autograd import Tensor
+from proxquant_np.checks import check_counts
 from proxquant_np.models.description import remembered
 from proxquant_np.nn import (
     BatchNorm2d,
@@ -15,11 +16,10 @@ from proxquant_np.nn import (
     Sequential,
     init,
 )
-from proxquant_np.nn.module import check_counts
 
 
 def _conv(n_in: int, n_out: int, kernel: int, stride: int, rng: init.Rng, dtype: type) -> Conv2d:
-    """A convolution that keeps the size (or divides it by the stride), without bias, He-normal."""
+    """A He-normal convolution without bias that keeps the size (or divides it by the stride)."""
     conv = Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False, rng=rng, dtype=dtype)
     conv.weight.data[...] = init.he_normal(conv.weight.shape, rng, dtype)
     return conv
@@ -28,8 +28,8 @@ def _conv(n_in: int, n_out: int, kernel: int, stride: int, rng: init.Rng, dtype:
 class BasicBlock(Module):
     """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)).
 
-    Where the shape changes, the shortcut is a 1x1 convolution with batch norm, never quantized;
-    elsewhere the identity.
+    If the shape changes, the shortcut is a 1x1 convolution with batch norm, which is never
+    quantized; otherwise it is the identity.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class BasicBlock(Module):
 
 
 class ResNet(Module):
-    """3x3 convolution; three stages of n = (depth - 2) / 6 blocks, of width, 2 width and 4 width
-    channels, the image halved on entering the second and the third; mean over the image; linear.
+    """3x3 convolution; three stages of n = (depth - 2) / 6 blocks with width, 2 width and 4 width
+    channels, the second and third of which halve the image; mean over the image; linear.
 
-    ResNet(20) has 272,474 parameters. Names are those of the usual PyTorch implementations.
+    ResNet(20) has 272,474 parameters. Names follow the usual PyTorch implementations.
 
     Examples:
         >>> model = pq.models.ResNet(depth=20)

@@ -1,10 +1,10 @@
-"""Modules and layers, named and shaped as PyTorch's.
+"""Modules and layers, with PyTorch's names and shapes.
 
 module.py           Module, Parameter, and which parameters of a network are quantized
 init.py             initialisers
 layers.py           the layers
 recurrent.py        embedding and LSTM
-summary.py          what a network prints as: a table of its layers
+summary.py          the printed form of a network: a table of its layers
 trained_ternary.py  an example: a layer that quantizes its weight, with trained levels
 """
 

@@ -2,11 +2,11 @@
 
 A weight's shape is (out, in, *kernel); its fan-in is the number of inputs that one output sums.
 
-**Layers and models made without `rng`** are counted: the n-th of a process draws from a generator
-seeded by n alone. So two of them never share weights or dropout masks, and a script that makes them
-in the same order has the same bits in every run. What comes before in the process counts, too: a
-notebook's cell that is run again, or a worker that is used again, goes on counting. Where a
-network must be the same whatever was made before it, pass `rng`, as all experiments here do.
+**Layers and models made without `rng`** are counted: the n-th in a process draws from a generator
+seeded by n alone. So no two of them share weights or dropout masks, and a script that makes them in
+the same order gives the same bits in every run. But whatever the process made earlier counts, too:
+a notebook cell that runs again, or a worker that is reused, goes on counting. If a network must not
+depend on what was made before it, pass `rng`, as all experiments here do.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import math
 import numpy as np
 
 Rng = np.random.Generator | int | None
-"""A generator, a seed for a new one, or None for the next of the generators that are counted."""
+"""A generator, a seed for a new one, or None for the next counted one."""
 
 _counted = itertools.count()
 
 
 def generator(rng: Rng = None) -> np.random.Generator:
-    """`rng` itself, one with the seed `rng`, or, for None, the next one that is counted.
+    """`rng` itself, a generator with the seed `rng`, or, for None, the next counted one.
 
     Examples:
         >>> a, b = pq.nn.init.generator(7), pq.nn.init.generator(7)
@@ -32,13 +32,13 @@ def generator(rng: Rng = None) -> np.random.Generator:
         >>> pq.nn.init.generator().random() == pq.nn.init.generator().random()
         False
     """
-    # Two numbers, the first the year and month of a paper: no seed that users choose for theirs.
+    # The seed is a pair, whose first number is a paper's year and month: users will not choose it.
     return np.random.default_rng([1810, next(_counted)] if rng is None else rng)
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) < 2 or min(shape) < 1:
-        raise ValueError(f"shape must be (out, in, ...), all positive, got {shape}")
+        raise ValueError(f"shape must be (out, in, ...), all at least 1, got {shape}")
     kernel = math.prod(shape[2:])
     return shape[1] * kernel, shape[0] * kernel
 
@@ -59,7 +59,7 @@ def uniform(
 def fan_in_uniform(
     shape: tuple[int, ...], rng: np.random.Generator, dtype: type = np.float32
 ) -> np.ndarray:
-    """Uniform with bound 1/sqrt(fan_in), as PyTorch's linear and convolution layers start.
+    """Uniform with bound 1/sqrt(fan_in), the default of PyTorch's linear and convolution layers.
 
     Examples:
         >>> w = pq.nn.init.fan_in_uniform((8, 4), np.random.default_rng(0))
@@ -72,7 +72,7 @@ def fan_in_uniform(
 def he_normal(
     shape: tuple[int, ...], rng: np.random.Generator, dtype: type = np.float32
 ) -> np.ndarray:
-    """Normal with variance 2 / fan_in, which keeps a ReLU network's variance. He et al. 2015.
+    """Normal with variance 2 / fan_in, which preserves variance in ReLU networks. He et al. 2015.
 
     Examples:
         >>> w = pq.nn.init.he_normal((1000, 200), np.random.default_rng(0), np.float64)

@@ -1,8 +1,8 @@
 """The layers, one small class each.
 
 Names, parameters and default initialisation are PyTorch's. Layers that draw take `rng`, a NumPy
-generator or a seed: pass one generator through a network, so that its layers differ. Without it
-they differ as well (init.py says how).
+generator or a seed; pass one generator through a whole network, so that its layers differ. Without
+`rng` they differ as well (see init.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor, no_grad
+from proxquant_np.checks import check_counts, check_number
 from proxquant_np.nn import init
-from proxquant_np.nn.module import Module, Parameter, check_counts
+from proxquant_np.nn.module import Module, Parameter
 
 
 class Linear(Module):
@@ -93,10 +94,11 @@ class BatchNorm1d(Module):
         self.num_batches_tracked[...] = 0
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Normalize, then add the residual if any; in training also move the statistics."""
+        """Normalize, then add the residual, if any; in training, also update the statistics."""
         if len(x.shape) not in self._ndims:
             raise ValueError(
-                f"{type(self).__name__}: input must have {self._ndims} axes, got shape {x.shape}"
+                f"{type(self).__name__}: input must have {' or '.join(map(str, self._ndims))} "
+                f"axes, got shape {x.shape}"
             )
         momentum = self.momentum
         if momentum is None:
@@ -120,8 +122,8 @@ class BatchNorm1d(Module):
 class BatchNorm2d(BatchNorm1d):
     """Batch normalization of (n, features, h, w) images; see `F.batch_norm`.
 
-    With `relu` it is followed by max(., 0), and `forward` can add a residual before that: three
-    layers in one visit to memory.
+    With `relu`, max(., 0) follows, and `forward` can add a residual before it: three layers in one
+    pass over memory.
 
     Examples:
         >>> norm = pq.nn.BatchNorm2d(3)
@@ -253,12 +255,12 @@ class GlobalAvgPool2d(Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the function."""
+        """Apply the layer."""
         return F.mean(x, (2, 3))
 
 
 class Dropout(Module):
-    """Zero each entry with probability p in training and scale the rest by 1 / (1 - p).
+    """In training, zero each entry with probability p and scale the others by 1 / (1 - p).
 
     Examples:
         >>> layer = pq.nn.Dropout(0.5, rng=0)
@@ -269,7 +271,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: init.Rng = None) -> None:
-        self.p = p
+        self.p = check_number("p", p, least=0, most=1)
         self.rng = init.generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -286,7 +288,7 @@ class ReLU(Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the function."""
+        """Apply the layer."""
         return F.relu(x)
 
 
@@ -299,7 +301,7 @@ class Tanh(Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the function."""
+        """Apply the layer."""
         return F.tanh(x)
 
 
@@ -312,18 +314,18 @@ class Flatten(Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reshape."""
+        """Apply the layer."""
         return F.reshape(x, (x.shape[0], -1))
 
 
 class ModuleList(Module, MutableSequence):
-    """A list of modules, named "0", "1", ...: they are found, trained and saved; you call them.
+    """A list of modules, named "0", "1", ...; they are trained and saved, but you call them.
 
-    It has all that a list has (append, insert, slices, ...); a slice is a ModuleList of the same
-    modules. In a plain list they would not be found, so `Module` refuses that.
+    It supports everything that a list does (append, insert, slices, ...); a slice is a ModuleList
+    of the same modules. A plain list would hide its modules, so `Module` refuses it.
 
     Raises:
-        TypeError: an entry that cannot be called, or a class where its instance is meant.
+        TypeError: an entry cannot be called, or is a class instead of an instance.
 
     Examples:
         >>> layers = pq.nn.ModuleList(pq.nn.Linear(8, 8) for _ in range(3))
@@ -380,14 +382,14 @@ class ModuleList(Module, MutableSequence):
         return joined
 
     def insert(self, i: int, module: Module) -> None:
-        """Put the module before the i-th."""
+        """Insert the module before the i-th."""
         self[i:i] = [module]
 
 
 class Sequential(ModuleList):
-    """Layers applied one after the other, named "0", "1", ...; otherwise as a `ModuleList`.
+    """Layers applied one after another, named "0", "1", ...; otherwise a `ModuleList`.
 
-    A slice is a Sequential of the same layers under the names that they have here, as in PyTorch.
+    A slice is a Sequential of the same layers, which keep their names, as in PyTorch.
 
     Examples:
         >>> net = pq.nn.Sequential(pq.nn.Linear(4, 8), pq.nn.ReLU(), pq.nn.Linear(8, 2))
@@ -420,12 +422,12 @@ class Sequential(ModuleList):
 def recalibrate_batch_norm(model: Module, batches: Iterable[Any]) -> None:
     """Replace all running statistics by plain averages over `batches` (inputs of the model).
 
-    Quantizing weights changes every activation, so statistics gathered before describe another
+    Quantizing weights changes every activation, so statistics gathered earlier describe another
     network. Nothing else about the model changes; dropout stays off. The batches pass through a
-    copy of it, so if one of them raises an error the statistics are as before.
+    copy of it, so if one of them raises an error, the statistics remain as they were.
 
     Raises:
-        ValueError: no batch.
+        ValueError: there is no batch.
 
     Examples:
         >>> norm = pq.nn.BatchNorm1d(1, dtype=np.float64)

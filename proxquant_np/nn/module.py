@@ -14,19 +14,10 @@ from proxquant_np.autograd.tensor import as_array, is_array
 from proxquant_np.checks import check_callable
 
 
-def check_counts(**counts: int) -> None:
-    """Refuse what is no integer (TypeError) or less than 1 (ValueError), by its name."""
-    for name, n in counts.items():
-        if isinstance(n, bool) or not isinstance(n, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {n!r}")
-        if n < 1:
-            raise ValueError(f"{name} must be positive, got {n}")
-
-
 class Parameter(Tensor):
     """A tensor that an optimizer trains: a leaf over its own C-contiguous copy of the data.
 
-    `path` is the one under which a network last listed it, for messages.
+    `path` is the path under which a network last listed it, for error messages.
 
     Examples:
         >>> pq.nn.Parameter([1.0, 2.0])
@@ -42,7 +33,7 @@ class Parameter(Tensor):
 
 
 class StateKeys(NamedTuple):
-    """What a state has not, and what it has besides, as PyTorch's `load_state_dict` returns it.
+    """The keys that a state lacks and has in excess, as PyTorch's `load_state_dict` returns them.
 
     Examples:
         >>> layer = pq.nn.Linear(2, 3)
@@ -63,12 +54,12 @@ class Module:
     """A function with parameters. Subclasses assign Parameters and Modules as attributes.
 
     There is no registry: a module's contents are its attributes, in the order of assignment, and
-    a parameter's name is the path of attributes that leads to it, as in PyTorch. Lists, tuples,
-    dicts and sets are not looked into: one that holds modules or parameters is refused (TypeError)
-    when it is met, for they would be neither trained nor saved; use `ModuleList`, `Sequential`, or
-    one attribute for each. So is a module or parameter that is an attribute of the class.
-    `buffers` names the attributes that are arrays of state which no optimizer trains (running
-    statistics); `quantizable` those of its parameters that quantized training quantizes.
+    a parameter's name is the path of attributes that leads to it, as in PyTorch. Modules and
+    parameters in a list, tuple, dict or set would be neither trained nor saved, so such a container
+    is refused (TypeError) when it is found; use `ModuleList`, `Sequential`, or one attribute for
+    each. Modules and parameters that are attributes of the class are refused, too. `buffers` names
+    the attributes that are arrays which no optimizer trains (running statistics); `quantizable`
+    names the parameters that quantized training quantizes.
 
     Examples:
         >>> class Scale(pq.nn.Module):
@@ -92,12 +83,12 @@ class Module:
         for name, value in vars(cls).items():
             if isinstance(value, Module | Parameter) or _hides_modules(value):
                 raise TypeError(
-                    f"{cls.__name__}.{name} is an attribute of the class, which all its instances "
+                    f"{cls.__name__}.{name} is an attribute of the class, which all instances "
                     "would share and none would train or save: assign it to self in __init__"
                 )
 
     def forward(self, *inputs: Any) -> Tensor:
-        """Compute the output; subclasses define it, users call the module itself."""
+        """Compute the output; subclasses define this method, and users call the module itself."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *inputs: Any) -> Tensor:
@@ -123,7 +114,7 @@ class Module:
                 )
 
     def _named(self) -> Iterator[tuple[str, Module, str]]:
-        """Path, owner and attribute of every parameter and buffer; shared ones at every path."""
+        """Path, owner and attribute of every parameter and buffer; shared ones once per path."""
         for prefix, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, Parameter) or name in module.buffers:
@@ -161,17 +152,17 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> StateKeys:
         """Copy the arrays of `state` into the parameters and buffers of the same path.
 
-        Everything is checked before anything is written. Values are cast to the dtype in place. Of
-        a parameter shared under several paths, one is enough.
+        Everything is checked before anything is written. Values are cast to the present dtype. Of
+        the paths of a shared parameter, one is enough.
 
         Returns:
-            The paths that are missing and those that are unknown; none with `strict`.
+            The missing and the unknown paths; none with `strict`.
 
         Raises:
-            KeyError: with `strict`, a path that is missing or unknown.
-            ValueError: an array of the wrong shape, or with NaN or infinite entries, or unequal
-                arrays for one parameter.
-            TypeError: values of another kind (integers where floats are kept will do).
+            KeyError: with `strict`, a path is missing or unknown.
+            ValueError: an array has the wrong shape, or NaN or infinite entries; or one parameter
+                is given unequal arrays.
+            TypeError: values are of another kind (integers may stand for floats).
 
         Examples:
             >>> a, b = pq.nn.Linear(2, 3, rng=0), pq.nn.Linear(2, 3, rng=1)
@@ -183,14 +174,14 @@ class Module:
         _check_mapping(state)
         values = {path: getattr(module, name) for path, module, name in self._named()}
         own = {path: _array(value) for path, value in values.items()}
-        # Of the paths of a shared array, one that the state has will do for all.
+        # For a shared array, any path that the state has stands for all of them.
         first = {id(array): path for path, array in reversed(own.items()) if path in state}
         own = {p: a for p, a in own.items() if p in state or id(a) not in first}
         checked = check_state(self, state, own, strict)
         for path, value in checked.items():
             other = first[id(own[path])]
             if not np.array_equal(checked[other], value):
-                raise ValueError(f"{other} and {path} are one parameter, but differ in state")
+                raise ValueError(f"{other} and {path} are one parameter, but differ in the state")
         for path, value in checked.items():
             own[path][...] = value
         written = {id(values[path]) for path in checked}
@@ -201,14 +192,14 @@ class Module:
     def to(self, function: Callable[[np.ndarray], np.ndarray]) -> Module:
         """Replace the array of every parameter and buffer by `function` of it; returns self.
 
-        That moves a network from one array library to another: `model.to(cupy.asarray)` onto a GPU,
-        `model.to(cupy.asnumpy)` back. Parameters stay the same objects, so that an optimizer made
-        before still steps them (its own state does not move); their gradients are forgotten. If
-        the function fails for one array, nothing has moved.
+        This moves a network from one array library to another: `model.to(cupy.asarray)` onto a GPU,
+        `model.to(cupy.asnumpy)` back. Parameters stay the same objects, so an existing optimizer
+        still steps them (its own state does not move); their gradients are dropped. If the function
+        fails for one array, nothing moves.
 
         Raises:
-            TypeError: a function that gives no array.
-            ValueError: one that changes a shape or a dtype.
+            TypeError: the function does not return an array.
+            ValueError: the function changes a shape or a dtype.
 
         Examples:
             >>> model = pq.models.MLP((4, 8, 2)).to(np.copy)
@@ -219,7 +210,7 @@ class Module:
         places = [
             (path, module, name, getattr(module, name)) for path, module, name in self._named()
         ]
-        moved = {}  # by the identity of what may be shared
+        moved = {}  # by identity, since parameters may be shared
         for path, _, _, value in places:
             if id(value) not in moved:
                 old = _array(value)
@@ -240,13 +231,13 @@ class Module:
         return self
 
     def train(self, mode: bool = True) -> Module:
-        """Set training mode (or, with False, evaluation mode) here and below."""
+        """Set training mode (evaluation mode with False) for this module and all below it."""
         for _, module in self.named_modules():
             module.training = mode
         return self
 
     def eval(self) -> Module:
-        """Set evaluation mode here and below.
+        """Set evaluation mode for this module and all below it.
 
         Examples:
             >>> net = pq.nn.Sequential(pq.nn.Dropout(0.5))
@@ -256,12 +247,12 @@ class Module:
         return self.train(False)
 
     def __repr__(self) -> str:
-        from proxquant_np.nn.summary import table  # here, for it imports this file
+        from proxquant_np.nn.summary import table  # imported here because it imports this file
 
         return table(self)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Drop all gradients."""
         for p in self.parameters():
             p.grad = None
 
@@ -270,7 +261,7 @@ _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 
 
 def _hides_modules(value: Any) -> bool:
-    """Whether it is a container that holds, at any depth, modules or parameters."""
+    """Whether value is a container that holds modules or parameters, at any depth."""
     if not isinstance(value, _CONTAINERS):
         return False
     left, seen = [value], set()
@@ -279,7 +270,7 @@ def _hides_modules(value: Any) -> bool:
         if id(parts) not in seen:
             seen.add(id(parts))
             parts = parts.values() if isinstance(parts, dict) else parts
-            kinds = set(map(type, parts))  # few, even among many
+            kinds = set(map(type, parts))  # few, however many parts there are
             if any(issubclass(kind, Module | Parameter) for kind in kinds):
                 return True
             if any(issubclass(kind, _CONTAINERS) for kind in kinds):
@@ -292,16 +283,16 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _check_mapping(state: Any) -> None:
-    if not isinstance(state, Mapping):
+    if not isinstance(state, Mapping):  # a state may be large, so only its type is shown
         raise TypeError(f"state must be a mapping by name, got {type(state).__name__}")
 
 
 def check_state(
     owner: object, state: Mapping[str, Any], own: Mapping[str, Any], strict: bool = True
 ) -> dict[str, np.ndarray]:
-    """The entries of `state` that `own` has, as arrays of the dtypes there, all checked.
+    """The entries of `state` that `own` has, checked and cast to the dtypes in `own`.
 
-    Errors as for `Module.load_state_dict`. Integers are counts: negative ones are refused, too.
+    Errors are those of `Module.load_state_dict`. Integers are counts, so negative ones are refused.
     """
     _check_mapping(state)
     missing = [name for name in own if name not in state]
@@ -322,10 +313,10 @@ def check_state(
         with np.errstate(over="ignore"):
             value = value.astype(mine.dtype)
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ValueError(f"{name} has NaN or infinite entries; all must be finite")
+            raise ValueError(f"{name} must be finite, got NaN or infinite entries")
         if value.dtype.kind == "i" and (value < 0).any():
-            raise ValueError(f"{name} counts something; it must be >= 0")
-        # Files hold NumPy's arrays: moved to where the network lies.
+            raise ValueError(f"{name} is a count and must be >= 0, got {value.min()}")
+        # Files hold NumPy arrays, which move to wherever the network is.
         there = not isinstance(mine, np.ndarray) and isinstance(value, np.ndarray)
         checked[name] = np.asarray(value, like=mine) if there else value
     return checked
@@ -336,11 +327,10 @@ def quantizable_parameters(
 ) -> dict[str, Parameter]:
     """The parameters that quantized training quantizes, by path.
 
-    These are the weights of linear, convolution, embedding and recurrent layers: never biases,
+    These are the weights of linear, convolution, embedding and recurrent layers, never biases,
     normalization parameters or the projections on a residual network's shortcuts. `first=False`
-    leaves out those of the first such layer, `last=False` those of the last, which many papers
-    keep in full precision. A parameter shared by two layers is listed once, and is left out with
-    either.
+    omits those of the first such layer and `last=False` those of the last, which many papers keep
+    in full precision. A parameter shared by two layers is listed once, and omitted with either.
 
     Examples:
         >>> model = pq.models.MLP((64, 32, 10))

@@ -1,4 +1,4 @@
-"""Embedding and long short-term memory, readable (LSTMCell) and fused (LSTM).
+"""Embedding, and long short-term memory in two forms: readable (LSTMCell) and fused (LSTM).
 
 Names, parameters, order of gates and default initialisation are PyTorch's.
 """
@@ -9,15 +9,16 @@ import numpy as np
 
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
+from proxquant_np.checks import check_counts, check_number
 from proxquant_np.nn import init
-from proxquant_np.nn.module import Module, Parameter, check_counts
+from proxquant_np.nn.module import Module, Parameter
 
 State = tuple[Tensor, Tensor]
 """Hidden state and cell."""
 
 
 class Embedding(Module):
-    """Integers 0..num_embeddings-1 to the rows of weight (num_embeddings, embedding_dim).
+    """Maps integers 0..num_embeddings-1 to rows of weight (num_embeddings, embedding_dim).
 
     Examples:
         >>> layer = pq.nn.Embedding(10, 4)
@@ -45,7 +46,7 @@ class Embedding(Module):
 
 
 class LSTMCell(Module):
-    """One step of the long short-term memory, from primitives: the definition of `LSTM`.
+    """One step of the long short-term memory, written in primitives: the definition of `LSTM`.
 
     weight_ih (4 hidden_size, input_size), weight_hh (4 hidden_size, hidden_size), bias_ih and
     bias_hh (4 hidden_size,); their four blocks of rows are the gates i, f, g, o.
@@ -74,7 +75,7 @@ class LSTMCell(Module):
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = weights
 
     def forward(self, input: Tensor, state: State | None = None) -> State:
-        """x (n, input_size), state (h, c), each (n, hidden_size), to the next state."""
+        """Input (n, input_size) and state (h, c), each (n, hidden_size), to the next state."""
         size = self.hidden_size
         if state is None:
             weight = self.weight_hh.data
@@ -128,8 +129,7 @@ class LSTM(Module):
         dtype: type = np.float32,
     ) -> None:
         check_counts(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"dropout must lie in [0, 1], got {dropout}")
+        check_number("dropout", dropout, least=0, most=1)
         self.rng = init.generator(rng)
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
         self.num_layers = num_layers
@@ -144,7 +144,7 @@ class LSTM(Module):
         self.quantizable = tuple(name for name in self._names if name.startswith("weight"))
 
     def forward(self, input: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(T, n, input_size), state (h, c), each (num_layers, n, hidden_size), to output, state."""
+        """(T, n, input_size) and state (h, c), each (num_layers, n, hidden_size), to both anew."""
         output, h, c = F.lstm(
             input,
             state,

@@ -1,4 +1,4 @@
-"""What a network prints as, a table of its layers."""
+"""The printed form of a network: a table of its layers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _HEAD = ("layer", "module", "shapes", "parameters", "bits")
 
 
 def table(model: Module) -> str:
-    """A line for each module that has parameters, or no modules below it; and the sums.
+    """A line for each module with parameters or without modules below it, then the totals.
 
-    Shapes and bits are those of its parameters in order (bits once, if they are all the same). The
-    bits are those of the dtype or, for quantizable weights that take less room as codes and levels,
-    of the codes. A parameter that layers share is counted once.
+    Shapes and bits are those of its parameters in order (bits only once if they are all equal). The
+    bits are those of the dtype or, for quantizable weights that take less space as codes and
+    levels, those of the codes. A parameter shared by layers is counted once.
 
     Examples:
         >>> net = pq.nn.Sequential(pq.nn.Linear(64, 8), pq.nn.ReLU())
@@ -65,11 +65,11 @@ def _plain(data: np.ndarray) -> tuple[int, int]:
 
 
 def _coded(data: np.ndarray) -> tuple[int, int]:
-    """Bits an entry and bytes, as codes with levels for all or for each row if that is less."""
+    """Bits per entry, and bytes: as codes with levels for all or for each row, if that is less."""
     best = _plain(data)
     for sets in (data.reshape(1, -1), data.reshape(len(data), -1)):
         head = sets[0, :1000]
-        if 2 * np.unique(head).size <= head.size:  # else it cannot pay, and sorting all is slow
+        if 2 * np.unique(head).size <= head.size:  # else it saves nothing, and sorting all is slow
             most = max(np.unique(row).size for row in sets)
             bits = max(1, (most - 1).bit_length())
             nbytes = math.ceil(bits * data.size / 8) + len(sets) * most * data.itemsize

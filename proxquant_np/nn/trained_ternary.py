@@ -1,4 +1,4 @@
-"""Trained ternary weights, an example of straight-through with trained levels."""
+"""Trained ternary weights, an example of straight-through training with trained levels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
+from proxquant_np.checks import check_number
 from proxquant_np.nn.layers import Linear
 from proxquant_np.nn.module import Parameter
 
@@ -18,9 +19,9 @@ def _codes(w, threshold):
 def trained_ternary(weight: Tensor, pos: Tensor, neg: Tensor, threshold: float = 0.05) -> Tensor:
     """pos b_i where b_i = 1, neg b_i where b_i = -1, and 0, for the codes b_i in {-1, 0, 1}.
 
-    b_i = 1 where w_i > threshold * max|w|, -1 where w_i is below minus that. The derivatives by pos
-    and neg are true ones: sums of b_i g_i over the weights that have the level. The codes pass the
-    gradient straight through, so that w_i gets pos g_i, neg g_i or, at 0, g_i itself.
+    b_i = 1 where w_i > threshold * max|w|, -1 where w_i < -threshold * max|w|. The derivatives with
+    respect to pos and neg are exact: sums of b_i g_i over the weights on that level. The codes pass
+    the gradient straight through, so w_i receives pos g_i, neg g_i or, at 0, g_i itself.
 
     weight: any shape; pos and neg: scalars. Source: Zhu et al. 2017, trained ternary quantization.
 
@@ -36,11 +37,11 @@ def trained_ternary(weight: Tensor, pos: Tensor, neg: Tensor, threshold: float =
 
 
 class TrainedTernaryLinear(Linear):
-    """y = x @ q^T + bias, q = trained_ternary(weight, pos, neg): starts as a copy of `linear`.
+    """y = x @ q^T + bias, q = trained_ternary(weight, pos, neg); starts as a copy of `linear`.
 
-    At first pos and neg are the means of the magnitudes that have their codes, which fits best.
-    Then everything is trained by a plain optimizer: the layer quantizes its weight itself, so that
-    none of it is among the `quantizable_parameters`. Nothing keeps a level from changing sign.
+    Initially pos and neg are the mean magnitudes of the weights with their codes, the best fit.
+    Then a plain optimizer trains everything: the layer quantizes its weight itself, so none of it
+    is among the `quantizable_parameters`. Nothing prevents a level from changing sign.
 
     Examples:
         >>> layer = pq.nn.TrainedTernaryLinear(pq.nn.Linear(8, 4, rng=0), threshold=0.5)
@@ -51,8 +52,7 @@ class TrainedTernaryLinear(Linear):
     quantizable = ()
 
     def __init__(self, linear: Linear, threshold: float = 0.05) -> None:
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
+        check_number("threshold", threshold, least=0, below=1)
         w = linear.weight.data
         self.weight = Parameter(w)
         self.bias = None if linear.bias is None else Parameter(linear.bias.data)
@@ -64,7 +64,7 @@ class TrainedTernaryLinear(Linear):
         )
 
     def ternary(self) -> Tensor:
-        """The weights in use."""
+        """The ternary weights that the forward pass uses."""
         return trained_ternary(self.weight, self.pos, self.neg, self.threshold)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """Base steps, and the two ways to quantize around them.
 
-optimizer.py       what base steps share; sgd.py, adam.py: two of them
+optimizer.py       what base steps share; sgd.py and adam.py are two of them
 quantized.py       what the wrappers around them share
-dual_averaging.py  lazy: a latent moves, the weights are its image
+dual_averaging.py  lazy: a latent moves, and the weights are its image
 prox_gradient.py   eager: the weights themselves move, then are mapped
-bop.py             neither: binary weights whose signs are flipped
-askew.py           neither: gradients turned towards narrowing intervals
+bop.py             neither: flips the signs of binary weights
+askew.py           neither: turns gradients towards narrowing intervals
 """
 
 from proxquant_np.optim.adam import Adam as Adam

@@ -17,7 +17,7 @@ class Adam(Optimizer):
         v <- beta2 * v + (1 - beta2) * g^2
         w <- w - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).
 
-    Kingma and Ba 2015; weight decay in the gradient, as PyTorch's Adam.
+    Weight decay enters the gradient, as in PyTorch's Adam. Source: Kingma and Ba 2015.
 
     Examples:
         >>> w = pq.nn.Parameter([1.0, -2.0])
@@ -50,7 +50,7 @@ class Adam(Optimizer):
     def update(
         self, w: np.ndarray, g: np.ndarray, state: list[np.ndarray], t: int, scratch: np.ndarray
     ) -> None:
-        """The formula above, its last line multiplied out by sqrt(1 - beta2^t)."""
+        """The formula above, with the fraction in its last line expanded by sqrt(1 - beta2^t)."""
         m, v = state
         if self.weight_decay:
             g = g + self.weight_decay * w

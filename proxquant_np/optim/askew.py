@@ -12,15 +12,15 @@ from proxquant_np.prox import BinaryL1
 
 
 class AskewSGD(QuantizedOptimizer):
-    r"""Where e = (w^2 - 1)^2 - width > 0, replace the gradient g by -v, v nearest to -g among the
-    directions along which e falls at the rate `pull` or faster: 4 w (w^2 - 1) v <= -pull e.
+    r"""Where e = (w^2 - 1)^2 - width > 0, replaces the gradient g by -v, where v is nearest to -g
+    among the directions in which e falls at least at the rate `pull`: 4 w (w^2 - 1) v <= -pull e.
 
-    Weights are neither projected nor mapped, only clipped to [-1, 1]: {-1, +1} is the limit of the
-    allowed intervals as `width`, a homotopy, goes to 0. At w = 0 the constraint has no slope: the
-    gradient stays. With SGD as base a step leaves at most (1 - lr pull) e + 4 lr^2 v^2 of e > 0,
+    Weights are neither projected nor mapped, only clipped to [-1, 1]; as `width`, a homotopy, goes
+    to 0, the allowed intervals shrink to {-1, +1}. At w = 0 the constraint has no slope, and the
+    gradient is kept. With SGD as base, a step leaves at most (1 - lr pull) e + 4 lr^2 v^2 of e > 0,
     since the second derivative of (w^2 - 1)^2 is at most 8 on [-1, 1] (ours).
-    Source: Leconte, Schechtman, Moulines 2023, ASkewSGD, as in their published code, where width
-    is 1 at first, then falls by a factor.
+    Source: Leconte, Schechtman, Moulines 2023, ASkewSGD, following their published code, where
+    width starts at 1 and then falls by a factor.
 
     Examples:
         >>> w = pq.nn.Parameter([0.5])
@@ -41,7 +41,7 @@ class AskewSGD(QuantizedOptimizer):
         self.pull = pull
 
     def step(self) -> None:
-        """Turn the gradients, let the base step, clip."""
+        """Turn the gradients, let the base take its step, and clip."""
         self.check_step()
         width = self.homotopy(self.steps)
         turned = [self.params[i] for i in self.trained() if self.params[i].grad is not None]
@@ -49,7 +49,7 @@ class AskewSGD(QuantizedOptimizer):
             w = p.data
             excess, slope = (w * w - 1) ** 2 - width, 4 * w * (w * w - 1)
             outside = (excess > 0) & (slope != 0)
-            v = -self.pull * excess[outside] / slope[outside]  # least allowed, towards the level
+            v = -self.pull * excess[outside] / slope[outside]  # the least allowed move to the level
             g = p.grad[outside]
             p.grad[outside] = np.where(-g * v > v * v, g, -v)
         self.base.step()

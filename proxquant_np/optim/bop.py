@@ -1,4 +1,4 @@
-"""Bop, which has binary weights only: nothing is projected, signs are flipped."""
+"""Bop, which has only binary weights: it projects nothing and flips signs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from proxquant_np.prox import BinaryL1
 
 
 class Bop(QuantizedOptimizer):
-    r"""From weights w in {-1, +1}^d, with m = 0 at first,
+    r"""From weights w in {-1, +1}^d and m = 0,
 
         m <- (1 - adaptivity) * m + adaptivity * grad L(w)
         w_i <- -w_i   where |m_i| > threshold and m_i w_i > 0, that is, m asks for the other sign.
 
-    The base steps what else it holds, but not `params`, which are projected at construction. It is
-    neither of the table's rows: there is no point that moves, only evidence against each sign.
-    `step` refuses weights that are no longer -1 or +1 (ValueError, before anything changes), such
-    as those of a state that was loaded since, or that were frozen at construction.
-    Source: Helwegen et al. 2019, Latent weights do not exist; tau and gamma there.
+    `params` are projected at construction; the base steps only its other parameters. Bop is neither
+    lazy nor eager: no point moves, and only evidence against each sign accumulates. `step` refuses
+    weights other than -1 and +1 (ValueError, before anything changes), such as those of a state
+    loaded since, or weights that were frozen at construction.
+    Source: Helwegen et al. 2019, Latent weights do not exist, with tau and gamma for these names.
 
     Examples:
         >>> w = pq.nn.Parameter([0.25, -0.5])
@@ -43,10 +43,10 @@ class Bop(QuantizedOptimizer):
         self.map_([p.data for p in self.params], self.strength)
 
     def step(self) -> None:
-        """Step what is not quantized, then flip signs."""
+        """Step the parameters that are not quantized, then flip signs."""
         self.check_step()
         self._check_signs()
-        self.base.step(dict.fromkeys(self.params))  # None: they stay
+        self.base.step(dict.fromkeys(self.params))  # None means that they stay
         moved = [i for i in self.trained() if self.params[i].grad is not None]
         for i in moved:
             m, w = self.momentum[i], self.params[i].data
@@ -62,6 +62,6 @@ class Bop(QuantizedOptimizer):
             if not (np.abs(p.data) == 1).all():
                 raise ValueError(
                     f"params[{i}] (shape {p.shape}) must be -1 or +1 everywhere, as Bop made it, "
-                    "but was changed since: load weights before constructing Bop, or project them "
+                    "but has changed since: load weights before constructing Bop, or project them "
                     "(BinaryL1().project)"
                 )

@@ -1,4 +1,4 @@
-"""Gradient-norm clipping, for recurrent networks between backward and step."""
+"""Gradient-norm clipping, for recurrent networks, between backward and step."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from proxquant_np.checks import check_number
 from proxquant_np.optim.optimizer import Params, as_parameters
 
 _RUN = 4096
-# Least sum of n squares, divided by n, of which those that underflow cannot be a rounding error.
+# If a sum of n squares is at least n times this, squares that underflow do not matter.
 _LEAST = {np.dtype(t): float(np.finfo(t).tiny / np.finfo(t).eps) for t in (np.float32, np.float64)}
 
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore")
 def clip_grad_norm(params: Params, max_norm: float) -> float:
-    """g <- g * min(1, max_norm / ||g||_2), g all gradients as one vector; returns the old ||g||_2.
+    """g <- g * min(1, max_norm / ||g||_2) in place, g being all gradients joined; returns ||g||_2.
 
-    In place. Parameters without a gradient count as 0. Source: Pascanu et al. 2013.
+    The norm returned is the one before clipping. Missing gradients count as 0.
+    Source: Pascanu et al. 2013.
 
     Raises:
-        ValueError: max_norm < 0 or NaN, or a norm that is NaN or infinite.
+        ValueError: max_norm is < 0 or NaN, or the norm is NaN or infinite.
 
     Examples:
         >>> w = pq.nn.Parameter([1.0, 1.0])
@@ -34,8 +35,8 @@ def clip_grad_norm(params: Params, max_norm: float) -> float:
     max_norm = check_number("max_norm", max_norm, 0, below=math.inf)
     grads = [p.grad for p in as_parameters(params) if p.grad is not None]
     square, power = sum(_square(g) for g in grads), 0
-    # Where squares leave the range of the dtype, or their last digits do, all is scaled by a power
-    # of two first, which is exact.
+    # If squares, or their last digits, leave the range of the dtype, everything is first scaled by
+    # a power of two, which is exact.
     least = max((g.size * _LEAST[g.dtype] for g in grads), default=0.0)
     if not least <= square < math.inf:
         top = max((float(np.max(np.abs(g), initial=0)) for g in grads), default=0.0)
@@ -56,7 +57,7 @@ def clip_grad_norm(params: Params, max_norm: float) -> float:
 
 
 def _square(g: np.ndarray) -> float:
-    """||g||_2^2, the sums of short runs added in float64: BLAS alone loses digits in long ones."""
+    """||g||_2^2, adding the sums of short runs in float64, as BLAS loses digits in long sums."""
     flat = g.reshape(-1)
     whole = flat.size // _RUN * _RUN
     runs = flat[:whole].reshape(-1, 1, _RUN)

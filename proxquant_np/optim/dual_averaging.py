@@ -1,4 +1,4 @@
-"""Lazy quantization. Its eager sibling is prox_gradient.py; diff the two."""
+"""Lazy quantization. The eager sibling is prox_gradient.py; diff the two."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class DualAveraging(QuantizedOptimizer):
     The gradient is taken at the mapped weights w, the base moves the latent z, and the weights are
     its image. With plain SGD as base (no momentum, weight decay or clipping) this is Nesterov's
     dual averaging over Q; with BinaryL1 it is BinaryConnect (Courbariaux et al. 2015); with any
-    base it is straight-through training (`F.straight_through`) written without the trick. With a
-    homotopy the map is the prox instead of the projection, of the latent afresh each step. The
-    parameters are mapped at construction: the first gradient is taken at P_Q(z_0).
+    base it is straight-through training (`F.straight_through`) written without that trick. With a
+    homotopy, the map at each step is the prox of the latent instead of its projection. The
+    parameters are mapped at construction, so the first gradient is taken at P_Q(z_0).
 
-    `latent` holds z, one array a quantized parameter. It is what is trained: weights that anything
-    else changes after construction (say, a model's load_state_dict) would be overwritten by the
-    image of z. So `step` refuses them, with a ValueError and before anything changes. Load weights
+    `latent` holds z, one array per quantized parameter, and it is what is trained. Weights changed
+    by anything else after construction (say, a model's load_state_dict) would be overwritten by the
+    image of z, so `step` refuses them with a ValueError before anything changes. Load weights
     before constructing the optimizer; when resuming, load the model's state, then the optimizer's.
 
     Examples:

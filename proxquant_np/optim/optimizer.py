@@ -1,8 +1,8 @@
 """Base steps: what SGD, Adam and others share.
 
 A base optimizer is a formula on flat vectors (`SGD.update`, `Adam.update`). This file applies it
-to a network: block by block, so that a large layer passes through the cache once however many
-terms the formula has, and small parameters joined, so that a bias costs no calls of its own.
+to a network block by block, so that a large layer passes through the cache once however many terms
+the formula has, and joins small parameters, so that a bias needs no calls of its own.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from proxquant_np.checks import check_instance, check_number
 from proxquant_np.nn.module import check_state
 
 Params = Mapping[str, Tensor] | Iterable[Tensor]
-_BLOCK = 1 << 14  # entries: a block of weight, gradient and Adam's moments fits a 512 KB cache
+_BLOCK = 1 << 14  # entries; weights, gradient and Adam's moments then fit into a 512 KB cache
 
 
 def as_parameters(params: Params) -> list[Tensor]:
     """The parameters of a mapping by name or of an iterable, checked.
 
     Raises:
-        TypeError: not a collection, or it holds something that is not a tensor.
-        ValueError: none, one twice, or one that is read-only, was computed from others, or is
-            neither float32 nor float64.
+        TypeError: params is not a collection, or holds something that is not a tensor.
+        ValueError: there is no parameter, one occurs twice, or one is read-only, was computed from
+            others, or is neither float32 nor float64.
     """
     if isinstance(params, Tensor) or not isinstance(params, Iterable):
         raise TypeError(
@@ -48,7 +48,7 @@ def as_parameters(params: Params) -> list[Tensor]:
     if not found:
         raise ValueError(
             "params must hold at least one parameter, got none (quantizable_parameters finds those "
-            "that their module names in `quantizable`)"
+            "that modules name in `quantizable`)"
         )
     if len({id(p) for p in found}) < len(found):
         raise ValueError("params must be distinct, got one parameter twice")
@@ -56,7 +56,7 @@ def as_parameters(params: Params) -> list[Tensor]:
 
 
 class Number:
-    """A hyperparameter: an attribute that takes only numbers in [0, below), and keeps a float."""
+    """A hyperparameter: an attribute that accepts numbers in [0, below) and stores a float."""
 
     def __init__(self, below: float = math.inf) -> None:
         self.below = below
@@ -71,9 +71,9 @@ class Number:
 class Optimizer:
     """Base steps. A subclass names its hyperparameters and state, and defines `update`.
 
-    Hyperparameters such as `lr` may be changed between steps. A parameter without a gradient
-    (never reached) or frozen (requires_grad False, whatever its gradient) does not move, and its
-    state does not either, so momentum cannot move it.
+    Hyperparameters such as `lr` may be changed between steps. A parameter that has no gradient
+    (backward never reached it) or is frozen (requires_grad False, whatever its gradient) does not
+    move, and neither does its state, so momentum cannot move it.
 
     Examples:
         >>> class SignDescent(pq.optim.Optimizer):
@@ -90,7 +90,7 @@ class Optimizer:
     lr = Number()
     hyperparameters: tuple[str, ...] = ("lr",)
     slots: tuple[str, ...] = ()
-    """Names of the state arrays that `update` receives, each as long as the weights."""
+    """Names of the state arrays that `update` receives, each of the length of the weights."""
 
     def __init__(self, params: Params, lr: float) -> None:
         self.params = as_parameters(params)
@@ -108,29 +108,28 @@ class Optimizer:
         self._joined = np.empty((2, _BLOCK), dtype)
         self._scratch = np.empty(_BLOCK, dtype)
         self._held = frozenset(self.params)
-        self.wrappers = 0  # how many were constructed over it; the last one may step it
+        self.wrappers = 0  # how many were constructed over it; only the last may step it
 
     def update(
         self, w: np.ndarray, g: np.ndarray, state: list[np.ndarray], t: int, scratch: np.ndarray
     ) -> None:
         """One step, in place, on a flat block of weights w with gradient g.
 
-        `state` holds this block of each slot, `t` counts the steps from 1, `scratch` is an array
-        of the same shape to compute in. g must not be changed.
+        `state` holds this block of each slot, `t` counts steps from 1, and `scratch` is a spare
+        array of the same shape. g must not be changed.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no update()")
 
     def step(self, points: Mapping[Tensor, np.ndarray | None] | None = None) -> None:
         """Move every parameter that has a gradient and is not frozen, in place.
 
-        points: what moves in a parameter's place, an array of its shape and dtype, by the
-        gradient of the parameter; None says that it stays, and so does its state. Whatever is not
-        named moves itself.
+        points: maps a parameter to what moves in its place by its gradient, an array of its shape
+        and dtype; None means that the parameter stays, and so does its state. Parameters that are
+        not named move themselves.
 
         Raises:
-            ValueError: a gradient of another shape than its parameter, a parameter whose data have
-                another size or dtype than at construction, or points that do not fit; nothing has
-                moved then.
+            ValueError: a gradient differs in shape from its parameter, a parameter's data changed
+                in size or dtype since construction, or points do not fit. Then nothing has moved.
 
         Examples:
             >>> w, latent = pq.nn.Parameter([1.0]), np.array([0.25])
@@ -155,8 +154,8 @@ class Optimizer:
             if p.data.size != size or p.data.dtype != self._scratch.dtype:
                 raise ValueError(
                     f"params[{i}] must stay as at construction, {size} entries of "
-                    f"{self._scratch.dtype}, got {p.size} of {p.dtype}: construct the optimizer "
-                    "anew, its state is of the old ones"
+                    f"{self._scratch.dtype}, got {p.size} of {p.dtype}: construct a new optimizer, "
+                    "since this one's state is that of the old data"
                 )
         if active != self._active:
             self._active, self._plan = active, self._make_plan(active)
@@ -186,7 +185,7 @@ class Optimizer:
         mark_changed(moved if points is None else (p for p in moved if p not in points))
 
     def _moving(self, points: Mapping[Tensor, np.ndarray | None]) -> list[np.ndarray | None]:
-        """For each parameter the array that moves, or None."""
+        """For each parameter, the array that moves, or None."""
         check_instance("points", points, Mapping, "a mapping from parameters to arrays")
         if not self._held >= points.keys():
             raise ValueError("points must name parameters of this optimizer, got another one")
@@ -196,15 +195,15 @@ class Optimizer:
             check_instance("a point", x, np.ndarray, "an array, or None")
             if x.shape != p.shape or x.dtype != p.dtype or not x.flags.writeable:
                 raise ValueError(
-                    f"a point must be writeable, of its parameter's shape {p.shape} and dtype "
-                    f"{p.dtype}, got {x.shape} and {x.dtype}, writeable {x.flags.writeable}"
+                    f"a point must be writeable and have its parameter's shape {p.shape} and dtype "
+                    f"{p.dtype}, got {x.shape} and {x.dtype}, writeable = {x.flags.writeable}"
                 )
         return [points.get(p, p.data) for p in self.params]
 
     def _make_plan(self, active: tuple[bool, ...]) -> list[tuple[slice, list[int]]]:
-        """Blocks of at most _BLOCK entries: parts of one parameter, or several whole ones.
+        """Blocks of at most _BLOCK entries: a part of one parameter, or several whole parameters.
 
-        Joined parameters are neighbours that have taken the same number of steps.
+        Parameters are joined if they are neighbours and have taken the same number of steps.
         """
         plan: list[tuple[slice, list[int]]] = []
         for i, (p, span) in enumerate(zip(self.params, self._spans, strict=True)):
@@ -225,12 +224,12 @@ class Optimizer:
         return plan
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Drop all gradients."""
         for p in self.params:
             p.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Hyperparameters, steps taken and state, as a flat dict of numbers and array copies.
+        """Hyperparameters, steps taken and state: a flat dict of numbers and copies of arrays.
 
         Examples:
             >>> w = pq.nn.Parameter([1.0])
@@ -246,13 +245,13 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; errors as `Module.load_state_dict` raises them.
+        """Restore what `state_dict` returned; errors are those of `Module.load_state_dict`.
 
-        Everything is checked before anything is changed. The weights belong to the model: load
-        those, too.
+        Everything is checked before anything is changed. The weights belong to the model and must
+        be loaded separately.
         """
         arrays = check_state(self, state, self.state_dict())
-        for target in (copy.copy(self), self):  # a number out of range then stops at the copy
+        for target in (copy.copy(self), self):  # a number out of range fails on the copy
             for name in self.hyperparameters:
                 setattr(target, name, arrays[name].item())
         self._steps[...] = arrays["steps"]

@@ -1,4 +1,4 @@
-"""Eager quantization. Its lazy sibling is dual_averaging.py; diff the two."""
+"""Eager quantization. The lazy sibling is dual_averaging.py; diff the two."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class ProxGradient(QuantizedOptimizer):
 
     The gradient is taken at the weights, the base moves the weights, and the weights are mapped
     in place. With a W-shaped R and lambda_t = rate * t this is ProxQuant (Bai, Wang, Liberty 2019,
-    Algorithm 1). With `homotopy=None` the map is the projection: projected gradient, which stalls,
-    since a small step never flips a sign.
+    Algorithm 1). With `homotopy=None` the map is the projection, and this is projected gradient
+    descent, which stalls because a small step never flips a sign.
 
     Examples:
         >>> w = pq.nn.Parameter([0.25, -0.5])

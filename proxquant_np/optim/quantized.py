@@ -1,4 +1,4 @@
-"""What the lazy and the eager wrapper share: everything but which points move and are mapped."""
+"""What the lazy and the eager wrapper share: all but the choice of points to move and map."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _REQUIRED: Any = object()
 
 
 class Group(NamedTuple):
-    """Parameters that are mapped alike: by the prox of `regularizer` with lambda_t = homotopy(t).
+    """Parameters with one map, the prox of `regularizer` with lambda_t = homotopy(t).
 
-    A homotopy of None stands for the projection (infinite strength), a regularizer of None for full
-    precision: nothing is mapped.
+    homotopy=None means the projection (infinite strength); regularizer=None means full precision,
+    where nothing is mapped.
 
     Examples:
         >>> net = pq.models.MLP((64, 32, 32, 10), rng=0)
@@ -50,30 +50,29 @@ class QuantizedOptimizer:
 
     Args:
         base: moves everything it holds.
-        params: those of its parameters that are quantized, by name or as an iterable; or, for
-            mixed precision, a list of groups (params, regularizer, homotopy), and nothing after it.
-        regularizer: its prox is the map; or that map itself, a function (w, strength) -> w. A
-            quantized set will do for the hard projection.
+        params: the parameters of the base that are quantized, by name or as an iterable; or, for
+            mixed precision, a list of groups (params, regularizer, homotopy) and nothing after it.
+        regularizer: its prox is the map; or the map itself, a function (w, strength) -> w. For the
+            hard projection, a quantized set is accepted, too.
         homotopy: lambda_t for t = 0, 1, ...; None for the hard projection (infinite strength).
         clip: limit the moved point to [-1, 1] before mapping, as the published configurations
             of both BinaryConnect and ProxQuant do.
 
-    `groups` lists the groups, one if no list was given, and `params` all parameters that are
-    mapped, in their order. `regularizer`, `homotopy` and `strength` are those of the group that is
-    mapped or, if there are several, tuples.
+    `groups` lists the groups (a single one if no list was given), and `params` all mapped
+    parameters in that order. `regularizer`, `homotopy` and `strength` are those of the mapped
+    group, or tuples if there are several.
 
     A frozen parameter (requires_grad False) is neither moved nor mapped. One that is not frozen
-    but has no gradient is mapped where it stands.
+    but has no gradient does not move, but is mapped.
 
-    A base belongs to the wrapper that was constructed over it last: earlier ones then refuse to
-    step (RuntimeError), for two wrappers, say of some layers each, would step one base twice; one
-    wrapper of several groups is what is wanted there. Two bases that hold the same parameter are
-    not noticed, and each moves it: as two optimizers do in PyTorch, one after the other, or with a
-    loss of their own.
+    A base belongs to the last wrapper constructed over it. Earlier wrappers then refuse to step
+    (RuntimeError), because two wrappers, for different layers say, would step the base twice; use
+    one wrapper with several groups. If two bases hold the same parameter, this is not noticed, and
+    each moves it, as two optimizers do in PyTorch, one after another or each with its own loss.
 
-    `step` refuses NaN and infinite gradients (ValueError), and a bad lambda_t, before anything
-    changes. What it cannot foresee is a move that overflows: the regularizer then refuses the
-    weights after the base has taken its step.
+    `step` refuses NaN and infinite gradients and a bad lambda_t (ValueError) before anything
+    changes. It cannot foresee a move that overflows: then the regularizer refuses the weights after
+    the base has taken its step.
 
     Examples:
         >>> w = pq.nn.Parameter([0.25])
@@ -85,9 +84,9 @@ class QuantizedOptimizer:
 
     hyperparameters: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
-    """Names of the attributes that hold an array for each parameter, to be saved with the rest."""
+    """Names of attributes that hold one array per parameter, which are saved with the state."""
     _image: list[np.ndarray] | None = None
-    """The weights as the last map left them, if they are only the image of what is trained."""
+    """The weights as the last map left them, if they are only the image of a latent."""
 
     def __init__(
         self,
@@ -118,26 +117,26 @@ class QuantizedOptimizer:
         self._number = base.wrappers
 
     def _of_groups(self, values: Iterable[Any]) -> Any:
-        """The value of the only group that is mapped, or a tuple."""
+        """The value of the only mapped group, or a tuple of the values of several."""
         values = tuple(values)
         return values[0] if len(values) == 1 else values
 
     def _set(self, **values: Any) -> None:
         if len(self._mapped) > 1:
-            raise ValueError(f"{', '.join(values)} can be set of one group, not of several")
+            raise ValueError(f"{', '.join(values)} can be set for one group, not for several")
         (i,) = self._mapped
         (self.groups[i],) = _as_groups(*self.groups[i]._replace(**values))
 
     @property
     def mapped(self) -> dict[str, Group]:
-        """The groups that are mapped: under "" if it is one, else under ".0", ".1", ..., their
-        places in `groups`. By these suffixes histories and checkpoints tell them apart."""
+        """The mapped groups: under "" if there is one, else under ".0", ".1", ..., their positions
+        in `groups`. Histories and checkpoints distinguish them by these suffixes."""
         several = len(self._mapped) > 1
         return {f".{i}" if several else "": self.groups[i] for i in self._mapped}
 
     @property
     def regularizer(self) -> Any:
-        """Whose prox is the map; may be set."""
+        """The regularizer whose prox is the map; may be set."""
         return self._of_groups(self.groups[i].regularizer for i in self._mapped)
 
     @regularizer.setter
@@ -164,7 +163,7 @@ class QuantizedOptimizer:
 
     @property
     def strength(self) -> Any:
-        """lr * lambda_t of the coming step, t being the steps taken; infinite without homotopy."""
+        """lr * lambda_t of the next step, t being the steps taken; infinite without a homotopy."""
         return self._of_groups(self._strength(self.groups[i].homotopy) for i in self._mapped)
 
     def _strength(self, homotopy: Homotopy | None) -> float:
@@ -185,12 +184,12 @@ class QuantizedOptimizer:
         return [i for i, p in enumerate(self.params) if p.requires_grad]
 
     def check_step(self) -> None:
-        """Refuse gradients that make no sense, a shared base, and weights of another's making."""
+        """Refuse bad gradients, a shared base, and weights that something else has changed."""
         if self._number != self.base.wrappers:
             base, name = type(self.base).__name__, type(self).__name__
             raise RuntimeError(
-                f"this {name} shares its base with another wrapper that was constructed after it; "
-                f"two would step the {base} twice. Use one wrapper over the {base}, which takes a "
+                f"this {name} shares its base with another wrapper that was constructed after it, "
+                f"and the two would step the {base} twice: use one wrapper over the {base}, with a "
                 "list of groups (params, regularizer, homotopy)"
             )
         for i, p in enumerate(self.base.params):
@@ -201,21 +200,21 @@ class QuantizedOptimizer:
                 raise ValueError(
                     f"the gradient of base.params[{i}] must have its shape {p.shape}, got {g.shape}"
                 )
-            if not (math.isfinite(np.vdot(g, g)) or np.isfinite(g).all()):  # the first is quick
+            if not (math.isfinite(np.vdot(g, g)) or np.isfinite(g).all()):  # the first is faster
                 raise ValueError(
-                    f"the gradient of base.params[{i}] (shape {p.shape}) has NaN or infinite "
-                    "entries; all must be finite (nothing was changed)"
+                    f"the gradient of base.params[{i}] (shape {p.shape}) must be finite, got NaN "
+                    "or infinite entries (nothing was changed)"
                 )
         for i in self.trained() if self._image is not None else ():
             if not np.array_equal(self.params[i].data, self._image[i]):
                 raise ValueError(
-                    f"params[{i}] (shape {self.params[i].shape}) was changed since the last step; "
-                    f"{type(self).__name__} trains a latent of its own. Load weights before "
+                    f"params[{i}] (shape {self.params[i].shape}) was changed since the last step, "
+                    f"but {type(self).__name__} trains a latent of its own: load weights before "
                     "constructing it; when resuming, load the model's state, then the optimizer's"
                 )
 
     def map_(self, points: list[np.ndarray], strength: Any) -> None:
-        """w <- prox(clip(point)), in place; the points are clipped in place, too."""
+        """w <- prox(clip(point)), in place; clipping changes the points in place, too."""
         strengths = strength if isinstance(strength, tuple) else (strength,)
         trained = self.trained()
         for i in trained:
@@ -229,7 +228,7 @@ class QuantizedOptimizer:
         mark_changed(self.params[i] for i in trained)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Drop all gradients."""
         self.base.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
@@ -245,7 +244,7 @@ class QuantizedOptimizer:
         """Restore what `state_dict` returned, after the model's; see `Optimizer`."""
         arrays = check_state(self, state, self.state_dict())
         numbers = {name: arrays[name].item() for name in self.hyperparameters}
-        for name, number in numbers.items():  # one out of range stops here, nothing has changed
+        for name, number in numbers.items():  # one out of range fails here, on a copy
             setattr(copy.copy(self), name, number)
         self.base.load_state_dict(
             {k.removeprefix("base."): v for k, v in arrays.items() if k.startswith("base.")}
@@ -266,7 +265,7 @@ class QuantizedOptimizer:
 
 
 def _as_groups(params: Any, regularizer: Any, homotopy: Any) -> Iterator[Group]:
-    """What was given, as groups whose parameters are lists, checked."""
+    """The arguments as checked groups, whose parameters are lists."""
     listed = isinstance(params, list | tuple) and bool(params)
     listed = listed and all(isinstance(group, tuple) and len(group) == 3 for group in params)
     if listed:
@@ -276,10 +275,10 @@ def _as_groups(params: Any, regularizer: Any, homotopy: Any) -> Iterator[Group]:
     elif regularizer is None:
         raise TypeError(
             "regularizer must be a Regularizer, or params a list of groups (params, regularizer, "
-            f"homotopy), got regularizer None and params {type(params).__name__}"
+            f"homotopy), got regularizer=None and params of type {type(params).__name__}"
         )
     elif homotopy is _REQUIRED:
-        raise TypeError("homotopy must be given: lambda_t of t = 0, 1, ..., or None (a projection)")
+        raise TypeError("homotopy must be given: a function of the step t, or None to project")
     else:
         given = [(params, regularizer, homotopy)]
     for params, regularizer, homotopy in given:
@@ -297,10 +296,11 @@ Targets = QuantizedOptimizer | Sequence[Group] | Mapping[Tensor, Quantized | Non
 def targets(
     params: Params | Targets, regularizer: Quantized | None = None
 ) -> list[tuple[Tensor, Quantized]]:
-    """Each parameter that is quantized, with its set, or the regularizer on whose set it is.
+    """Each quantized parameter, with its set or the regularizer that has this set.
 
-    params: with a regularizer, which is that of all, by name or as an iterable. Without, a wrapper,
-    its groups, or a mapping from parameters to regularizers; what has None there is left out.
+    params: with a regularizer, which then holds for all, parameters by name or as an iterable;
+    without one, a wrapper, its groups, or a mapping from parameters to regularizers. Parameters
+    with None for a regularizer are omitted.
 
     Examples:
         >>> from proxquant_np.optim.quantized import targets
@@ -332,10 +332,10 @@ def targets(
 def targets_in(
     model: Module, regularizer: Quantized | Targets, params: Iterable[Tensor] | None = None
 ) -> list[tuple[Tensor, Quantized]]:
-    """As `targets`, in a model: `params`, by default its quantizable ones, on one set.
+    """As `targets`, for a model: all `params`, by default its quantizable ones, with one set.
 
-    In the place of a regularizer a wrapper, its groups, or a mapping from parameters to
-    regularizers says which parameters, and each on which set; `params` is left out then.
+    In place of a regularizer, a wrapper, its groups, or a mapping from parameters to regularizers
+    may say which parameters are quantized, and each to which set; then `params` is left out.
 
     Examples:
         >>> from proxquant_np.optim.quantized import targets_in
@@ -352,14 +352,14 @@ def targets_in(
 
 
 def quantize_and_freeze(params: Params | Targets, regularizer: Quantized | None = None) -> None:
-    """Project the parameters onto the quantized set and take them out of training, in place.
+    """Project the parameters onto the quantized set and exclude them from training, in place.
 
-    regularizer: the set itself, or a regularizer whose set it is. Without one, `params` says it: a
+    regularizer: the set itself, or a regularizer with that set. Without it, `params` must be a
     wrapper, its groups, or a mapping from parameters to sets or regularizers.
 
     requires_grad becomes False and the gradient None, so no optimizer moves them again, whatever
-    momentum it carries. If one of them cannot be projected, or is frozen already, at values that
-    another regularizer gave it (ValueError), none is changed. Twice is once.
+    momentum it carries. If one of them cannot be projected, or is already frozen at values that
+    another regularizer gave it (ValueError), none is changed. Repeating the call changes nothing.
 
     Examples:
         >>> w = pq.nn.Parameter([0.25, -0.5])
@@ -372,8 +372,8 @@ def quantize_and_freeze(params: Params | Targets, regularizer: Quantized | None 
     for i, ((p, own), projected) in enumerate(zip(chosen, projections, strict=True)):
         if not (p.requires_grad or np.array_equal(projected, p.data)):
             raise ValueError(
-                f"params[{i}] (shape {p.shape}) is frozen, and {own} would quantize it "
-                "anew; set requires_grad to True first if that is meant (nothing was changed)"
+                f"params[{i}] (shape {p.shape}) is frozen, and {own} would quantize it anew: first "
+                "set requires_grad to True if that is intended (nothing was changed)"
             )
     for (p, _), projected in zip(chosen, projections, strict=True):
         p.data[...] = projected

@@ -17,7 +17,7 @@ class SGD(Optimizer):
         m <- momentum * m + g
         d  = g + momentum * m  (Nesterov)   or   m.
 
-    As PyTorch's. Sutskever et al. 2013.
+    This is PyTorch's SGD. Source: Sutskever et al. 2013.
 
     Examples:
         >>> w = pq.nn.Parameter([1.0])
@@ -44,16 +44,16 @@ class SGD(Optimizer):
         self.weight_decay = weight_decay
         self.nesterov = bool(nesterov)
         if nesterov and momentum == 0:
-            raise ValueError("nesterov=True needs momentum > 0, got momentum=0")
+            raise ValueError("momentum must be > 0 for nesterov=True, got 0")
         self.slots = ("momentum_buffer",) if momentum else ()
         super().__init__(params, lr)
 
     def step(self, points: Mapping[Tensor, np.ndarray | None] | None = None) -> None:
-        """As any optimizer's; ValueError if `momentum` was set, but was 0 at construction."""
+        """As `Optimizer.step`; ValueError if `momentum` is set now but was 0 at construction."""
         if self.momentum and not self.slots:
             raise ValueError(
-                f"momentum was 0 at construction, so it cannot become {self.momentum}: "
-                "there is nothing to keep it in; construct SGD with the momentum"
+                f"momentum must stay 0 as at construction, got {self.momentum}: construct SGD with "
+                "momentum to have its buffer"
             )
         super().step(points)
 

@@ -1,4 +1,4 @@
-"""From a trained network to k bits a weight, and a network that runs from them.
+"""From a trained network to k bits per weight, and networks that run from them.
 
 codes.py    quantized arrays as codes of a few bits
 product.py  matrix products and layers whose weights stay packed

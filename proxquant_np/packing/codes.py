@@ -17,11 +17,11 @@ MAX_BITS = 16
 class Codes:
     """A quantized array: entry i is levels[set of i, code of i].
 
-    shape: of the array. bits: of each code, ceil(log2(number of levels)), at least 1. levels:
-    (sets, number of levels), ascending along the last axis, in the dtype of the array. packed:
-    uint8; the codes in C order, `bits` each, the highest bit first, the last byte filled with
-    zeros. axis, block: what one set of levels belongs to, an index along an axis, or a run of so
-    many entries in C order; both None if there is one set.
+    shape: the shape of the array. bits: bits per code, ceil(log2(number of levels)), at least 1.
+    levels: (sets, number of levels), ascending along the last axis, in the dtype of the array.
+    packed: the codes in C order as uint8, `bits` each, highest bit first, the last byte filled up
+    with zeros. axis, block: which entries share levels, those at one index along the axis or a run
+    of that many entries in C order; both None if all do.
 
     Examples:
         >>> from proxquant_np.packing import Codes
@@ -43,13 +43,13 @@ class Codes:
     def of(
         cls, w: np.ndarray, regularizer: QuantizedSet | Regularizer, frozen: bool = False
     ) -> Codes:
-        """The projection of `w` on the set; `w` itself if it was projected before: twice is once.
+        """The projection of `w` onto the set, which is `w` itself if `w` was projected before.
 
-        regularizer: the set itself, or a regularizer whose set it is.
+        regularizer: the set itself, or a regularizer with that set.
 
         Raises:
-            ValueError: more than 2^16 levels, weights that the regularizer refuses, or frozen ones
-                that it would move: they were quantized by another one.
+            ValueError: there are more than 2^16 levels, the regularizer refuses the weights, or
+                `frozen` weights would move, so that another regularizer must have quantized them.
         """
         quantized = as_set(regularizer)
         axis = None if quantized.axis is None else quantized.axis % w.ndim
@@ -57,16 +57,16 @@ class Codes:
         n_levels = levels.shape[1]
         bits = max(1, math.ceil(math.log2(n_levels)))
         if bits > MAX_BITS:
-            raise ValueError(f"{n_levels} levels are too many: at most 65536 have codes")
+            raise ValueError(f"regularizer must have at most 65536 levels, got {n_levels}")
         if frozen and not np.array_equal(q, w):
             raise ValueError(
-                f"its weights are frozen, and {regularizer} would quantize them anew; give the "
-                "regularizer they were frozen with, or let them be trained (requires_grad=True)"
+                f"its weights are frozen, and {regularizer} would quantize them anew: give the "
+                "regularizer they were frozen with, or set requires_grad=True"
             )
         codes = codes_of(q, levels, axis, quantized.block)
         found = cls(w.shape, bits, levels, pack_bits(codes, bits), axis, quantized.block)
         if not np.array_equal(found.array(), q):
-            raise ValueError(f"{regularizer} projects on other values than its levels")
+            raise ValueError(f"{regularizer} must project onto its levels, got other values")
         return found
 
     def codes(self) -> np.ndarray:
@@ -74,29 +74,29 @@ class Codes:
         return unpack_bits(self.packed, self.bits, math.prod(self.shape)).reshape(self.shape)
 
     def array(self) -> np.ndarray:
-        """The array."""
+        """The quantized array."""
         return self.levels[set_index(self.shape, self.axis, self.block), self.codes()]
 
     @property
     def symmetric(self) -> bool:
-        """Whether the lower half of the levels is the upper one, mirrored."""
+        """Whether the lower half of the levels mirrors the upper one."""
         return self.levels.shape[1] > 1 and np.array_equal(self.levels, -self.levels[:, ::-1])
 
     @property
     def stored_levels(self) -> np.ndarray:
-        """The levels, without the lower half if that is the upper one, mirrored."""
+        """The levels, without the lower half if it mirrors the upper one."""
         return self.levels[:, self.levels.shape[1] // 2 :] if self.symmetric else self.levels
 
     @property
     def nbytes(self) -> int:
-        """Bytes in a file: of the codes and the stored levels."""
+        """Bytes that the codes and the stored levels take in a file."""
         return self.packed.nbytes + self.stored_levels.nbytes
 
 
 def mirrored(upper: np.ndarray, n_levels: int) -> np.ndarray:
-    """All levels, from the upper half of symmetric ones."""
+    """All levels, given the upper half of symmetric ones."""
     lower = -upper[:, ::-1][:, : n_levels // 2]
-    return np.concatenate([lower, upper], axis=1) + upper.dtype.type(0)  # makes 0.0 of -0.0
+    return np.concatenate([lower, upper], axis=1) + upper.dtype.type(0)  # turns -0.0 into 0.0
 
 
 def count_sets(shape: tuple[int, ...], axis: int | None, block: int | None) -> int:
@@ -105,7 +105,7 @@ def count_sets(shape: tuple[int, ...], axis: int | None, block: int | None) -> i
 
 
 def pack_bits(codes: np.ndarray, bits: int) -> np.ndarray:
-    """The lowest `bits` of each code, in C order, the highest of them first, as uint8."""
+    """The lowest `bits` bits of each code in C order, highest first, as uint8."""
     each = codes.reshape(-1, 1) >> np.arange(bits - 1, -1, -1, dtype=codes.dtype) & 1
     return np.packbits(each.astype(np.uint8))
 

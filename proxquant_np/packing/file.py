@@ -1,27 +1,27 @@
-"""The packed file: k bits a weight plus levels, everything else as it is.
+"""The packed file: k bits per weight plus levels, and everything else unchanged.
 
-One array of bytes, called "packed", in an .npz archive or, if the name ends so, in a .safetensors
-file (extra `interop`). In it, one after the other without gaps, numbers little-endian:
+It is one array of bytes, called "packed", in an .npz archive or, if its name ends in .safetensors,
+in such a file (extra `interop`). The array consists of these parts, without gaps and with
+little-endian numbers:
 
     4 bytes  the length of the header
     header   a JSON text, compressed by zlib: schema, CRC-32 of the data, the network's name and
              constructor arguments, the regularizer, and the entries by name in order
-    data     for each entry, if it is a quantized weight: its levels (without the lower half if
-             that is the upper one, mirrored), then its codes; if it is any other parameter or
-             buffer: its bytes
+    data     for each quantized weight, its levels (without the lower half if it mirrors the upper
+             one) and its codes; for any other parameter or buffer, its bytes
 
-So a file has the size of its data,
+The size of a file is that of its data,
 
     sum over quantized weights (ceil(bits * n / 8) + itemsize * stored levels)
     + sum over all else (itemsize * n),
 
 plus the header and what the archive adds, 0.5 to 1 kB. For a binary ResNet(20) the data are 33,622
-bytes of signs and levels, and 22,992 of all else: the shortcuts, batch norm with its statistics,
-one bias. The header adds 1.8 %; its names and shapes, not compressed, would add a tenth. A network
-of a few kB is mostly header.
+bytes of signs and levels and 22,992 bytes of everything else: the shortcuts, batch norm with its
+statistics, one bias. The header adds 1.8 %; uncompressed names and shapes would add a tenth. A
+network of a few kB is mostly header.
 
-Nothing is ever unpickled, and a file is checked in full before anything of it is used: a flipped
-bit or a missing byte is an error.
+Nothing is ever unpickled, and a file is checked in full before any of it is used: a flipped bit or
+a missing byte is an error.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ARRAY, _LENGTH = "packed", 4
 
 
 class PackedError(ValueError):
-    """A file that is not a whole packed network, of a version and of a model that can be read.
+    """A file that is not a complete packed network, or of a version or model that is unknown.
 
     Examples:
         >>> with open("net.npz", "wb") as file:
@@ -67,9 +67,9 @@ class PackedError(ValueError):
 
 
 class Packed(NamedTuple):
-    """What a packed file holds: arrays by name, coded or plain; a str names an equal, earlier one.
+    """What a packed file holds: arrays by name, coded or plain; a str names an earlier, equal one.
 
-    model: as `models.describe` says it. regularizer: as repr says it; several, parted by "; ".
+    model: the result of `models.describe`. regularizer: the repr; several are separated by "; ".
     """
 
     model: dict[str, Any] | None
@@ -83,21 +83,23 @@ def pack(
     path: str | os.PathLike,
     params: Iterable[Parameter] | None = None,
 ) -> None:
-    """Write the deployed network: `params` (default: the quantizable ones) as codes of few bits.
+    """Write the deployed network, with `params` (default: the quantizable ones) as k-bit codes.
 
-    The model is not changed. regularizer: the quantized set, or a regularizer whose set it is; or,
+    The model is not changed. regularizer: the quantized set, or a regularizer with that set; or,
     for mixed precision and without `params`, a wrapper, its groups, or a mapping from parameters to
-    sets or regularizers, as `quantize_and_freeze` takes them. Weights are projected on it, as in
-    `metrics.quantized_copy`; twice is once, and weights frozen on the levels of another regularizer
-    are refused. The file is written whole or not at all; it is .safetensors if `path` ends so, .npz
-    otherwise.
+    sets or regularizers, as in `quantize_and_freeze`. Weights are projected as in
+    `metrics.quantized_copy`, which does not change weights projected before; weights frozen on the
+    levels of another regularizer are refused. The file is written whole or not at all, as
+    .safetensors if `path` ends so, otherwise as .npz.
 
     Raises:
         OSError: the folder is missing, read-only or full.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
-        ValueError, TypeError: a model without parameters, weights or a regularizer that make no
-            sense, frozen weights that another regularizer quantized, NaN or infinity in what is not
-            coded, `params` that are not the model's. In each case `path` is as it was before.
+        ValueError, TypeError: the model has no parameters, weights or regularizer are invalid,
+            frozen weights were quantized by another regularizer, something that is not coded is
+            NaN or infinite, or `params` are not the model's.
+
+    After any error, `path` is as it was before.
 
     Examples:
         >>> model = pq.models.MLP((64, 32, 10), rng=0)
@@ -111,10 +113,10 @@ def pack(
     chosen = {id(p): own for p, own in targets_in(model, regularizer, params)}
     if not any(True for _ in model.parameters()):
         raise ValueError(
-            f"model must have parameters to pack, this {type(model).__name__} has none"
+            f"model must have parameters to pack, got a {type(model).__name__} with none"
         )
     if not chosen.keys() <= {id(p) for p in model.parameters()}:
-        raise ValueError("params must be parameters of model, got one of something else")
+        raise ValueError("params must be parameters of model, got one that is not the model's")
     entries: dict[str, Codes | np.ndarray | str] = {}
     seen: dict[int, str] = {}
     for name, array in model.state_dict().items():
@@ -142,14 +144,14 @@ def pack_checkpoint(
 ) -> None:
     """`pack` the network whose training `fit` saved in `checkpoint`.
 
-    For this the checkpoint holds, beside the arrays "model/NAME", in its meta: "model", the name
-    and constructor arguments of one of `proxquant_np.models`; "quantized", the names of the
-    parameters that are quantized; and, in "identity", the regularizer of the run, which
-    `regularizer` replaces (and must, if the run had none).
+    To make this possible, the checkpoint holds, besides the arrays "model/NAME", in its meta:
+    "model", the name and constructor arguments of one of `proxquant_np.models`; "quantized", the
+    names of the quantized parameters; and, in "identity", the regularizer of the run, which
+    `regularizer` replaces (and must replace if the run had none).
 
     Raises:
         CheckpointError: the checkpoint is damaged.
-        ValueError: it lacks one of these. OSError and others as `pack`.
+        ValueError: it lacks one of these. OSError and others as for `pack`.
 
     Examples:
         >>> digits = pq.data.load_digits()
@@ -181,7 +183,7 @@ def pack_checkpoint(
         raise ValueError(f"{origin} does not say which network it holds") from error
     if description is None:
         raise ValueError(
-            f"{origin} holds a network that is none of proxquant_np.models, so it cannot be "
+            f"{origin} holds a network that is not in proxquant_np.models, so it cannot be "
             "rebuilt: build it, load its state, and call proxquant_np.pack"
         )
     if regularizer is None and named == "None" and not groups:
@@ -206,17 +208,17 @@ def load_packed(
 ) -> Module:
     """The network of a packed file, in evaluation mode, its quantized weights frozen.
 
-    Its outputs are those of the network that was deployed, bit for bit. It is rebuilt from the
-    recorded constructor arguments; what else was changed in it (an `eps`, say) is not recorded. A
-    network that is none of `proxquant_np.models` must be given as `model`, and is filled in place.
-    With unpack=False, linear layers and convolutions (`keep_packed` says which) are replaced by
-    such as keep their weights packed and unpack them in parts as they run: equal outputs up to the
-    rounding of sums, in less memory.
+    Its outputs are those of the deployed network, bit for bit. It is rebuilt from the recorded
+    constructor arguments; other changes to it (of an `eps`, say) are not recorded. A network that
+    is not in `proxquant_np.models` must be given as `model`, which is filled in place. With
+    unpack=False, linear layers and convolutions (see `keep_packed`) are replaced by layers that
+    keep their weights packed and unpack parts of them as they run: the outputs are equal up to the
+    rounding of sums, and less memory is used.
 
     Raises:
         OSError: the file cannot be read; FileNotFoundError if there is none.
-        PackedError: not a packed file, truncated, corrupted, of another schema, or of another
-            network than `model`.
+        PackedError: the file is not a packed file, is truncated or corrupted, has another schema,
+            or holds another network than `model`.
         ModuleNotFoundError: safetensors is not installed (extra `interop`).
 
     Examples:
@@ -271,7 +273,7 @@ def read_packed(path: str | os.PathLike) -> Packed:
         if schema == SCHEMA and type(schema) is int:
             return _checked(header, data)
     except Exception as error:  # a damaged file can raise almost anything
-        why = shown(error) or "not enough memory"  # of which Python says nothing
+        why = shown(error) or "not enough memory"  # for which Python's message is empty
         raise PackedError(f"{shown(path)} is not a whole packed file: {why}") from error
     raise PackedError(
         f"{shown(path)} has packed schema {schema!r}; this version reads schema {SCHEMA}"
@@ -279,7 +281,7 @@ def read_packed(path: str | os.PathLike) -> Packed:
 
 
 def _checked(header: dict[str, Any], data: bytes) -> Packed:
-    """What header and data say, refused with any error if `_write` cannot have written them."""
+    """The content of header and data; raises any error if `_write` cannot have written them."""
     if zlib.crc32(data) != header["crc32"]:
         raise ValueError("its checksum is wrong")
     reader = _Reader(data)
@@ -299,7 +301,7 @@ def _checked(header: dict[str, Any], data: bytes) -> Packed:
 
 
 class Layer(NamedTuple):
-    """A line of `inspect`: an array of the file. If it is not coded, bits and entropy are 0.
+    """A line of `inspect`: one array of the file. If it is not coded, bits and entropy are 0.
 
     Examples:
         >>> pq.pack(pq.nn.Sequential(pq.nn.Linear(64, 8)), pq.prox.BinaryL1(), "net.npz")
@@ -312,12 +314,12 @@ class Layer(NamedTuple):
     shape: tuple[int, ...]
     bits: int
     levels: np.ndarray | None
-    """(sets, number of levels); None if it is not coded."""
+    """(sets, number of levels); None if the array is not coded."""
     nbytes: int
     ratio: float
-    """4 bytes an entry, as of float32, divided by `nbytes`."""
+    """The size in float32, 4 bytes per entry, divided by `nbytes`."""
     entropy: float
-    """Of the codes, pooled: -sum p log2 p bits a weight, the least that any code could do with."""
+    """The entropy of the pooled codes, -sum p log2 p: the fewest bits per weight of any code."""
 
 
 def inspect(path: str | os.PathLike) -> list[Layer]:
@@ -344,7 +346,7 @@ def inspect(path: str | os.PathLike) -> list[Layer]:
 
 
 def table(path: str | os.PathLike) -> str:
-    """`inspect` as text, with the sums and the size of the file.
+    """`inspect` as text, with totals and the size of the file.
 
     Examples:
         >>> pq.pack(pq.nn.Sequential(pq.nn.Linear(64, 8)), pq.prox.BinaryL1(), "net.npz")
@@ -375,7 +377,7 @@ def table(path: str | os.PathLike) -> str:
 
 
 def _few(levels: np.ndarray) -> str:
-    """The levels themselves, if they are few; else their number."""
+    """The levels themselves if there are few, else their number."""
     if len(levels) == 1 and levels.size <= 3:
         return ", ".join(f"{level:.4g}" for level in levels[0])
     return f"{levels.shape[1]}" + (f" x {len(levels)} sets" if len(levels) > 1 else "")
@@ -435,7 +437,7 @@ def _write(
 
 
 class _Reader:
-    """Takes arrays off the data, and refuses what `_write` cannot have written."""
+    """Reads arrays from the data, and refuses what `_write` cannot have written."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.position = data, 0

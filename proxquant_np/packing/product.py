@@ -2,17 +2,17 @@
 
 Two ways to multiply without the float matrix:
 
-    PackedMatrix    some rows at a time are unpacked, by a table from each byte to the weights it
-                    holds, and multiplied by the float product: any levels, any inputs
-    sign_product    both factors are signs; 64 products are one exclusive-or and one count of bits
+    PackedMatrix    unpacks some rows at a time, by a table from each byte to its weights, and uses
+                    the float product: for any levels and any inputs
+    sign_product    both factors are signs; 64 products are one exclusive-or and one bit count
 
-The first saves memory: the matrix takes bits/32 of what floats take, plus two blocks. It cannot
-save time, for it does the work of a float product whose matrix is ready, and unpacks as well: one
-row times a matrix takes 2 to 6 times as long, a batch of 64 little longer, and with levels for each
-row all of it takes several times more (benchmarks/packed.py).
-The second saves memory and, for few rows times a large matrix, time: there the matrix is read from
-memory, and is 32 times smaller. On large batches NumPy's passes over the bits are no quicker than
-the float product, and on small matrices they are slower (benchmarks/packed.py).
+The first saves memory: the matrix takes bits/32 of the memory of floats, plus two blocks. It cannot
+save time, since it must unpack and then do the same float product: one row times a matrix takes 2
+to 6 times as long, a batch of 64 little longer, and with levels for each row everything takes
+several times as long (benchmarks/packed.py).
+The second saves memory and, for few rows times a large matrix, also time: the matrix is then read
+from memory, and is 32 times smaller. On large batches NumPy's passes over the bits are no faster
+than the float product, and on small matrices they are slower (benchmarks/packed.py).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from proxquant_np.nn import Conv2d, Linear, Module
 from proxquant_np.packing.codes import Codes, pack_bits, unpack_bits
 from proxquant_np.prox.arrays import as_weights
 
-_BLOCK = 1 << 20  # bytes of floats at a time: in the cache, and enough for a quick product
+_BLOCK = 1 << 20  # bytes of floats at a time: they fit into the cache, and products stay fast
 
 
 class PackedMatrix:
-    """A quantized matrix W (rows, columns) that stays packed; of a kernel, its first axis are rows.
+    """A quantized matrix W (rows, columns) that stays packed; a kernel's first axis is the rows.
 
-    Codes take 1, 2, 4 or 8 bits (more, if need be, than in the file), and each row whole bytes.
-    Levels may be one set, or one for each row; ValueError otherwise, or for more than 256 levels.
+    Codes take 1, 2, 4 or 8 bits (sometimes more than in the file), and each row whole bytes. There
+    may be one set of levels, or one for each row; ValueError otherwise, or above 256 levels.
 
     Examples:
         >>> from proxquant_np.packing import Codes, PackedMatrix
@@ -57,7 +57,7 @@ class PackedMatrix:
         padded = np.zeros((rows, -(-columns * bits // 8) * 8 // bits), np.uint16)
         padded[:, :columns] = codes.codes().reshape(rows, columns)
         self.packed = pack_bits(padded, bits).reshape(rows, -1)
-        # From a byte to the codes it holds; with one set of levels, to the weights themselves.
+        # Maps a byte to its codes or, with one set of levels, to the weights themselves.
         table = unpack_bits(np.arange(256, dtype=np.uint8), bits, 256 * 8 // bits)
         self._table = table.reshape(256, -1)
         if len(self.levels) == 1:
@@ -65,12 +65,12 @@ class PackedMatrix:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the codes and the levels."""
+        """Bytes that the codes and the levels take."""
         return self.packed.nbytes + self.levels.nbytes
 
     def rows(self, some: slice) -> np.ndarray:
         """These rows, unpacked."""
-        found = self._table.take(self.packed[some], axis=0)  # take: 10 times as quick as indexing
+        found = self._table.take(self.packed[some], axis=0)  # 10 times as fast as indexing
         found = found.reshape(len(found), -1)[:, : self.shape[1]]
         if len(self.levels) > 1:
             first = np.arange(*some.indices(self.shape[0]))[:, None] * self.levels.shape[1]
@@ -78,7 +78,7 @@ class PackedMatrix:
         return found
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All rows in order, unpacked, as many at a time as fit the cache."""
+        """All rows in order, unpacked, as many at a time as fit into the cache."""
         step = max(1, _BLOCK // (self.levels.itemsize * max(1, self.shape[1])))
         return (self.rows(slice(i, i + step)) for i in range(0, self.shape[0], step))
 
@@ -94,7 +94,7 @@ class PackedMatrix:
 def pack_signs(x: np.ndarray) -> np.ndarray:
     """The signs of a matrix (rows, columns) as uint64 (rows, ceil(columns / 64)), bit 1 for >= 0.
 
-    Bits that are left over are 0. Errors as for `prox.sign_pm`; ValueError if it is no matrix.
+    Unused bits are 0. Errors are those of `prox.sign_pm`, and ValueError if x is not a matrix.
 
     Examples:
         >>> pq.packing.pack_signs(np.array([[1.0, -1.0, 0.0]])).shape
@@ -116,7 +116,7 @@ def sign_product(x: np.ndarray, w: np.ndarray, columns: int) -> np.ndarray:
     XNOR-Net.
 
     Raises:
-        ValueError: widths that differ, or `columns` that do not fit them.
+        ValueError: the widths differ, or `columns` does not fit them.
 
     Examples:
         >>> x, w = np.array([[0.5, -2.0, 1.0]]), np.array([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]])
@@ -136,7 +136,7 @@ def sign_product(x: np.ndarray, w: np.ndarray, columns: int) -> np.ndarray:
 
 
 class PackedLinear(Module):
-    """`nn.Linear` from codes, for inference: y = x @ weight^T + bias, some outputs at a time.
+    """`nn.Linear` with packed weights, for inference, computing some outputs at a time.
 
     Examples:
         >>> from proxquant_np.packing import Codes, PackedLinear
@@ -156,7 +156,7 @@ class PackedLinear(Module):
 
 
 class PackedConv2d(Module):
-    """`nn.Conv2d` without groups from codes, for inference, some output channels at a time.
+    """`nn.Conv2d` without groups, with packed weights, for inference; some channels at a time.
 
     Examples:
         >>> from proxquant_np.packing import Codes, PackedConv2d
@@ -178,9 +178,9 @@ class PackedConv2d(Module):
 
 
 def keep_packed(model: Module, codes: Mapping[str, Codes]) -> None:
-    """Replace the layers that can run from codes of their weight (by name) by such, in place.
+    """Replace, in place, layers that can run from the codes of their weights, given by name.
 
-    These are linear layers and convolutions without groups; all others stay as they are, in float.
+    These are linear layers and convolutions without groups; all others keep their float weights.
     """
     for prefix, parent in list(model.named_modules()):
         for name, layer in list(vars(parent).items()):

@@ -1,7 +1,7 @@
-"""Quantized sets, regularizers that are distances to them, and homotopies; NumPy only.
+"""Quantized sets, regularizers (distances to such sets), and homotopies; NumPy only.
 
-A set Q says what weights may be (`Binary`, `Levels`, `Ternary`, `MultiBit`, `Uniform`), a distance
-to it draws them there (`L1`, `L2`, `Parq`): BinaryL1() is L1(Binary()) under its usual name.
+A set Q says which values weights may take (`Binary`, `Levels`, `Ternary`, `MultiBit`, `Uniform`); a
+distance to it pulls them there (`L1`, `L2`, `Parq`). BinaryL1() is L1(Binary()) by its usual name.
 """
 
 from proxquant_np.prox.binary import Binary, BinaryL1, BinaryL2, sign_pm

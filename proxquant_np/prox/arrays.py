@@ -1,7 +1,7 @@
-"""What goes into a map of weights and what comes out: checked once, walked through in blocks.
+"""What goes into and comes out of a map of weights: checked once, processed in blocks.
 
-The public methods of sets and regularizers check their arguments here. What they call then sees
-clean arrays and holds nothing but mathematics.
+The public methods of sets and regularizers check their arguments here. What they then call sees
+clean arrays and contains nothing but mathematics.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Floats = NDArray[Any]
 
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
-# Numbers may overflow on the way to a right result: x + s, say, when s is near the largest float.
+# Intermediate numbers may overflow though the result is right: x + s, say, near the largest float.
 quiet = np.errstate(over="ignore", under="ignore")
 
-BLOCK_BYTES = 1 << 18  # of an elementwise map: what it reads and writes then stays in the cache
+BLOCK_BYTES = 1 << 18  # per block of an elementwise map, small enough to stay in the cache
 
 
 def as_weights(w: ArrayLike) -> Floats:
-    """`w` as a finite, non-empty array of float32 or float64, else TypeError or ValueError."""
+    """`w` as a finite, non-empty array of float32 or float64; otherwise TypeError or ValueError."""
     x = np.asarray(w)
     if x.dtype not in DTYPES:
         raise TypeError(f"w must be of dtype float32 or float64, got {x.dtype}")
     if x.size == 0:
         raise ValueError(f"w must hold at least one weight, got shape {x.shape}")
-    # One pass instead of two: a sum is finite unless an entry is not, or the sum itself overflows.
+    # One pass instead of two: a sum is finite unless an entry is not or the sum overflows.
     with np.errstate(over="ignore", invalid="ignore"):
         finite = math.isfinite(x.sum()) or np.isfinite(x).all()
     if not finite:
@@ -46,13 +46,13 @@ def as_weights(w: ArrayLike) -> Floats:
 
 
 def as_strength(strength: float, dtype: np.dtype[Any]) -> Any:
-    """`strength`, in [0, inf], as a scalar of `dtype`, else TypeError or ValueError."""
+    """`strength`, in [0, inf], as a scalar of `dtype`; otherwise TypeError or ValueError."""
     s = dtype.type(check_number("strength", strength, least=0))
     return s if s or not strength else np.nextafter(s, dtype.type(1))  # 0 is a case of its own
 
 
 def as_output(out: Floats | None, x: Floats) -> Floats:
-    """`out`, if it is writeable and has the shape and dtype of `x`; a fresh array if it is None."""
+    """`out`, checked to be writeable and like `x`; a fresh array if it is None."""
     if out is None:
         return np.empty(x.shape, x.dtype)
     check_instance("out", out, np.ndarray, "a NumPy array")
@@ -68,9 +68,10 @@ def as_output(out: Floats | None, x: Floats) -> Floats:
 def fill(
     kernel: Callable[[Floats, Floats, Floats], None], x: Floats, out: Floats, elementwise: bool
 ) -> Floats:
-    """Run kernel(x, out, tmp), in blocks if it treats each entry alone, and return `out`.
+    """Run kernel(x, out, tmp), in blocks if it is elementwise, and return `out`.
 
-    A kernel reads `x`, fills `out` and may use `tmp`: C-contiguous, one shape, no overlap.
+    A kernel reads `x`, fills `out` and may use `tmp`; they are C-contiguous, equal in shape, and do
+    not overlap.
     """
     if not out.flags.c_contiguous:
         out[...] = fill(kernel, x, np.empty(x.shape, x.dtype), elementwise)
@@ -83,7 +84,7 @@ def fill(
         return out
     source, target = x.reshape(-1), out.reshape(-1)
     step = min(x.size, BLOCK_BYTES // x.itemsize)
-    tmp, held = np.empty((2, step), x.dtype)  # once: fresh memory costs page faults
+    tmp, held = np.empty((2, step), x.dtype)  # only once, since fresh memory costs page faults
     for start in range(0, x.size, step):
         block, n = slice(start, start + step), min(step, x.size - start)
         if in_place:

@@ -1,10 +1,10 @@
-"""Binary weights, Q = {-1, +1}^d, and the W-shaped regularizers that are zero on them.
+"""Binary weights, Q = {-1, +1}^d, and the W-shaped regularizers that vanish on them.
 
     BinaryL1    R(w) = sum_i | |w_i| - 1 |            prox = w - clip(w - sign_pm(w), -s, s)
     BinaryL2    R(w) = 1/2 sum_i (|w_i| - 1)^2        prox = (w + s sign_pm(w)) / (1 + s)
 
-At 0 both levels are equally near, and the prox has two values; the one towards +1 is taken,
-everywhere in this library, and for -0.0 too.
+At 0 both levels are equally near, and the prox has two values. This library always takes the one
+towards +1, also at -0.0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from proxquant_np.prox.quantized_set import QuantizedSet
 def sign_pm(w: ArrayLike) -> Floats:
     """+1 where w >= 0, also at -0.0, and -1 where w < 0, in the dtype of `w`.
 
-    Errors as for the weights of a `QuantizedSet`. numpy.sign has a third value, at 0: never use it.
+    Errors as for the weights of a `QuantizedSet`. Never use numpy.sign: it is 0 at 0.
 
     Examples:
         >>> pq.prox.sign_pm([-0.2, -0.0, 3.0])
@@ -35,8 +35,8 @@ def sign_pm(w: ArrayLike) -> Floats:
 
 
 def _sign_pm(x, out):
-    # copysign(1, x + 0.0), where + 0.0 makes 0.0 of -0.0. To keep the sign bit and set those of 1.0
-    # is the same and twice as fast, and the speed of BinaryL1.prox hangs on it.
+    # copysign(1, x + 0.0), where + 0.0 turns -0.0 into 0.0. Keeping the sign bit and setting the
+    # bits of 1.0 is equivalent and twice as fast, which dominates the time of BinaryL1.prox.
     zero, one = x.dtype.type(0), x.dtype.type(1)
     np.add(x, zero, out=out)
     bits = out.view(f"u{x.itemsize}")
@@ -48,7 +48,7 @@ def _sign_pm(x, out):
 class Binary(QuantizedSet):
     """Q = {-1, +1}^d, with the projection sign_pm.
 
-    It is Levels([-1, 1]), faster.
+    It equals Levels([-1, 1]), but is faster.
 
     Examples:
         >>> pq.prox.Binary().project([-0.2, -0.0, 3.0])
@@ -66,7 +66,7 @@ class BinaryL1(L1):
     """L1(Binary()): R(w) = sum_i | |w_i| - 1 |.
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - sign_pm(w), -s, s). Repeated, it
-    reaches -1 and +1, exactly. Any shape, float32 or float64; errors as for `Regularizer`.
+    reaches -1 and +1 exactly. Any shape, float32 or float64; errors as for `Regularizer`.
     Source: Bai, Wang, Liberty 2019, Section 3.1, equations 3 and 7, and Appendix A.1.
 
     Examples:

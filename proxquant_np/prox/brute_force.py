@@ -1,12 +1,12 @@
-"""Slow references that know no formula, and a fault finder built on them; for tests.
+"""Slow references that use no formula, and a fault finder built on them; for tests.
 
-Proxes are compared by *objective values*, 1/2 ||u - x||^2 + s R(u), never by minimisers: so neither
+Proxes are compared by *objective values*, 1/2 ||u - x||^2 + s R(u), never by minimisers, so neither
 ties nor nonconvex regularizers need an exemption.
 
     search_prox        one weight at a time, using only `value`: for fixed levels
     prox_fault         what is wrong with a given prox map, in words, or None
-    exhaustive_prox    all codes of a tiny tensor: for levels fitted to the tensor
-    excess_error       how much worse than another projection one is: the gap of a heuristic
+    exhaustive_prox    all codes of a tiny tensor: for fitted levels
+    excess_error       the relative excess error of a projection over an exact one
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def objective(regularizer: Regularizer, u: Floats, x: Floats, strength: float) -> float:
-    """1/2 ||u - x||^2 + strength * R(u), in float64; with strength 0, R may be infinite."""
+    """1/2 ||u - x||^2 + strength * R(u), in float64; at strength 0, R may be infinite."""
     move = np.subtract(u, x, dtype=np.float64)
     return 0.5 * np.square(move).sum() + (strength and strength * regularizer.value(u))
 
 
 def search_prox(regularizer: Regularizer, x: Floats, strength: float) -> Floats:
-    """A minimiser of 1/2 ||u - x||^2 + strength * R(u), strength < inf, for a sum R over weights.
+    """A minimiser of 1/2 ||u - x||^2 + strength * R(u), strength < inf, if R is a sum over weights.
 
-    For each weight, every level, x itself and a grid over them are tried; then the two cells around
-    the best of these are searched by golden section, and those around each other valley that its
-    neighbours leave as deep. All candidates have the dtype of `x`. A weight halfway between two
-    levels does as well on either side: only the upper one is searched.
+    For each weight, all levels, x itself and a grid over them are tried. Then golden section
+    searches the two cells around the best of these, and those around every other valley that may be
+    as deep, judging by its neighbours. All candidates have the dtype of `x`. For a weight halfway
+    between two levels both sides are equally good, and only the upper one is searched.
     """
     levels = regularizer.levels(x)
     u = np.array([_search(regularizer, v, levels, strength) for v in x.flat], x.dtype)
@@ -80,11 +80,11 @@ def _golden(cost, a, b):
 
 
 def prox_fault(prox: Prox, regularizer: Regularizer, x: Floats, strength: float) -> str | None:
-    """What is wrong with `prox(x, strength)`, strength < inf, for a sum R over weights; or None.
+    """What is wrong with `prox(x, strength)`, strength < inf, if R is a sum over weights; or None.
 
-    Checked: `x` is left alone; shape and dtype are kept; all is finite; strength 0 is the identity;
-    the objective of each weight is within rounding of that of `search_prox`; and a weight halfway
-    between two levels does not go down.
+    It must not modify `x`, must keep shape and dtype, return finite weights, and be the identity at
+    strength 0; the objective of each weight must be within rounding of that of `search_prox`; and a
+    weight halfway between two levels must not go down.
     """
     before = x.copy()
     u = prox(x, strength)
@@ -123,7 +123,7 @@ def ternary_codes(n: int, symmetric: bool) -> Iterable[Floats]:
 
 
 def multibit_codes(n: int, n_bits: int) -> Iterable[Floats]:
-    """Every n x n_bits matrix B of signs. The quantized weights are B @ a; a >= 0 is no loss."""
+    """Every n x n_bits matrix B of signs. The quantized weights are B @ a; a >= 0 loses nothing."""
     for code in product([-1.0, 1.0], repeat=n * n_bits):
         yield np.array(code).reshape(n, n_bits)
 
@@ -131,7 +131,7 @@ def multibit_codes(n: int, n_bits: int) -> Iterable[Floats]:
 def uniform_codes(n: int, n_bits: int, symmetric: bool) -> Iterable[Floats]:
     """Every way to give n weights a code c of a uniform grid, as matrices of one column.
 
-    The quantized weights are a c, a >= 0, with `offset` z + a c; that a >= 0 is no loss.
+    The quantized weights are a c or, with `offset`, z + a c, where a >= 0 loses nothing.
     """
     end = 2 ** (n_bits - 1) - 1
     grid = np.arange(-end, end + 1.0) if symmetric else np.arange(2.0**n_bits)
@@ -142,8 +142,8 @@ def uniform_codes(n: int, n_bits: int, symmetric: bool) -> Iterable[Floats]:
 def threshold_codes(w: Floats, n_bits: int) -> Iterable[Floats]:
     """The codes of {-a, 0, a} (n_bits 0), or of 1 or 2 bits, that a threshold on |w| can give.
 
-    The best code is one of them, as each weight has its nearest level: so these will do for
-    tensors that are too large for all codes.
+    The best code is one of them, because each weight has its nearest level; so they suffice for
+    tensors that are too large to try all codes.
     """
     sign = np.where(w >= 0, 1.0, -1.0)
     for least in np.unique(np.abs(w)):
@@ -157,10 +157,10 @@ def exhaustive_prox(
 ) -> tuple[float, Floats]:
     """The minimum of 1/2 ||u - x||^2 + strength/2 ||u - B a||^2 over u, a >= 0 and B in codes.
 
-    And its u. With `offset`, B a + z for a number z. Infinite strength projects: u = B a. One least
-    squares problem in (u, a, z) for each B; an a that is not >= 0 may be left out, as a code with
-    zeros in its place does better. Of equal minima the first counts, on every machine: a later one
-    has to be lower by more than rounding.
+    Returns the minimum and its u. With `offset`, B a becomes B a + z for a number z. Infinite
+    strength projects: u = B a. There is one least squares problem in (u, a, z) for each B; an a
+    that is not >= 0 can be skipped, as a code with zeros in its place does better. Of equal minima
+    the first counts on every machine, since a later one must be lower by more than rounding.
     """
     x = np.asarray(x, np.float64).reshape(-1)
     n, best, rounding = x.size, (math.inf, x), 1e-14 * np.square(x).sum()
@@ -185,9 +185,9 @@ def exhaustive_prox(
 def excess_error(
     quantized: QuantizedSet | Regularizer, exact: QuantizedSet | Regularizer, w: Floats
 ) -> float:
-    """||w - P(w)||^2 / ||w - P*(w)||^2 - 1, P* the projection of `exact`: 0 if P is as good.
+    """The relative excess error of P: ||w - P(w)||^2 / ||w - P*(w)||^2 - 1, P* being exact's P.
 
-    0 too if both errors are 0, and infinity if only that of `exact` is.
+    It is 0 if both errors are 0, and infinity if only that of `exact` is.
     """
     error, least = (
         np.square(np.subtract(w, r.project(w), dtype=np.float64)).sum() for r in (quantized, exact)

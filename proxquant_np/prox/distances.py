@@ -6,23 +6,23 @@
 
 with l and h the levels around a weight and c halfway between them.
 
-Which q it is follows from the distance. In prox(w, s), the minimum over u and q in Q of
-1/2 ||u - w||^2 + s d(u, q), take the one over u first; what is left is a fit of q to w:
+The distance determines q. prox(w, s) minimises 1/2 ||u - w||^2 + s d(u, q) over u and over q in Q.
+Minimising over u first leaves a fit of q to w:
 
-    L2    u is the weighted mean, and s / (2 (1 + s)) ||w - q||^2 is left: q = P(w), whatever s is
-    L1    u = w - clip(w - q, -s, s), and the sum of h(w_i - q_i) is left, with Huber's
+    L2    u is the weighted mean, which leaves s / (2 (1 + s)) ||w - q||^2: q = P(w) for every s
+    L1    u = w - clip(w - q, -s, s), which leaves the sum of h(w_i - q_i), with Huber's
           h(d) = d^2 / 2 for |d| <= s, s |d| - s^2 / 2 beyond
 
-For fixed levels the nearest one is best under either. Levels that are fitted are fitted by the mean
-under L2 and by Huber's loss under L1, where they depend on s: from the 2-norm projection at
-s = infinity they go to medians, those of R itself, as s falls to 0. So L1 asks the set for its fit
-by Huber's loss, and refuses a set that has none. To draw weights towards levels that were fitted by
-least squares, as is often done, is no prox of anything fitted (it is that of L1(Levels(values)),
-for levels that are then kept).
+Among fixed levels the nearest is best under either. Fitted levels are means under L2; under L1 they
+are fitted by Huber's loss and depend on s: from those of the 2-norm projection at s = infinity they
+move to medians, those of R itself, as s falls to 0. So L1 asks the set for its fit by Huber's loss,
+and refuses a set that has none. Pulling weights by L1 towards levels fitted by least squares, as is
+often done, is not the prox of a distance to a fitted set (it is the prox of L1(Levels(values)), for
+levels that are then kept).
 
 BinaryRelax and PARQ are meant for lazy updates: both soften the projection of a latent weight and
-harden it as training goes on. Here they are proxes like all others, so that a homotopy drives them
-and DualAveraging needs no case for them. The published schedules are, for a constant lr:
+harden it in the course of training. Here they are proxes like all others, so a homotopy drives them
+and DualAveraging needs no special case. For a constant lr the published schedules are
 Geometric(m_0 / lr, ratio) for BinaryRelax, whose m_t is s, and Linear.to(1 / lr, steps) for a Parq
 that is hard from `steps` on.
 """
@@ -47,11 +47,11 @@ from proxquant_np.prox.text import to_text
 
 
 class Distance(Regularizer):
-    """L1 and L2: R(w) is the distance to Q, and prox moves w towards the q in Q that is best.
+    """L1 and L2: R(w) is the distance to Q, and prox moves w towards the best q in Q.
 
-    A subclass with `of`, a kind of sets, is a name for the distance to these: BinaryL1() is
-    L1(Binary()). It takes the arguments of the set, `fixed` ones excepted, has its attributes, and
-    is written like it.
+    A subclass with `of`, a class of sets, is a name for the distance to these: BinaryL1() is
+    L1(Binary()). It takes the arguments of the set except those in `fixed`, has the set's
+    attributes, and its repr follows the set's.
     """
 
     of: ClassVar[Callable[..., QuantizedSet] | None] = None
@@ -73,7 +73,7 @@ class Distance(Regularizer):
         cls.__init__ = __init__
         kept = inspect.signature(cls.of).parameters.values()
         cls.__signature__ = inspect.Signature([p for p in kept if p.name not in cls.fixed])
-        # To `dataclasses`, its `replace` above all, it has the fields of the set.
+        # For `dataclasses`, above all `replace`, it has the fields of the set.
         cls.__dataclass_fields__ = {
             k: f
             for k, f in getattr(cls.of, "__dataclass_fields__", {}).items()
@@ -103,7 +103,7 @@ class Distance(Regularizer):
 
     @quiet
     def towards(self, w: ArrayLike, strength: float, q: Floats) -> Floats:
-        """The prox of `w` if `q`, an array like it, were the quantized weights to go to.
+        """The prox of `w` if `q`, an array like `w`, were the quantized weights to move to.
 
         Examples:
             >>> pq.prox.BinaryL1().towards([0.5, -3.0], 0.25, np.array([-1.0, -1.0]))
@@ -122,20 +122,20 @@ class Distance(Regularizer):
 
     @abstractmethod
     def _towards(self, x, s, q, tmp):
-        """Overwrite q with the point that prox goes to when q is the best of Q."""
+        """Overwrite q, the best point of Q, with the point that prox moves to."""
 
 
 class L1(Distance):
-    """R(w) = min_{q in Q} ||w - q||_1: draws each weight to its level at constant speed.
+    """R(w) = min_{q in Q} ||w - q||_1: pulls each weight to its level at constant speed.
 
-    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - q, -s, s), exact. With fixed
-    levels q is the nearest ones. Fitted levels are fitted by Huber's loss for the prox, by medians
-    for the value (see above); `project` and `levels` are those of Q, by least squares. In
-    O(n log n), but some 50 times the time of L2, and 60 times the memory of a row; the objective is
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - q, -s, s), exact. Of fixed levels,
+    q takes the nearest. Fitted levels are fitted by Huber's loss for the prox and by medians for
+    the value (see above); `project` and `levels` are those of Q, by least squares. A fit takes
+    O(n log n), some 50 times as long as with L2, and 60 times the memory of a row; the objective is
     within n eps max|w|^2 of its minimum, eps that of float64, before rounding to the dtype of `w`.
 
-    set: Q. ValueError for a set whose exact fit by Huber's loss is not known: `Uniform`, of which
-    even the fit by least squares is a heuristic, and heuristic projections in general.
+    set: Q. ValueError if its exact fit by Huber's loss is not known: for `Uniform`, whose fit even
+    by least squares is a heuristic, and for heuristic projections in general.
     Source: Bai, Wang, Liberty 2019, Section 3.1, equations 5 and 7; for fitted levels, ours.
 
     Examples:
@@ -149,15 +149,15 @@ class L1(Distance):
         super().__init__(set)
         if not set.fits_l1:
             raise ValueError(
-                "set must be one whose levels are fixed, or fitted exactly by Huber's loss, which "
-                f"the prox of L1 needs, got {set!r}: no such fit of it is known here. L2 takes it, "
-                "and L1(Levels(values)) takes levels that are kept"
+                "set must have fixed levels, or levels with an exact fit by Huber's loss, for L1's "
+                f"prox, got {set!r}, for which no such fit is known: use L2, or "
+                "L1(Levels(values)) with levels that are kept"
             )
 
     def _value(self, x):
         if self.set.elementwise:
             return np.abs(self._residual(x)).sum()
-        near = np.empty(x.shape, x.dtype)  # in C order, whatever that of x
+        near = np.empty(x.shape, x.dtype)  # in C order, whatever the order of x
         self.set.map_rows(x, near, nearest, lambda rows, exponent: self.set._fit_huber(rows, 0.0))
         return np.abs(np.subtract(x, near, dtype=np.float64)).sum()
 
@@ -175,20 +175,20 @@ class L1(Distance):
         self.set.map_rows(x, out, move, fit)
 
     def _towards(self, x, s, q, tmp):
-        # q clipped to [x - s, x + s]. This is x - clip(x - q, -s, s), but a weight within s of its
-        # level lands on it exactly, where x - (x - level) would miss it by a rounding error.
+        # q clipped to [x - s, x + s]. This is x - clip(x - q, -s, s), except that a weight within s
+        # of its level lands on it exactly; x - (x - level) would miss it by a rounding error.
         np.maximum(q, np.subtract(x, s, out=tmp), out=q)
         np.minimum(q, np.add(x, s, out=tmp), out=q)
 
 
 class L2(Distance):
-    """R(w) = min_{q in Q} 1/2 ||w - q||_2^2: draws each weight in proportion to its distance.
+    """R(w) = min_{q in Q} 1/2 ||w - q||_2^2: pulls each weight in proportion to its distance.
 
-    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), for any closed Q. It is
-    exact where P is. Where P is a heuristic, P(w) is a point of Q as well, but not always the
-    nearest: then R is 1/2 ||w - P(w)||^2, an upper bound of the distance, and prox goes to P(w).
-    Source: Bai, Wang, Liberty 2019, Section 3.1, equations 5, 9 and 10; that alternating between
-    u and q is not needed where P is exact, ours.
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), for any closed Q; it is
+    exact if P is. If P is a heuristic, P(w) is still a point of Q, but not always the nearest; then
+    R is 1/2 ||w - P(w)||^2, an upper bound on the distance, and prox moves towards P(w).
+    Source: Bai, Wang, Liberty 2019, Section 3.1, equations 5, 9 and 10; that an exact P needs no
+    alternation between u and q is ours.
 
     Examples:
         >>> pq.prox.L2(pq.prox.Levels([-1, 0, 1])).prox([-0.5, 0.25, 2.0], strength=1.0)
@@ -203,7 +203,7 @@ class L2(Distance):
 
 
 def weighted_mean(x: Floats, s: Any, q: Floats, tmp: Floats) -> None:
-    """Overwrite q with (x + s q) / (1 + s), 0 <= s <= inf, as a step from the heavier of the two.
+    """Overwrite q with (x + s q) / (1 + s), 0 <= s <= inf, by a step from the heavier of x and q.
 
     So s * q cannot overflow, x = q gives q exactly, and the error is a rounding of the heavier one.
     """
@@ -219,11 +219,11 @@ def weighted_mean(x: Floats, s: Any, q: Floats, tmp: Floats) -> None:
 
 @dataclass(frozen=True)
 class BinaryRelax(L2):
-    """L2 under the name of a method: R(w) = 1/2 ||w - P(w)||_2^2 for a set, or a regularizer's.
+    """L2 under a method's name: R(w) = 1/2 ||w - P(w)||_2^2 for a set, or for a regularizer's set.
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. So
-    BinaryRelax(Binary()) is BinaryL2(); what makes the method is the lazy update and the growth
-    of s. Source: Yin et al. 2018, BinaryRelax.
+    BinaryRelax(Binary()) is BinaryL2(); the method consists in the lazy update and the growth of s.
+    Source: Yin et al. 2018, BinaryRelax.
 
     Examples:
         >>> w = np.array([-0.5, 0.25])
@@ -242,11 +242,11 @@ class BinaryRelax(L2):
 class Parq(Regularizer):
     """R(w) = 1/2 sum_i (w_i - l)(h - w_i), l and h the levels around w_i; infinity beyond the ends.
 
-    The levels are those of a set, or of a regularizer's. prox(w, s) = argmin_u 1/2 ||u - w||^2 +
-    s R(u) is clip(c + (w - c) / (1 - s), l, h) for s < 1, with c = (l + h) / 2: flat at the levels
-    and ever steeper between them. From s = 1 on the objective is concave, and prox is the
-    projection. Levels that are fitted are fitted to w first, then kept. Weights beyond the ends go
-    to them. Source: Jin et al. 2025, PARQ, for the map with r = 1 - s; its R, ours.
+    The levels are those of a set, or of a regularizer's set. For s < 1, prox(w, s) =
+    argmin_u 1/2 ||u - w||^2 + s R(u) is clip(c + (w - c) / (1 - s), l, h) with c = (l + h) / 2:
+    flat at the levels and ever steeper between them. From s = 1 on the objective is concave, and
+    prox is the projection. Fitted levels are first fitted to w, then kept. Weights beyond the ends
+    go to the ends. Source: Jin et al. 2025, PARQ, for the map with r = 1 - s; the R is ours.
 
     Examples:
         >>> r = pq.prox.Parq(pq.prox.Binary())
@@ -274,7 +274,7 @@ class Parq(Regularizer):
 
 
 def _around(w, levels):
-    """The neighbouring levels around each weight, or the last two if it is beyond the ends."""
+    """The neighbouring levels around each weight; beyond an end, the two levels next to it."""
     inner = levels[:, 1:-1]
     low, high = np.empty_like(w), np.empty_like(w)
     pick(w, levels[:, : max(1, levels.shape[1] - 1)], inner, low)

@@ -1,8 +1,8 @@
 """Sets whose levels are fitted to the weights, per tensor, per channel or per block.
 
-A subclass says how levels are fitted to the rows of a matrix; here the weights are laid out as such
-rows, their scale is brought into a safe range, and each weight is sent to its nearest level. All
-rows are worked on at once, tile by tile, so that a pass over the weights stays in the cache.
+A subclass defines how levels are fitted to the rows of a matrix. This file arranges the weights as
+such rows, brings their scale into a safe range, and sends each weight to its nearest level. All
+rows are processed together, tile by tile, so that a pass over the weights stays in the cache.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ Side = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Fitted(QuantizedSet):
-    """Q is all tensors with levels of some kind; P fits such to `w`, then takes the nearest.
+    """Q is all tensors whose levels are of some kind; P fits levels to `w`, then takes the nearest.
 
     axis: None for one set of levels, or an integer for one at each index along that axis, such as
-    0 for the output channels of a kernel of any rank. block: an integer for one set for each run of
-    so many weights, in C order; it must divide their number. At most one of the two may be given.
+    0 for the output channels of a kernel of any rank. block: an integer for one set per run of that
+    many weights in C order; it must divide their number. At most one of the two may be given.
 
-    projection: how the levels are fitted, "exact" or the name of a heuristic. A heuristic is asked
-    only about weights off Q. On Q, to rounding, w has levels already, and P(w) is w, bit for bit:
-    so P is idempotent, and a distance to Q is zero exactly on Q, whatever the projection.
+    projection: how the levels are fitted, "exact" or the name of a heuristic. A heuristic is used
+    only for weights off Q. On Q (up to rounding) w already has levels, and P(w) is w bit for bit.
+    So with any projection, P is idempotent and a distance to Q is zero exactly on Q.
 
-    ValueError and TypeError for other parameters, for an axis that `w` has not, for a ragged block.
+    ValueError or TypeError for other parameters, an axis that `w` lacks, or a ragged block.
 
-    A subclass defines `_fit`; if it offers heuristics, also the fields `projection`, what it may be
-    in `projections`, and `_own_levels`; for L1 `_fit_huber`. `symmetric`, `contains_zero`,
-    `code_matrices` and `why_not` tell what is known of its levels to who checks a quantizer.
+    A subclass defines `_fit`; if it offers heuristics, also a field `projection`, its values
+    `projections`, and `_own_levels`; for L1, `_fit_huber`. `symmetric`, `contains_zero`,
+    `code_matrices` and `why_not` describe its levels to those who check a quantizer.
 
     Examples:
         >>> from dataclasses import dataclass
@@ -56,11 +56,11 @@ class Fitted(QuantizedSet):
     axis: int | None = None
     block: int | None = None
 
-    # Not annotated, so that a subclass may make fields of them, in an order of its own.
+    # Not annotated, so that a subclass can turn them into fields, in its own order.
     projection = "exact"
     projections = ("exact",)
     symmetric = False  # whether levels come in pairs, -a and a
-    offset = False  # whether a number may be added to all levels
+    offset = False  # whether all levels may be shifted by a number
     contains_zero = False
     elementwise = False
 
@@ -71,12 +71,12 @@ class Fitted(QuantizedSet):
             check_integer("block", self.block, least=1)
         if self.axis is not None and self.block is not None:
             raise ValueError(
-                f"axis or block must be None, got axis {self.axis} and block {self.block}"
+                f"axis or block must be None, got axis={self.axis} and block={self.block}"
             )
         check_choice("projection", self.projection, self.projections)
 
     def __repr__(self) -> str:
-        """With the parameters that are not the default ones."""
+        """Shows the parameters that differ from their defaults."""
         return to_text(self)
 
     @property
@@ -86,23 +86,23 @@ class Fitted(QuantizedSet):
 
     @property
     def fits_l1(self) -> bool:
-        """Whether `L1` has an exact prox here: the set has an exact fit by Huber's loss."""
+        """Whether the prox of `L1` is exact: whether the set has an exact fit by Huber's loss."""
         return self.exact and type(self)._fit_huber is not Fitted._fit_huber
 
     @abstractmethod
     def _fit(self, rows):
-        """For each row, its levels, ascending, in float64; squares of weights cannot overflow."""
+        """The levels of each row, ascending, in float64; squares of weights cannot overflow."""
 
     def _fit_huber(self, rows, s):
-        """As _fit, by Huber's h for 0 < s < inf, a column, and by absolute values for s = 0."""
+        """As _fit, by Huber's loss for a column 0 < s < inf, and by absolute values for s = 0."""
         raise NotImplementedError(f"{self!r} has no fit by Huber's loss")
 
     def _fit_new(self, rows):
-        """As _fit; but under a heuristic a row that is quantized already has its own values."""
+        """As _fit; but under a heuristic, a row that is already quantized keeps its values."""
         levels = self._fit(rows)
         if self.projection != "exact":
             n_levels = levels.shape[1]
-            # Weights that are not quantized show it among their first few.
+            # The first few weights suffice to show that a row is not quantized.
             first = np.sort(rows[:, : 4 * n_levels], axis=1)
             few = (first[:, 1:] != first[:, :-1]).sum(axis=1) < n_levels
             candidates = np.flatnonzero(few)
@@ -115,34 +115,34 @@ class Fitted(QuantizedSet):
         return levels
 
     def _may_be_quantized(self, first, rows):
-        """For each row, whether its first few weights, sorted, are such as `_own_levels` may take.
+        """For each row, whether `_own_levels` may accept it, judging by its first few weights.
 
-        A quick condition for many short rows at once, which only has to hold for all of those.
+        These are sorted. A quick test for many short rows at once, which may accept too many.
         """
         return np.ones(len(rows), bool)
 
     def _own_levels(self, values):
-        """Levels that contain all of `values`, ascending, as they are; None if there are none.
+        """Levels, ascending, that contain all of `values` exactly; None if there are none.
 
-        Of their kind the levels need be to rounding only: that is how `values` came about.
+        The levels need to be of their kind only up to rounding, because `values` were rounded.
         """
-        raise NotImplementedError(f"{type(self).__name__} offers a heuristic, so it needs this")
+        raise NotImplementedError(f"{type(self).__name__} has a heuristic and needs _own_levels")
 
-    # What is known of the levels, for checks of other people's quantizers.
+    # What is known about the levels, for checks of other quantizers.
 
     def exactly(self) -> Fitted | None:
         """The same Q with its exact projection; None if none is known."""
         return self if self.exact else None
 
     def code_matrices(self, n: int) -> Iterable[Floats] | None:
-        """Matrices B of n rows: those of n weights in Q are B @ a, a >= 0; None if not known.
+        """Matrices B of n rows, such that n weights in Q are B @ a with a >= 0; None if not known.
 
-        With `offset`, B @ a + z for a number z.
+        With `offset`, they are B @ a + z for a number z.
         """
         return None
 
     def why_not(self, values: Floats, close: float) -> str | None:
-        """Why a tensor of Q cannot hold these values, to within `close`; None if one can."""
+        """Why no tensor of Q can hold these values, to within `close`; None if one can."""
         if not values.size:
             return None
         moved = np.abs(values - self.project(values)).max()
@@ -157,15 +157,15 @@ class Fitted(QuantizedSet):
     ) -> None:
         """Run function(weights, levels, out) on parts of rows of `x`, each with its own levels.
 
-        These are fit(rows, exponent), of rows that were divided by 2**exponent, a column; as
-        `project` fits them if None.
+        The levels are fit(rows, exponent), for rows divided by the column 2**exponent; if fit is
+        None, they are those of `project`.
         """
         rows, target = self._rows(x), self._rows(out)
         for group, part in _groups(rows):
             levels = self._row_levels(part, fit)
             for i, j in tiles(part):
                 function(part[i, j], levels[i], target[group][i, j])
-        if not np.may_share_memory(target, out):  # the rows of an inner axis are no view
+        if not np.may_share_memory(target, out):  # rows of an inner axis are not a view
             moved = np.moveaxis(out, self.axis, 0)
             moved[...] = target.reshape(moved.shape)
 
@@ -192,15 +192,16 @@ class Fitted(QuantizedSet):
         exponent = np.frexp(top)[1]
         if np.abs(exponent).max() < 40:
             levels = fit(rows, np.zeros_like(exponent))
-        else:  # powers of two: the scaling is exact
+        else:  # scaling by powers of two is exact
             levels = np.ldexp(fit(np.ldexp(rows, -exponent), exponent), exponent)
-        return levels.astype(rows.dtype) + rows.dtype.type(0)  # which makes 0.0 of -0.0
+        return levels.astype(rows.dtype) + rows.dtype.type(0)  # turns -0.0 into 0.0
 
 
 def _groups(rows):
-    """Some rows at a time, so that what fitting them adds to memory stays small: slice and rows.
+    """A slice and its rows, a few at a time, to limit the memory that fitting takes.
 
-    The latter are contiguous, which those of an inner axis are not: sums then round alike always.
+    The rows are made contiguous, which those of an inner axis are not, so that sums always round
+    alike.
     """
     height = max(1, 4 * BLOCK_BYTES // (rows.itemsize * rows.shape[1]))
     for i in range(0, len(rows), height):
@@ -209,7 +210,7 @@ def _groups(rows):
 
 
 def tiles(rows: Floats) -> Iterator[tuple[slice, slice]]:
-    """Cut a matrix into pieces that fit the cache, along each row before the next one."""
+    """Cut a matrix into pieces that fit into the cache, along each row before the next one."""
     size = BLOCK_BYTES // rows.itemsize
     width = min(rows.shape[1], size)
     height = size // width
@@ -231,16 +232,16 @@ def mean(rows: Floats) -> Floats:
 
 
 def sums_from(rows: Floats, first: Floats, sides: Sequence[Side]) -> tuple[Floats, Floats]:
-    """For each row and k, how many of sides[k](row) reach the threshold first[row, k]; their sum.
+    """For each row and k, count and sum of the sides[k](row) that reach first[row, k].
 
-    A side maps each weight for itself: np.abs, np.negative, or np.asarray for the weights as such.
+    A side maps each weight by itself: np.abs, np.negative, or np.asarray for the weights unchanged.
     """
     counts, sums = np.zeros(first.shape), np.zeros(first.shape)
     for i, j in tiles(rows):
         parts = {side: side(rows[i, j]) for side in set(sides)}
         for k, side in enumerate(sides):
             reached = (parts[side] >= first[i, k : k + 1]).astype(rows.dtype)
-            counts[i, k] += np.vecdot(reached, reached)  # of zeros and ones, so this counts them
+            counts[i, k] += np.vecdot(reached, reached)  # counts the ones among zeros and ones
             sums[i, k] += np.vecdot(parts[side], reached)
     return counts, sums
 
@@ -248,7 +249,7 @@ def sums_from(rows: Floats, first: Floats, sides: Sequence[Side]) -> tuple[Float
 def best_split(ordered: Floats, score: Callable[..., Floats]) -> tuple[Floats, Floats]:
     """For each row, the m >= 1 with the greatest score(rows, sums, m), and the sum of its first m.
 
-    score sees a slice of rows, the sums of their first m entries in float64, and those m.
+    `score` receives a slice of rows, the sums of their first m entries in float64, and those m.
     """
     shape = (len(ordered), 1)
     top, best_m, best_sum = np.full(shape, -np.inf), np.ones(shape, np.intp), np.zeros(shape)
@@ -269,7 +270,7 @@ def best_split(ordered: Floats, score: Callable[..., Floats]) -> tuple[Floats, F
 
 
 def distinct(values: Floats, close: float) -> Floats:
-    """The distinct values, ascending, those within `close` of the one before taken as one."""
+    """The distinct values, ascending; those within `close` of the one before count as equal."""
     ordered = np.sort(values)
     return ordered[np.append(True, np.diff(ordered) > close)] if len(ordered) else ordered
 

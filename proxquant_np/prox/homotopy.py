@@ -1,10 +1,11 @@
-"""Homotopies: how the weight lambda_t of the regularizer grows in training.
+"""Homotopies: how the weight lambda_t of the regularizer grows during training.
 
-A homotopy is a pure function of t, the number of steps already taken: the first step uses lambda_0.
-It keeps no count; whoever trains does. The strength of a prox step is lr * lambda_t.
+A homotopy is a pure function of t, the number of steps already taken, so the first step uses
+lambda_0. The optimizer, not the homotopy, counts steps. The strength of a prox step is
+lr * lambda_t.
 
     Linear(rate)                 rate * t               the paper's
-    Linear.to(end, steps)        end * t / steps        is `end` after `steps` steps, and grows on
+    Linear.to(end, steps)        end * t / steps        reaches `end` at `steps` and keeps growing
     Constant(lam)                lam
     Geometric(initial, ratio)    initial * ratio**t
 """
@@ -20,7 +21,7 @@ from proxquant_np.checks import check_integer, check_number
 
 @dataclass(frozen=True)
 class Homotopy(ABC):
-    """Callable: t, an integer >= 0, to the float lambda_t >= 0. Parameters are finite and >= 0.
+    """Maps an integer t >= 0 to the float lambda_t >= 0. Parameters are finite and >= 0.
 
     Examples:
         >>> isinstance(pq.prox.Constant(1.0), pq.prox.Homotopy)
@@ -34,9 +35,7 @@ class Homotopy(ABC):
     def __post_init__(self):
         for field in fields(self):
             number = check_number(field.name, getattr(self, field.name), least=0, below=math.inf)
-            object.__setattr__(
-                self, field.name, number
-            )  # a float, so that equal ones have one repr
+            object.__setattr__(self, field.name, number)  # as a float: equal ones have equal reprs
 
     def __call__(self, t: int) -> float:
         check_integer("t", t, least=0)
@@ -90,7 +89,7 @@ class Constant(Homotopy):
 
 @dataclass(frozen=True)
 class Geometric(Homotopy):
-    """lambda_t = initial * ratio**t, infinity once that passes the largest float.
+    """lambda_t = initial * ratio**t, or infinity beyond the largest float.
 
     Examples:
         >>> [pq.prox.Geometric(0.5, ratio=2.0)(t) for t in range(4)]
@@ -103,5 +102,5 @@ class Geometric(Homotopy):
     def _at(self, t):
         try:
             return self.initial * self.ratio**t
-        except OverflowError:  # of the power alone; a product that overflows is inf already
+        except OverflowError:  # raised only by the power; a product that overflows is inf
             return math.inf if self.initial else 0.0

@@ -1,7 +1,7 @@
-"""Huber's loss, and the levels that fit best by it: what the prox of L1 needs of a fitted set.
+"""Huber's loss and the levels that fit best by it: what the prox of L1 needs from a fitted set.
 
-The search for the levels is over the parts of sorted magnitudes, as for least squares. Where that
-uses means of the first m for all m, prefix sums, this needs their Huber locations: `locations`.
+As for least squares, the search for levels goes over the parts of sorted magnitudes. Instead of the
+means of the first m for all m (prefix sums) it needs their Huber locations: `locations`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from proxquant_np.prox.arrays import Floats
 
 
 def huber(d: Floats, s: Floats | float) -> Floats:
-    """Huber's h of d >= 0, or d itself if s is 0."""
+    """Huber's loss h(d) for d >= 0, or d itself if s is 0."""
     inner = np.minimum(d, s)
     return inner * (d - inner / 2) if np.any(s) else d
 
 
 def locations(ordered: Floats, s: Floats | float) -> tuple[Floats, Floats]:
-    """For each row and m, the a where the sum of h(x - a) over its first m entries is least.
+    """For each row and m, the a that minimises the sum of h(x - a) over its first m entries.
 
-    And that sum. Rows descend, in float64. The derivative by a, of x clipped to [a - s, a + s] less
-    a, changes its slope where an entry comes within s of a falling a or is left behind by it: the
-    edges x + s and x - s. Their counts and prefix sums give it at each edge for every m; bisection
-    over the edges, for all m in step, finds the piece with the root.
+    Returns a and that sum. Rows descend and are float64. As a falls, the sum's derivative changes
+    slope where an entry comes within s of a or falls behind it, at the edges x + s and x - s. The
+    counts of edges and prefix sums give the derivative at each edge for every m; bisection over the
+    edges, for all m in parallel, finds the piece with the root.
     """
     n = ordered.shape[1]
     m = np.arange(1, n + 1)
@@ -34,16 +34,16 @@ def locations(ordered: Floats, s: Floats | float) -> tuple[Floats, Floats]:
         upper, total = sums[:, half], sums[:, 1:]
         return a, (upper - half * a) + ((m - half) * a - (total - upper))
 
-    s = np.minimum(s, ordered[:, :1] - ordered[:, -1:])  # no entry is further from a
+    s = np.minimum(s, ordered[:, :1] - ordered[:, -1:])  # no entry is farther from a
     squares = np.insert(np.cumsum(ordered * ordered, axis=1), 0, 0, axis=1)
     edges = np.concatenate([ordered + s, ordered - s], axis=1)
     order = np.argsort(-edges, axis=1, kind="stable")
     edges = np.take_along_axis(edges, order, axis=1)
     reached = np.cumsum(order < n, axis=1)  # entries that are at least a - s, at each edge a
-    passed = np.arange(1, 2 * n + 1) - reached  # and of those, at least a + s
+    passed = np.arange(1, 2 * n + 1) - reached  # and those that are at least a + s
 
     def piece(at):
-        """Of the first m: how many are above a + s, how many above a - s, and the sum between."""
+        """Of the first m, the number above a + s, the number above a - s, and the sum between."""
         low, high = (np.minimum(np.take_along_axis(c, at, axis=1), m) for c in (passed, reached))
         inner = np.take_along_axis(sums, high, axis=1) - np.take_along_axis(sums, low, axis=1)
         return low, high, inner
@@ -55,7 +55,7 @@ def locations(ordered: Floats, s: Floats | float) -> tuple[Floats, Floats]:
         edge = np.take_along_axis(edges, further, axis=1)
         at = np.where(inner - (high - low) * edge + s * (low + high - m) <= 0, further, at)
     low, high, inner = piece(at)
-    edge = np.take_along_axis(edges, at, axis=1)  # as good as any, where the sum is flat
+    edge = np.take_along_axis(edges, at, axis=1)  # as good as any point where the sum is flat
     a = np.where(high > low, (inner + s * (low + high - m)) / np.maximum(high - low, 1), edge)
     a = np.clip(a, ordered, ordered[:, :1])  # so that equal entries have exactly their value
     upper, lower = (np.take_along_axis(sums, c, axis=1) for c in (low, high))

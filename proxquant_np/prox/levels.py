@@ -3,8 +3,8 @@
     LevelsL1    R(w) = sum_i min_j |w_i - l_j|            prox = w - clip(w - q(w), -s, s)
     LevelsL2    R(w) = 1/2 sum_i min_j (w_i - l_j)^2      prox = (w + s q(w)) / (1 + s)
 
-with q(x) the level nearest to x, the upper one at a tie. Both are exact: of all points at a given
-distance from x, the one towards q(x) is nearest to a level.
+where q(x) is the level nearest to x, the upper one at a tie. Both are exact: of all points at a
+given distance from x, the one towards q(x) is nearest to a level.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def _grid(values: tuple[float, ...], dtype: np.dtype) -> tuple[Floats, Floats]:
 class Levels(QuantizedSet):
     """Q = {l_1, ..., l_n}^d.
 
-    values: the levels, one or more real numbers, finite and strictly increasing, else ValueError.
-    They are rounded to the dtype of the weights; if they then overflow or meet: ValueError. The
-    cost grows with the number of levels up to 64, and from there with its logarithm.
+    values: one or more levels, finite and strictly increasing; otherwise ValueError. They are
+    rounded to the dtype of the weights; if they then overflow or coincide, ValueError. The cost is
+    proportional to the number of levels up to 32, and beyond that to its logarithm.
 
     Examples:
         >>> pq.prox.Levels([-1, 0, 1]).project([-0.7, 0.2, 0.5])
@@ -51,7 +51,7 @@ class Levels(QuantizedSet):
         values = np.asarray(self.values)
         if values.ndim != 1 or (values.size and values.dtype.kind not in "iuf"):
             raise TypeError(f"values must be a sequence of real numbers, got {self.values!r}")
-        values = values.astype(np.float64) + 0.0  # which makes 0.0 of -0.0
+        values = values.astype(np.float64) + 0.0  # turns -0.0 into 0.0
         if not (values.size and np.isfinite(values).all() and (np.diff(values) > 0).all()):
             raise ValueError(
                 f"values must be finite, strictly increasing levels, got {self.values!r}"
@@ -70,8 +70,8 @@ class LevelsL1(L1):
     """L1(Levels(values)): R(w) = sum_i min_j |w_i - l_j|.
 
     prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = w - clip(w - q(w), -s, s). Repeated, it reaches
-    the levels, exactly. Any shape, float32 or float64; values as for `Levels`.
-    Source: Bai, Wang, Liberty 2019, equation 5; that it is exact for any levels is ours.
+    the levels exactly. Any shape, float32 or float64; values as for `Levels`.
+    Source: Bai, Wang, Liberty 2019, equation 5; exactness for arbitrary levels is ours.
 
     Examples:
         >>> r = pq.prox.LevelsL1([-1, 0, 1])
@@ -85,7 +85,7 @@ class LevelsL1(L1):
 class LevelsL2(L2):
     """L2(Levels(values)): R(w) = 1/2 sum_i min_j (w_i - l_j)^2.
 
-    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s q(w)) / (1 + s). The rest as `LevelsL1`.
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s q(w)) / (1 + s). See `LevelsL1`.
 
     Examples:
         >>> r = pq.prox.LevelsL2([-1, 0, 1])

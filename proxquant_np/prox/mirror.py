@@ -1,4 +1,4 @@
-"""Mirror descent on [-1, 1]^d as a lazy map: the latent is the dual point, tanh maps it back."""
+"""Mirror descent on [-1, 1]^d as a lazy map: the latent is the dual point, mapped back by tanh."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from proxquant_np.prox.regularizer import Regularizer
 class TanhMirror(Regularizer):
     """R(w) = sum_i h((1 + w_i)/2), h(p) = -p ln p - (1 - p) ln(1 - p): zero exactly on {-1, +1}^d.
 
-    It is the entropy of signs with mean w, infinite beyond -1 and +1, and no prox is taken of it:
+    R is the entropy of signs with mean w, infinite outside [-1, 1]. Its `prox` is no proximal map:
 
         prox(z, s) = argmax_u s <z, u> + R(u) = tanh(s z),  s the inverse temperature,
 
-    the mirror map of -R. So `DualAveraging` with it is mirror descent; as s grows it becomes the
-    projection, and that BinaryConnect. Strength 0 leaves the latent as it is, as in every map here.
+    the mirror map of -R. So `DualAveraging` with it is mirror descent; as s grows, the map tends to
+    the projection and the method to BinaryConnect. Strength 0 is the identity, as in every map.
     Source: Ajanthan et al. 2021, Mirror Descent View for Neural Network Quantization.
 
     Examples:

@@ -1,10 +1,11 @@
 """k-bit weights with fitted levels, {a_1 b_1 + ... + a_k b_k, each b_j in {-1, +1}}.
 
-The levels come in pairs +-, so the sign of a weight is the sign of its level, and what remains is
-to fit the 2^(k-1) magnitudes |w| can have. For k = 1 it is their mean. For k = 2 the magnitudes
-|a_1 - a_2| <= a_1 + a_2 can be any two, and the best two are the means of the lower and the upper
-part of sorted |w|: two-means on a line, exact by prefix sums. From k = 3 on magnitudes are tied to
-one another, and a greedy start is refined by turns: nearest levels, then least squares for a.
+The levels come in pairs +-, so a weight has the sign of its level, and what remains is to fit
+2^(k-1) magnitudes to |w|. For k = 1 the best is the mean. For k = 2 the magnitudes
+|a_1 - a_2| <= a_1 + a_2 can be any two numbers, and the best two are the means of the lower and the
+upper part of sorted |w|: two-means on a line, exact by prefix sums. From k = 3 on the magnitudes
+depend on one another, and a greedy start is refined by alternating between nearest levels and least
+squares for a.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ from proxquant_np.prox.nearest import thresholds
 class MultiBit(Fitted):
     """Q = all w in {sum_j a_j b_j, b_j = +-1}^d for some a, which P fits to w.
 
-    n_bits: 1 to 8. projection: "greedy", a_j = mean|r| where r is what the terms before leave of w;
-    "alternating", from there `rounds` times nearest levels, then least squares for a, which never
-    raises the error; or "exact", for 1 and 2 bits only. Weights go to their nearest level always.
-    Whether weights lie on Q already is told exactly up to 4 bits; from 5 bits on, a row with no
-    more than 2^(n_bits-1) magnitudes counts as quantized, and these are its levels.
+    n_bits: 1 to 8. projection: "greedy", a_j = mean|r|, r being the residual of the terms before;
+    "alternating", which starts there and `rounds` times takes nearest levels, then least squares
+    for a, never raising the error; or "exact", for 1 and 2 bits only. Weights always go to their
+    nearest level. Whether weights already lie on Q is decided exactly up to 4 bits; from 5 bits on,
+    a row with at most 2^(n_bits-1) magnitudes counts as quantized, with these as its levels.
 
-    One bit with `axis=0` is the exact form of binary weights with a scale for each channel (BWN,
-    XNOR-Net). The rest as `Fitted`. Sources: Guo et al. 2017, network sketching, for greedy; Xu et
-    al. 2018, alternating multi-bit quantization; Rastegari et al. 2016 for one bit; Pouransari, Tu,
-    Tuzel 2020 for optimal 2 bits, here by prefix sums.
+    One bit with `axis=0` is the exact form of binary weights with one scale per channel (BWN,
+    XNOR-Net). Otherwise see `Fitted`. Sources: Guo et al. 2017, network sketching, for greedy; Xu
+    et al. 2018, alternating multi-bit quantization; Rastegari et al. 2016 for one bit; Pouransari,
+    Tu, Tuzel 2020 for optimal 2 bits, here by prefix sums.
 
     Examples:
         >>> w = np.array([-3.0, -1.0, 1.0, 3.25])
@@ -67,13 +68,11 @@ class MultiBit(Fitted):
         check_integer("n_bits", self.n_bits, least=1, most=8)
         check_integer("rounds", self.rounds, least=0)
         if self.projection == "exact" and self.n_bits > 2:
-            raise ValueError(
-                f"n_bits must be 1 or 2 with the projection 'exact', got {self.n_bits}"
-            )
+            raise ValueError(f"n_bits must be 1 or 2 for projection='exact', got {self.n_bits}")
 
     @property
     def exact(self) -> bool:
-        """Whether `project` gives a nearest point of Q; of one bit it does always."""
+        """Whether `project` gives a nearest point of Q; with one bit it always does."""
         return self.projection == "exact" or self.n_bits == 1
 
     def _fit(self, rows):
@@ -94,7 +93,7 @@ class MultiBit(Fitted):
         new = np.insert(m[:, 1:] != m[:, :-1], 0, True, axis=1)
         rank = new.cumsum(axis=1)
         possible = rank[:, -1] <= 2 ** (self.n_bits - 1)
-        if self.n_bits in (3, 4):  # of two bits, as few magnitudes always are; see _are_sums
+        if self.n_bits in (3, 4):  # with two bits the count suffices; see _are_sums
             i = np.flatnonzero(possible & (rank[:, -1] > self.n_bits))
             largest = m[i][new[i] & (rank[i] <= self.n_bits + 1)].reshape(-1, self.n_bits + 1)
             bound = 256 * np.finfo(m.dtype).eps * np.abs(rows[i]).max(axis=1).astype(np.float64)
@@ -132,7 +131,7 @@ class MultiBit(Fitted):
         return multibit_codes(n, self.n_bits)
 
     def why_not(self, values: Floats, close: float) -> str | None:
-        """As `Fitted` says; of more than 3 bits magnitudes are only counted."""
+        """As `Fitted` says; for more than 3 bits, magnitudes are only counted."""
         m = distinct(np.abs(values), close)
         if self.n_bits == 3 and len(m) == 4:
             a, b, c, d = m  # the sums of three bits: a + d = b + c, or d - a = b + c
@@ -144,8 +143,8 @@ class MultiBit(Fitted):
 class MultiBitL2(L2):
     """L2(MultiBit(...)): R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {sum_j a_j b_j, b_j = +-1}^d.
 
-    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. The rest
-    as `MultiBit`.
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. For the
+    parameters see `MultiBit`.
 
     Examples:
         >>> w = np.array([-3.0, -1.0, 1.0, 3.25])
@@ -159,9 +158,9 @@ class MultiBitL2(L2):
 class MultiBitL1(L1):
     """L1(MultiBit(...)): R(w) = min of ||w - q||_1 over q in {sum_j a_j b_j, b_j = +-1}^d and a.
 
-    n_bits: 1 or 2; from 3 on an exact search is not known to us. prox(w, s) = argmin_u
-    1/2 ||u - w||^2 + s R(u), exact, by that of `MultiBit` with Huber's loss in place of the
-    square. The rest as `L1`. Source: ours.
+    n_bits: 1 or 2, since we know no exact search from 3 on. prox(w, s) = argmin_u
+    1/2 ||u - w||^2 + s R(u), exact, by the search of `MultiBit` with Huber's loss in place of the
+    square; see `L1`. Source: ours.
 
     Examples:
         >>> w = [-3.0, -1.0, 1.0, 3.0]
@@ -174,11 +173,11 @@ class MultiBitL1(L1):
 
 
 def _are_sums(magnitudes, n_bits):
-    """Whether these are, to rounding, among |+-a_1 +- ... +- a_k| for some a. True if k > 4.
+    """Whether these are, up to rounding, among |+-a_1 +- ... +- a_k| for some a. True if k > 4.
 
-    As many as k magnitudes always are. If there are more, k of them whose signs are independent
-    determine a, and the three largest are among such k, since three rows of signs are independent
-    if no two are equal or opposite. So all ways to give them signs are tried.
+    Up to k magnitudes always are. If there are more, k of them with independent signs determine a,
+    and the three largest can be among these k, since three rows of signs are independent if no two
+    are equal or opposite. So all ways to give them signs are tried.
     """
     if len(magnitudes) <= n_bits or n_bits > 4:
         return True
@@ -191,11 +190,11 @@ def _are_sums(magnitudes, n_bits):
 
 
 def _nearly_related(m, bound):
-    """Whether k + 1 distinct magnitudes of |+-a_1 +- ... +- a_k|, in each row, are related as such.
+    """Whether k + 1 distinct magnitudes in each row are related as |+-a_1 +- ... +- a_k| must be.
 
-    k + 1 rows of k signs are dependent, and so are the numbers that they give. By Cramer's rule the
-    coefficients are minors of signs. For k = 3 all are +-1, for k = 4 one of the five is 0 or +-2
-    and the others are +-1. Magnitudes that differ by rounding alone may come from one row of signs.
+    k + 1 rows of k signs are linearly dependent, and so are the numbers they give. By Cramer's rule
+    the coefficients are minors of signs. For k = 3 all are +-1; for k = 4 one of the five is 0 or
+    +-2 and the others are +-1. Magnitudes that differ only by rounding may share a row of signs.
     """
     related = (m[:, :-1] - m[:, 1:]).min(axis=1) <= bound
     for c in _relations(m.shape[1]):
@@ -205,7 +204,7 @@ def _nearly_related(m, bound):
 
 @cache
 def _relations(n):
-    """The coefficients of `_nearly_related`, up to their sign, for n = k + 1 magnitudes."""
+    """The coefficients of `_nearly_related`, up to sign, for n = k + 1 magnitudes."""
     sizes = {4: [(1, 1, 1, 1)], 5: [(1, 1, 1, 1, 2), (1, 1, 1, 1, 0)]}[n]
     signs = [(1, *s) for s in product((1, -1), repeat=n - 1)]
     found = {
@@ -216,9 +215,9 @@ def _relations(n):
 
 @lru_cache
 def _sign_systems(n_bits):
-    """The rows of k signs, up to their own sign; the inverses of the regular systems of k rows.
+    """The rows of k signs, up to sign; the inverses of the regular systems of k rows.
 
-    Of systems that differ by the order and the sign of columns, which are those of a, one is kept.
+    Of systems that differ only in order and sign of columns, which are those of a, one is kept.
     """
     rows = list(product([1.0, -1.0], repeat=n_bits))
     systems = {
@@ -232,7 +231,7 @@ def _sign_systems(n_bits):
 
 
 def _codes(a):
-    """The non-negative levels of each row of coefficients, ascending, and the codes b they have."""
+    """The non-negative levels of each row of coefficients, ascending, and their codes b."""
     signs = np.array(list(product([-1.0, 1.0], repeat=a.shape[1])))
     levels = a @ signs.T
     order = np.argsort(levels, axis=1, kind="stable")[:, len(signs) // 2 :]
@@ -240,7 +239,7 @@ def _codes(a):
 
 
 def _greedy(rows, n_bits):
-    """a_j = mean|r|, r being what the terms before leave of the weights; its sign is code b_j."""
+    """a_j = mean|r|, r being the residual of the terms before; its sign is the code b_j."""
     a = np.empty((len(rows), n_bits))
     left = np.abs(rows)
     for j in range(n_bits):
@@ -251,11 +250,11 @@ def _greedy(rows, n_bits):
 
 
 def _least_squares(rows, a):
-    """The coefficients that fit best when each weight keeps the code of its nearest level."""
+    """The best coefficients if each weight keeps the code of its nearest level."""
     levels, codes = _codes(a)
     first = thresholds(levels.astype(rows.dtype))
     counts, sums = sums_from(rows, np.insert(first, 0, 0, axis=1), [np.abs] * levels.shape[1])
-    # From "at least this level" to "this level": what the next one does not have.
+    # From "at least this level" to "exactly this level": subtract the next one.
     counts[:, :-1] -= counts[:, 1:].copy()
     sums[:, :-1] -= sums[:, 1:].copy()
     gram = np.einsum("rm,rmj,rmk->rjk", counts, codes, codes)
@@ -264,19 +263,19 @@ def _least_squares(rows, a):
 
 
 def _two_means(ordered):
-    """For each row, the means of its lower and upper part, split where the squared error is least.
+    """For each row, the means of its lower and upper part, split to minimise the squared error.
 
-    That is where the variance between the parts, m (n - m) (upper - lower)^2 / n^2, is greatest.
+    There the variance between the parts, m (n - m) (upper - lower)^2 / n^2, is greatest.
     """
     n = ordered.shape[1]
     total = ordered.sum(axis=1, dtype=np.float64, keepdims=True)
 
-    def deviation(i, sums, m):  # sqrt(m (n - m)) (upper - lower), brought over one denominator
+    def deviation(i, sums, m):  # sqrt(m (n - m)) (upper - lower), over a common denominator
         return (m * total[i] - n * sums) / np.sqrt(np.maximum(m * (n - m), 1))
 
     m, sums = best_split(ordered, deviation)
     upper = (total - sums) / np.maximum(n - m, 1)
-    # Each between the ends of its part, so that equal weights have exactly their mean.
+    # Each clipped to the range of its part, so that equal weights have exactly their mean.
     ends = [np.take_along_axis(ordered, k, axis=1) for k in (m - 1, np.minimum(m, n - 1))]
     lower = np.clip(sums / m, ordered[:, :1], ends[0])
     return np.concatenate([lower, np.clip(upper, ends[1], ordered[:, -1:])], axis=1)

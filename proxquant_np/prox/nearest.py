@@ -1,4 +1,4 @@
-"""The nearest of some levels, the upper one at a tie: what every projection here ends in."""
+"""The nearest of several levels, the upper one at a tie: the last step of every projection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from proxquant_np.prox.arrays import Floats
 
 
 def thresholds(levels: Floats) -> Floats:
-    """For each level but the first, the smallest number of its dtype that is not nearer to another.
+    """For each level but the first, the smallest number of its dtype that rounds to it or above.
 
     Levels ascend along the last axis; a number halfway between two belongs to the upper one.
     """
@@ -16,7 +16,7 @@ def thresholds(levels: Floats) -> Floats:
     a, b = halves[..., :-1], halves[..., 1:]
     middle = a + b
     part = middle - a
-    rest = (a - (middle - part)) + (b - part)  # what rounding took off the sum, exactly (Knuth)
+    rest = (a - (middle - part)) + (b - part)  # the exact rounding error of the sum (Knuth)
     first = middle.astype(levels.dtype)
     short = (first < middle) | ((first == middle) & (rest > 0))
     return np.where(short, np.nextafter(first, levels.dtype.type(np.inf)), first)
@@ -25,8 +25,9 @@ def thresholds(levels: Floats) -> Floats:
 def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
     """Fill `out` with the last of levels[i] whose first[i] each weight of rows[i] reaches.
 
-    levels[i, 0] has no threshold; thresholds(levels) makes this the nearest level. Up to 32 levels
-    are compared with in turn, which vectorises best; more are bisected, all weights in step.
+    levels[i, 0] has no threshold; with thresholds(levels) this is the nearest level. Up to 32
+    levels are compared one by one, which vectorises best; more are bisected, for all weights in
+    parallel.
     """
     n_rows, n_levels = levels.shape
     if n_levels <= 32:
@@ -44,7 +45,7 @@ def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
         index = np.broadcast_to(np.arange(n_rows)[:, None], rows.shape).copy()
         reached, cut = np.empty(rows.shape, bool), np.empty_like(rows)
         for half in (1 << i for i in reversed(range(depth))):
-            # The bits found so far say which of these thresholds halves what is left.
+            # The bits found so far select the threshold that halves what is left.
             np.take(first[:, half - 1 :: 2 * half].copy(), index, out=cut, mode="clip")
             index += index
             index += np.greater_equal(rows, cut, out=reached)

@@ -1,9 +1,9 @@
-"""A convex regularizer that gathers weights at levels: piecewise affine, with a kink at each.
+"""A convex regularizer that gathers weights at levels: piecewise affine, with a kink at each level.
 
-Between its kinks it is affine, so it moves each weight at a constant speed until the gradient
-stops it, and only a kink can stop gradients of different sizes. Convexity costs something: a convex
-function that is zero on two levels is zero between them, so this one, unlike all others here, is
-not zero on Q but rises from level to level.
+Between its kinks it is affine, so it moves each weight at constant speed until the gradient stops
+it, and only a kink can stop gradients of different sizes. Convexity has a price: a convex function
+that is zero on two levels is zero between them, so this regularizer, unlike all others here, is not
+zero on Q but rises from level to level.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ class PiecewiseAffine(Regularizer):
     """R(w) = sum_i max_k (a_k (|w_i| - q_k) + b_k), infinite where |w_i| > q_m.
 
     Q = {0, +-q_1, ..., +-q_m}^d, without 0 if a_0 = 0. Here 0 = q_0 < q_1 < ... < q_m are the
-    values, 0 <= a_0 < ... < a_{m-1} the slopes from each to the next, and b_k = R at q_k.
+    values, 0 <= a_0 < ... < a_{m-1} the slopes from each value to the next, and b_k = R at q_k.
 
-    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) goes through |w| - s a_k between q_k and q_{k+1}
-    and stands still on the levels: unique, monotone and never steeper than the identity. R is
-    *not* zero on Q (see above); `project`, and strength infinity with it, is the nearest level.
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) has magnitude |w| - s a_k between q_k and q_{k+1}
+    and is constant on the levels: unique, monotone and never steeper than the identity. R is *not*
+    zero on Q (see above); `project`, like infinite strength, takes the nearest level.
 
     The lazy update with strength lr sum_{s<=t} lambda is Jin et al.'s AProx: for a constant lr,
     DualAveraging(SGD(...), params, PiecewiseAffine(...), Linear(lam)), up to the index of its first
     step. Source: Jin et al. 2025, PARQ, equations 6 and 7.
 
     values: q_0, ..., q_m, at least two. slopes: a_0, ..., a_{m-1}; by default the midpoints
-    (q_k + q_{k+1}) / 2, with which the map tends to rounding w / s as s grows. ValueError unless
-    they ascend as said.
+    (q_k + q_{k+1}) / 2, for which the map tends to rounding w / s as s grows. ValueError unless
+    they ascend as stated.
 
     Examples:
         >>> r = pq.prox.PiecewiseAffine([0, 1, 2], slopes=[0.5, 1.5])
@@ -50,7 +50,7 @@ class PiecewiseAffine(Regularizer):
     slopes: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        values = Levels(self.values).values  # which checks them
+        values = Levels(self.values).values  # checks them
         if len(values) < 2 or values[0] != 0:
             raise ValueError(f"values must be 0 and at least one level, got {self.values!r}")
         slopes = self.slopes
@@ -83,4 +83,4 @@ class PiecewiseAffine(Regularizer):
             pulled = tmp - s * x.dtype.type(a)
             np.copyto(out, np.minimum(pulled, x.dtype.type(high)), where=pulled > low)
         np.copysign(out, x, out=out)
-        out += 0  # which makes 0.0 of -0.0
+        out += 0  # turns -0.0 into 0.0

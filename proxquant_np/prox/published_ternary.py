@@ -1,4 +1,4 @@
-"""The ternary prox of the ProxQuant paper as it was published: codes by a threshold, in rounds."""
+"""The ternary prox as the ProxQuant paper published it: threshold codes, in rounds."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class _Rule(QuantizedSet):
 
 @dataclass(frozen=True)
 class PublishedTernary(L2):
-    """R(w) = 1/2 ||w - q(w)||_2^2, q a rule and not a projection; its prox a heuristic.
+    """R(w) = 1/2 ||w - q(w)||_2^2, where q is a rule, not a projection; its prox is a heuristic.
 
-    q(w) gives each w_i >= D the mean of all such weights, each w_i <= -D that of all those, and the
-    rest 0, where D = 0.7 mean|w|. prox(w, s): from u = w, `rounds` times u <- (w + s q(u))/(1 + s).
-    The paper's R has no 1/2, so its lambda is s / 2: hence 2 lambda in its formula.
+    With D = 0.7 mean|w|, q(w) gives the weights w_i >= D their mean, the weights w_i <= -D their
+    mean, and the rest 0. prox(w, s) starts from u = w and repeats u <- (w + s q(u))/(1 + s)
+    `rounds` times. The paper's R has no 1/2, so its lambda is s / 2: hence 2 lambda in its formula.
 
-    It is *not* the nearest level (that is `TernaryL2`, whose threshold rule only starts the fit): a
-    weight just below D may be nearer to the mean than to 0. q is idempotent, as the levels it keeps
-    are at least D, and D falls. Levels are fitted to the whole array.
-    Source: Bai, Wang, Liberty 2019, Appendix A.2, equation 15, two rounds; their code takes one.
+    q does *not* choose the nearest level (`TernaryL2` does; there the threshold only starts the
+    fit): a weight just below D may be nearer to the mean than to 0. q is idempotent, because the
+    levels it keeps are at least D, and D falls. Levels are fitted to the whole array.
+    Source: Bai, Wang, Liberty 2019, Appendix A.2, equation 15, two rounds; their code uses one.
 
     Examples:
         >>> w = np.array([-2.0, -0.1, 0.6, 0.9, 1.1])

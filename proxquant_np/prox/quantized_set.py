@@ -1,11 +1,11 @@
-"""What a quantized set Q is: the levels that weights may have, and the projection on them.
+"""What a quantized set Q is: the levels that weights may have, and the projection onto them.
 
-Q is all that rounding, packing and the quantization gap need. What draws weights towards it little
+Rounding, packing and the quantization gap need nothing but Q. What pulls weights towards Q little
 by little, a regularizer, is a distance to it (distances.py).
 
-A set is of one of two kinds. The levels of the first are fixed, the same for all weights
-(`QuantizedSet` with `_levels`: binary.py, levels.py). Those of the second are fitted to the weights
-(`Fitted` with `_fit`: ternary.py, multibit.py, uniform.py).
+There are two kinds of sets. Some have fixed levels, the same for all weights (`QuantizedSet` with
+`_levels`: binary.py, levels.py); the levels of others are fitted to the weights (`Fitted` with
+`_fit`: ternary.py, multibit.py, uniform.py).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ class QuantizedSet(ABC):
     """A set Q of quantized weights, with the projection P(w) = argmin_{q in Q} ||q - w||^2.
 
     Weights: float32 or float64 arrays (or nested lists of floats, read as float64) of any shape.
-    Results keep shape and dtype; the input is never modified. Sets are pure, and equal when their
+    Results keep shape and dtype; the input is never modified. Sets are pure, and equal if their
     parameters are. At a tie a weight goes to the upper of two levels.
 
-    exact: whether `project` is P; else it is a heuristic, and gives a point of Q all the same.
-    contains_zero: whether 0 is a level, for all weights.
-    axis, block: what one set of levels belongs to: an index along that axis, a run of so many
-    weights in C order, or, both None, the whole array.
+    exact: whether `project` is P; if not, it is a heuristic that still gives a point of Q.
+    contains_zero: whether 0 is a level, whatever the weights.
+    axis, block: which weights share levels: those at one index along that axis, a run of that many
+    weights in C order, or, if both are None, the whole array.
 
-    A subclass says its fields and `_levels(x)`, in the dtype of x, ascending. If they depend on the
-    weights, derive from `Fitted`. Prox, packing and checks of other people's code follow.
+    A subclass defines its fields and `_levels(x)`, ascending and in the dtype of x. If the levels
+    depend on the weights, derive from `Fitted`. Prox, packing and checks of other code then work.
 
     Raises, before anything is written:
-        TypeError: weights or `out` of another dtype.
-        ValueError: NaN, infinite or no weights; an `out` that does not fit.
+        TypeError: weights or `out` have another dtype.
+        ValueError: weights are NaN, infinite or missing; `out` does not fit.
 
     Examples:
         >>> from dataclasses import dataclass
@@ -71,17 +71,17 @@ class QuantizedSet(ABC):
 
     @property
     def contains_zero(self) -> bool:
-        """Whether 0 is a level, for all weights."""
+        """Whether 0 is a level, whatever the weights."""
         return bool((self._levels(np.zeros(1)) == 0).any())
 
     @property
     def fits_l1(self) -> bool:
-        """Whether `L1` has an exact prox here: for fixed levels, and for some that are fitted."""
+        """Whether the prox of `L1` is exact: for fixed levels, and for some fitted ones."""
         return self.elementwise
 
     @quiet
     def project(self, w: ArrayLike, out: Floats | None = None) -> Floats:
-        """P(w), in a fresh array, or in `out`, which may overlap `w` and may be `w`.
+        """P(w), in a fresh array or in `out`, which may overlap `w` or be `w`.
 
         Examples:
             >>> pq.prox.Levels([0, 1]).project([[0.25, 0.75]])
@@ -95,7 +95,7 @@ class QuantizedSet(ABC):
     def levels(self, w: ArrayLike) -> Floats:
         """The values that `project(w)` chooses from, ascending along the last axis.
 
-        A row for each set of levels; only that row if there is one set for the whole array.
+        One row for each group of weights that share levels; a vector if the whole array does.
 
         Examples:
             >>> pq.prox.Ternary().levels([-1.0, 0.1, 0.0, 3.0, 5.0])
@@ -104,7 +104,7 @@ class QuantizedSet(ABC):
         return self._levels(as_weights(w))
 
     def codes(self, w: ArrayLike) -> np.ndarray:
-        """For each weight the index of its level, `project(w)` among `levels(w)`, as uint16.
+        """For each weight, the index of `project(w)` among its `levels(w)`, as uint16.
 
         Examples:
             >>> pq.prox.Ternary().codes([-1.0, 0.1, 0.0, 3.0, 5.0])
@@ -116,7 +116,7 @@ class QuantizedSet(ABC):
         """Run function(weights, levels, out) on rows of `x` that share their levels."""
         function(x.reshape(1, -1), self._levels(x)[None], out.reshape(1, -1))
 
-    # What a subclass says. All arguments have passed the checks; `out` is like `x`, and fresh.
+    # For subclasses to define. Arguments have been checked; `out` is like `x`, and fresh.
 
     @abstractmethod
     def _levels(self, x):
@@ -128,12 +128,12 @@ class QuantizedSet(ABC):
 
 
 def nearest(rows: Floats, levels: Floats, out: Floats) -> None:
-    """Fill `out` with the one of levels[i] nearest to each weight of rows[i]."""
+    """Fill `out` with the level among levels[i] that is nearest to each weight of rows[i]."""
     pick(rows, levels, thresholds(levels), out)
 
 
 def codes_of(q: Floats, levels: Floats, axis: int | None, block: int | None) -> np.ndarray:
-    """The index of each entry of `q` among its levels; levels has a row for each set of them."""
+    """The index of each entry of `q` among its levels, of which each group has a row."""
     chosen = set_index(q.shape, axis, block)
     codes = np.zeros(q.shape, np.uint16 if levels.shape[1] <= 1 << 16 else np.uint32)
     for level in levels.T[1:]:
@@ -142,7 +142,7 @@ def codes_of(q: Floats, levels: Floats, axis: int | None, block: int | None) -> 
 
 
 def set_index(shape: tuple[int, ...], axis: int | None, block: int | None) -> np.ndarray:
-    """Which set of levels each entry has, in a shape that broadcasts against `shape`."""
+    """Which row of levels each entry has, in a shape that broadcasts to `shape`."""
     if block is not None:
         return (np.arange(math.prod(shape)) // block).reshape(shape)
     if axis is None:

@@ -1,11 +1,11 @@
-"""What a quantizing regularizer R is: a set Q, and a function with a prox that is zero on it.
+"""What a quantizing regularizer R is: a set Q, and a function with a prox that is zero on Q.
 
-Nearly all here measure a distance to Q, see distances.py. `Regularizer` checks every argument,
-once, at the public boundary, and walks through large arrays in blocks; subclasses see clean arrays
-and hold nothing but mathematics.
+Nearly all measure a distance to Q, see distances.py. `Regularizer` checks every argument once, at
+the public boundary, and processes large arrays in blocks; subclasses see clean arrays and contain
+nothing but mathematics.
 
-Where two minimisers tie (a weight halfway between two levels, a tensor that two fits suit equally)
-the prox is a set. Each map takes one of its points, always the same: *the* prox here.
+If minimisers tie (a weight halfway between two levels, a tensor with two equally good fits), the
+prox is a set. Each map always takes the same point of it: *the* prox here.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Regularizer(ABC):
     """A function R of the weights, zero exactly on the quantized set Q, with its prox.
 
     Weights: float32 or float64 arrays (or nested lists of floats, read as float64) of any shape.
-    Results keep shape and dtype; the input is never modified. Regularizers are pure, and equal when
-    their parameters are. `set` is Q; `project` and `levels` are its own.
+    Results keep shape and dtype; the input is never modified. Regularizers are pure, and equal if
+    their parameters are. `set` is Q; `project` and `levels` are those of Q.
 
-    TypeError: weights or `out` of another dtype. ValueError: NaN, infinite or no weights, strength
-    < 0 or NaN, an `out` that does not fit. All is checked before anything is written.
+    TypeError: weights or `out` have another dtype. ValueError: weights are NaN, infinite or
+    missing, strength is < 0 or NaN, or `out` does not fit. Nothing is written before all checks.
 
-    A subclass has the attribute `set`, and defines `_value(x)` and `_prox(x, s, out, tmp)`.
+    A subclass has the attribute `set` and defines `_value(x)` and `_prox(x, s, out, tmp)`.
 
     Examples:
         >>> [pq.prox.TernaryL2(), pq.prox.BinaryL1()]
@@ -51,12 +51,12 @@ class Regularizer(ABC):
 
     @property
     def elementwise(self) -> bool:
-        """Whether entry i of prox and project depends on entry i of the weights alone."""
+        """Whether entry i of prox and project depends only on entry i of the weights."""
         return self.set.elementwise
 
     @quiet
     def value(self, w: ArrayLike) -> float:
-        """R(w), computed in float64 whatever the dtype of `w`.
+        """R(w), computed in float64 for any dtype of `w`.
 
         Examples:
             >>> pq.prox.BinaryL1().value([-1.0, 0.75])
@@ -68,8 +68,8 @@ class Regularizer(ABC):
     def prox(self, w: ArrayLike, strength: float, out: Floats | None = None) -> Floats:
         """argmin_u 1/2 ||u - w||^2 + strength * R(u).
 
-        Strength 0 gives the weights, bit for bit; infinity gives the projection. The result is a
-        fresh array, or `out`, which may overlap `w` and may be `w`.
+        Strength 0 returns the weights bit for bit, infinity the projection. The result is a fresh
+        array or `out`, which may overlap `w` or be `w`.
 
         Examples:
             >>> w = np.array([0.5, -1.5], np.float32)
@@ -106,7 +106,7 @@ class Regularizer(ABC):
         """
         return self.set.levels(w)
 
-    # What a subclass says. All arguments have passed the checks; `out` and `tmp` are like `x`.
+    # For subclasses to define. Arguments have been checked; `out` and `tmp` are like `x`.
 
     @abstractmethod
     def _value(self, x):
@@ -114,16 +114,16 @@ class Regularizer(ABC):
 
     @abstractmethod
     def _prox(self, x, s, out, tmp):
-        """Fill `out` with the prox of `x`, 0 < s <= inf, a scalar of the same dtype."""
+        """Fill `out` with the prox of `x`; s is a scalar of its dtype, 0 < s <= inf."""
 
 
 class ProxFunction(Regularizer):
-    """A plain function (w, strength) -> w in the place of a regularizer's prox.
+    """A plain function (w, strength) -> w in place of a regularizer's prox.
 
-    It gets a copy of the weights, and any strength >= 0 as a float; infinity, which asks for the
-    projection, too. What it returns must have shape and dtype of the weights, and be finite. It is
-    not known what R and Q are: so `value`, `project` and `levels` raise a TypeError, and what needs
-    only Q takes a set instead.
+    It receives a copy of the weights and, as a float, any strength >= 0, including infinity, which
+    asks for the projection. It must return finite weights of the same shape and dtype. Since R and
+    Q are not known, `value`, `project` and `levels` raise a TypeError; whatever needs only Q takes
+    a set instead.
 
     Examples:
         >>> def soft_sign(w, strength):
@@ -184,20 +184,20 @@ class ProxFunction(Regularizer):
 
     def _unknown(self, what):
         return TypeError(
-            f"{self!r} is a plain function, which does not tell its {what}: give a quantized set "
-            "such as Binary(), or a regularizer such as L1(Binary())"
+            f"{self!r} is a plain function, whose {what} is not known: give a quantized set such "
+            "as Binary(), or a regularizer such as L1(Binary())"
         )
 
 
 Prox = Regularizer | Callable[[Floats, float], Floats]
-"""What serves wherever a prox is needed."""
+"""What may be given wherever a prox is needed."""
 
 
 def as_regularizer(thing: Prox | QuantizedSet, *, hard: bool = False) -> Regularizer:
-    """A Regularizer as it is, a function (w, strength) -> w as a `ProxFunction`.
+    """A Regularizer unchanged, a function (w, strength) -> w as a `ProxFunction`.
 
-    With hard=True, where only its projection will be used, a quantized set will do as well.
-    TypeError for anything else.
+    With hard=True, which means that only the projection will be used, a quantized set is accepted,
+    too. TypeError for anything else.
 
     Examples:
         >>> pq.prox.as_regularizer(pq.prox.BinaryL1())
@@ -210,7 +210,7 @@ def as_regularizer(thing: Prox | QuantizedSet, *, hard: bool = False) -> Regular
         TypeError: regularizer must be a distance to a set, such as L1(Binary()), got Binary()
     """
     if isinstance(thing, QuantizedSet):
-        from proxquant_np.prox.distances import L2  # which is built on this file
+        from proxquant_np.prox.distances import L2  # imported here because it imports this file
 
         if hard:
             return L2(thing)
@@ -227,7 +227,7 @@ def as_regularizer(thing: Prox | QuantizedSet, *, hard: bool = False) -> Regular
 
 
 def as_set(thing: QuantizedSet | Regularizer) -> QuantizedSet:
-    """A quantized set as it is, that of a regularizer; TypeError for anything else.
+    """A quantized set unchanged, or a regularizer's set; TypeError for anything else.
 
     Examples:
         >>> pq.prox.as_set(pq.prox.BinaryL1()), pq.prox.as_set(pq.prox.Binary())
@@ -236,7 +236,7 @@ def as_set(thing: QuantizedSet | Regularizer) -> QuantizedSet:
     found = thing.set if isinstance(thing, Regularizer) else thing
     if found is None or (callable(thing) and not isinstance(thing, type)):
         raise TypeError(
-            f"regularizer must tell its quantized set, which the plain function {thing!r} does "
-            "not: give a set such as Binary(), or a regularizer such as L1(Binary())"
+            f"regularizer must have a quantized set, got the plain function {thing!r}: give a set "
+            "such as Binary(), or a regularizer such as L1(Binary())"
         )
     return check_instance("regularizer", found, QuantizedSet, "a Regularizer or a QuantizedSet")

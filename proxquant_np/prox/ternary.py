@@ -1,13 +1,12 @@
 """Ternary weights with fitted levels: {-a, 0, a}, or {neg, 0, pos} with neg <= 0 <= pos.
 
 For given codes the best level is the mean of the weights that have it. If the m largest of some
-numbers are given their mean as level, and the others 0, this lowers the sum of squares that is left
-by
+numbers are assigned their mean, and the others 0, the sum of squared errors falls by
 
     gain(m) = (sum of the m largest)^2 / m,
 
-so that the projection is a search over m: exact after one sort. For {-a, 0, a} the numbers are |w|;
-for {neg, 0, pos} the two signs do not interact, and w and -w are each searched for itself.
+so the projection is a search over m, exact after one sort. For {-a, 0, a} the numbers are |w|; for
+{neg, 0, pos} the two signs do not interact, and w and -w are searched separately.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from proxquant_np.prox.fitted import (
 )
 from proxquant_np.prox.huber import huber, locations
 
-_RUN = 1 << 10  # entries: of long rows only some runs are looked at entry by entry
+_RUN = 1 << 10  # entries per run; of a long row, only some runs are examined entry by entry
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,12 +38,12 @@ class Ternary(Fitted):
     """Q = all w in {neg, 0, pos}^d for some neg <= 0 <= pos, which P fits to w.
 
     symmetric: neg = -pos. projection: "exact", by sorted prefix sums in O(n log n); or "threshold",
-    the heuristic of Ternary Weight Networks: levels are the means of the weights beyond
-    0.7 * mean|w|, then `rounds` times nearest levels and their new means, in O(n). The rest as
-    `Fitted`. Sources: Li, Zhang, Liu 2016, ternary weight networks, for the threshold; Bai, Wang,
-    Liberty 2019, Appendix A.2, for the family and the rounds; Pouransari, Tu, Tuzel 2020, least
-    squares binary quantization, for optimal symmetric levels; the search by prefix sums, and the
-    one for two signs, are ours.
+    the O(n) heuristic of Ternary Weight Networks: levels are the means of the weights beyond
+    0.7 * mean|w|; then `rounds` times, weights take their nearest level and levels the mean of
+    their weights. Otherwise see `Fitted`. Sources: Li, Zhang, Liu 2016, ternary weight networks,
+    for the threshold; Bai, Wang, Liberty 2019, Appendix A.2, for the family and the rounds;
+    Pouransari, Tu, Tuzel 2020, least squares binary quantization, for optimal symmetric levels; the
+    search by prefix sums, and the one for two signs, are ours.
 
     Examples:
         >>> w = np.array([-2.0, -0.1, 0.1, 0.9, 1.1])
@@ -67,7 +66,7 @@ class Ternary(Fitted):
 
     def _fit(self, rows):
         sides = self._exact(rows) if self.projection == "exact" else self._threshold(rows)
-        neg, pos = sides[0], sides[-1]  # the same one if symmetric
+        neg, pos = sides[0], sides[-1]  # the same array if symmetric
         return np.stack([-neg, np.zeros_like(pos), pos], axis=1)
 
     def _own_levels(self, values):
@@ -83,7 +82,7 @@ class Ternary(Fitted):
         if self.symmetric:
             return [_best_mean(ordered[:, ::-1])]
         below = np.count_nonzero(ordered < 0, axis=1)
-        neg = ordered[:, : max(1, below.max())]  # a side has all of its weights, and at least one
+        neg = ordered[:, : max(1, below.max())]  # each side: all of its weights, at least one
         pos = ordered[:, min(below.min(), ordered.shape[1] - 1) :]
         return [_best_mean(-neg), _best_mean(pos[:, ::-1])]
 
@@ -124,8 +123,8 @@ class Ternary(Fitted):
 class TernaryL2(L2):
     """L2(Ternary(...)): R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {neg, 0, pos}^d.
 
-    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. The rest
-    as `Ternary`.
+    prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u) = (w + s P(w)) / (1 + s), exact if P is. For the
+    parameters see `Ternary`.
 
     Examples:
         >>> w = np.array([-2.0, -0.1, 0.1, 0.9, 1.1])
@@ -140,7 +139,7 @@ class TernaryL1(L1):
     """L1(Ternary(...)): R(w) = min of ||w - q||_1 over q in {neg, 0, pos}^d and neg <= 0 <= pos.
 
     symmetric: neg = -pos. prox(w, s) = argmin_u 1/2 ||u - w||^2 + s R(u), exact, by the search of
-    `Ternary` with Huber's loss in place of the square. The rest as `L1`. Source: ours.
+    `Ternary` with Huber's loss in place of the square; see `L1`. Source: ours.
 
     Examples:
         >>> pq.prox.TernaryL1().value([-2.0, 0.0, 3.0, 3.0])
@@ -154,7 +153,7 @@ class TernaryL1(L1):
 
 
 def _best_location(descending, s):
-    """For each row, the Huber location of its m largest entries, the others being sent to 0."""
+    """For each row, the Huber location of its m largest entries, for the best m; the rest get 0."""
     a, cost = locations(descending, s)
     left = huber(descending, s)
     rest = np.cumsum(left[:, ::-1], axis=1)[:, ::-1] - left
@@ -163,21 +162,21 @@ def _best_location(descending, s):
 
 
 def _best_mean(descending):
-    """For each row, the mean of its m largest entries where gain(m) is greatest; 0 if negative."""
-    if descending.shape[1] > 64 * _RUN:  # from where on it is quicker
+    """For each row, the mean of its m largest entries with the greatest gain(m); 0 if negative."""
+    if descending.shape[1] > 64 * _RUN:  # the size at which it becomes faster
         return np.array([_best_mean_of_long(row) for row in descending])
     m, sums = best_split(descending, lambda i, sums, m: sums / np.sqrt(m))  # the root, signed
-    # Between the least and the greatest of them, so that equal ones have exactly their mean.
+    # Clipped to the range of those entries, so that equal entries have exactly their mean.
     least = np.take_along_axis(descending, m - 1, axis=1)
     return np.clip(sums / m, np.maximum(least, 0), np.maximum(descending[:, :1], 0))[:, 0]
 
 
 def _best_mean_of_long(row):
-    """As `_best_mean`, looking only into those runs of entries that can hold the greatest gain.
+    """As `_best_mean`, but examining only the runs of entries that can hold the greatest gain.
 
     Entries descend, so within a run from entry m0 to m1 the sum of the first m0 + k is at most
-    S(m0) + k * (the run's first entry), and at most S(m1) - (m1 - m0 - k) * (its last one). Along
-    either line the gain is convex in k: its greatest bound lies at an end or where the two meet.
+    S(m0) + k * (the run's first entry), and at most S(m1) - (m1 - m0 - k) * (its last entry). Along
+    either line the gain is convex in k, so its bound is greatest at an end or where the lines meet.
     """
     starts = np.arange(0, row.size, _RUN)
     ends = np.append(starts[1:], row.size)
@@ -192,7 +191,7 @@ def _best_mean_of_long(row):
     k = np.clip((sums - width * last) / np.where(fall > 0, fall, np.inf), 0, width)
     at_ends = after / np.sqrt(ends)
     bound = np.maximum(at_ends, (before + k * first) / np.sqrt(np.maximum(starts + k, 1)))
-    runs = np.flatnonzero(bound >= at_ends.max() * (1 - 1e-9))  # of rounding, and far too much
+    runs = np.flatnonzero(bound >= at_ends.max() * (1 - 1e-9))  # allows far more than rounding
     low, high = starts[runs[0]], ends[runs[-1]]
     sums = before[runs[0]] + np.cumsum(row[low:high], dtype=np.float64)
     m = np.arange(low + 1, high + 1)

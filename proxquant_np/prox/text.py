@@ -1,4 +1,4 @@
-"""Sets and regularizers as text, and back: what a file or a command line says of them."""
+"""Sets and regularizers to text and back, for files and command lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from proxquant_np.prox.regularizer import Regularizer
 
 
 def to_text(thing: Any, name: str | None = None, hidden: Collection[str] = ()) -> str:
-    """NAME(field=value, ...) of a dataclass, with the fields that are not at their defaults.
+    """NAME(field=value, ...) of a dataclass, with the fields that differ from their defaults.
 
-    name: that of its class, if None. `parse` is the inverse.
+    name: by default, the name of its class. `parse` is the inverse.
 
     Examples:
         >>> from proxquant_np.prox.text import to_text
@@ -31,13 +31,13 @@ def _is_told(field, given):
 
 
 def parse(text: str) -> Regularizer | QuantizedSet:
-    """The set or regularizer that a text such as "MultiBitL2(n_bits=2, axis=0)" says.
+    """The set or regularizer that a text such as "MultiBitL2(n_bits=2, axis=0)" describes.
 
-    Arguments are literals, or sets and regularizers again; nothing is evaluated. Known by name are
-    those of `proxquant_np.prox`, and all others that are defined.
+    Arguments are literals, sets or regularizers; nothing is evaluated. The names are those of
+    `proxquant_np.prox` and of all other subclasses that have been defined.
 
     Raises:
-        ValueError: anything else.
+        ValueError: the text is anything else.
 
     Examples:
         >>> from proxquant_np.prox.text import parse
@@ -58,7 +58,7 @@ def parse(text: str) -> Regularizer | QuantizedSet:
         found = built(ast.parse(text.strip(), mode="eval").body)
         if not isinstance(found, Regularizer | QuantizedSet):
             raise ValueError("not a call of a regularizer")
-    except Exception as error:  # a syntax error, or what a constructor makes of its arguments
+    except Exception as error:  # a syntax error, or whatever a constructor raises
         names = sorted(k for k in kinds if k[-2:] in ("L1", "L2") and _is_ours(kinds[k]))
         raise ValueError(
             f"regularizer must be one of {', '.join(names)} with its arguments, such as "
@@ -68,7 +68,7 @@ def parse(text: str) -> Regularizer | QuantizedSet:
 
 
 def _below(kind):
-    """All classes that derive from it; one of this package wins over one of the same name."""
+    """All subclasses; of those with the same name, the one of this package wins."""
     found = kind.__subclasses__()
     found = [*found, *(below for each in found for below in _below(each))]
     return sorted(found, key=_is_ours)

@@ -19,11 +19,11 @@ class Uniform(Fitted):
     """Q = all w in {z + a c}^d for some a >= 0 and z, which P fits to w.
 
     n_bits: 1 to 8, at least 2 if symmetric. symmetric: z = 0 and c from -(2^(n_bits-1) - 1) to
-    2^(n_bits-1) - 1; else, affine, c from 0 to 2^n_bits - 1. projection, both heuristics: "max",
-    the grid spans the weights, so that none is clipped; "least_squares", from there `rounds` times
-    nearest levels, then least squares for a (and z), which never raises the error. No exact fit is
-    known here, neither by least squares nor by Huber's loss, so that L2 takes it, but L1 does not.
-    The rest as `Fitted`. Source: common practice.
+    2^(n_bits-1) - 1; otherwise the grid is affine, c from 0 to 2^n_bits - 1. projection: one of two
+    heuristics. With "max" the grid spans the weights, so none is clipped. "least_squares" starts
+    there and `rounds` times takes nearest levels, then least squares for a (and z), never raising
+    the error. We know no exact fit, by least squares or by Huber's loss, so L2 takes this set and
+    L1 does not. Otherwise see `Fitted`. Source: common practice.
 
     Examples:
         >>> Q = pq.prox.Uniform(n_bits=2)
@@ -40,12 +40,12 @@ class Uniform(Fitted):
 
     @property
     def contains_zero(self) -> bool:
-        """Whether 0 is a level, for all weights."""
+        """Whether 0 is a level, whatever the weights."""
         return self.symmetric
 
     @property
     def offset(self) -> bool:
-        """Whether a number may be added to all levels."""
+        """Whether all levels may be shifted by a number."""
         return not self.symmetric
 
     def __post_init__(self):
@@ -75,7 +75,7 @@ class Uniform(Fitted):
         z, span = (0.0, ends) if self.symmetric else (v[0], v[-1] - v[0])
         if (np.diff(v) < span / last - 2 * rounding).any():
             return None
-        steps = np.arange(1.0, last + 1)[:, None]  # of the grid within the span; coarse ones first
+        steps = np.arange(1.0, last + 1)[:, None]  # grid steps within the span; coarse grids first
         a = np.where(span > 0, span, 1) / steps
         codes = np.rint((v - z) / a)
         fits = (np.abs(z + a * codes - v) <= rounding).all(axis=1)
@@ -114,8 +114,8 @@ class Uniform(Fitted):
         return "the levels are not evenly spaced, or there are more of them than possible"
 
     def _least_squares(self, rows, c, z, a):
-        """z and a that fit best when each weight keeps the code of its level nearest now."""
-        # The sums of 1, c, x, c^2 and c x over each row, c counted from the middle of the grid.
+        """The best z and a if each weight keeps the code of its nearest level."""
+        # The sums of 1, c, x, c^2 and c x over each row, with c relative to the grid's middle.
         middle = (c[0] + c[-1]) / 2
         moments = np.zeros((5, len(rows)))
         for i, j in tiles(rows):
@@ -134,7 +134,7 @@ class Uniform(Fitted):
 class UniformL2(L2):
     """L2(Uniform(...)): R(w) = 1/2 ||w - P(w)||_2^2, with P(w) in {z + a c}^d.
 
-    prox(w, s) = (w + s P(w)) / (1 + s). The rest as `Uniform`.
+    prox(w, s) = (w + s P(w)) / (1 + s). For the parameters see `Uniform`.
 
     Examples:
         >>> pq.prox.UniformL2(n_bits=2).prox([-3.0, 0.25, 2.0], strength=1.0)

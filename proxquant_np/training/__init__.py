@@ -1,12 +1,12 @@
-"""The training loop, its checkpoints, and what is measured on the way.
+"""The training loop, its checkpoints, and what is measured along the way.
 
 metrics.py     sign changes, quantization gap, errors
 checkpoint.py  the file format: written whole or not at all, never unpickled
-resume.py      is the run that goes on the one that was saved?
-progress.py    bars that cost no run
+resume.py      is the run that resumes the one that was saved?
+progress.py    progress bars that never make a run fail
 history.py     what a run measures
-saved_run.py   saving and restoring it
-run.py         its batches and its step
+saved_run.py   saving and restoring a run
+run.py         the batches and the step of a run
 interrupt.py   Ctrl-C at the end of a step
 fit.py         the loop
 """

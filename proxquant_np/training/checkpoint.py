@@ -1,8 +1,8 @@
 """Checkpoint files.
 
-A checkpoint is an .npz archive of plain arrays, one of which is a JSON text for everything that is
-not an array. Nothing in it is ever unpickled, and it is read and checked in full (the archive
-carries a checksum for each array, the text the names of all) before anything is returned.
+A checkpoint is an .npz archive of plain arrays, one of which is a JSON text with everything that is
+not an array. Nothing in it is ever unpickled. It is read and checked in full before anything is
+returned: the archive has a checksum for each array, and the text lists their names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TEXT = "__meta__"
 
 
 class CheckpointError(ValueError):
-    """A file that is not a whole checkpoint of a version this library reads, or of another run.
+    """A file that is not a complete checkpoint, has an unknown version, or is of another run.
 
     Examples:
         >>> with open("run.npz", "wb") as file:
@@ -42,17 +42,18 @@ class CheckpointError(ValueError):
 def save_checkpoint(
     path: str | os.PathLike, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
 ) -> None:
-    """Write named arrays and JSON-able `meta`, whole or not at all.
+    """Write named arrays and `meta`, which JSON must be able to hold, whole or not at all.
 
-    In meta, NumPy's arrays become lists, its scalars numbers.
+    In meta, NumPy arrays become lists and NumPy scalars numbers.
 
     Raises:
         OSError: the folder is missing, read-only or full.
-        ValueError: what could not be read again: an array of Python objects; a name that is
-            "__meta__", has NUL or half of a surrogate pair, or is longer than 65,000 bytes; meta
-            that is nested too deep or in a circle, or has keys that are one in JSON (1 and "1").
-        TypeError: a name that is no string; meta that JSON cannot hold. In each case `path` is as
-            it was before.
+        ValueError: something could not be read back: an array of Python objects; a name that is
+            "__meta__", contains NUL or half of a surrogate pair, or is longer than 65,000 bytes;
+            meta that is circular or nested too deeply, or has keys that coincide in JSON (1, "1").
+        TypeError: a name is not a string, or JSON cannot hold meta.
+
+    After any error, `path` is as it was before.
 
     Examples:
         >>> pq.training.save_checkpoint("run.npz", {"w": np.ones(3)}, {"step": 7})
@@ -68,7 +69,7 @@ def save_checkpoint(
         )
         read_json(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"meta would not be read again from JSON: {shown(error)}") from None
+        raise ValueError(f"meta could not be read back from JSON: {shown(error)}") from None
     with written_whole(path) as file:
         write_arrays(file, {_TEXT: text, **arrays})
 
@@ -82,8 +83,8 @@ def _check_name(name: Any) -> None:
         readable = False
     if not readable:
         raise ValueError(
-            f"names of arrays must be Unicode without NUL, of at most 65,000 bytes, and not "
-            f"{_TEXT!r}; got {name[:100]!r}"
+            "names of arrays must be Unicode without NUL, of at most 65,000 bytes, and not "
+            f"{_TEXT!r}, got {name[:100]!r}"
         )
 
 
@@ -105,11 +106,11 @@ def write_arrays(file: BinaryIO, arrays: Mapping[str, ArrayLike]) -> None:
 
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of an .npz archive, never unpickled. Damaged, it can raise almost anything.
+    """The arrays of an .npz archive, never unpickled. A damaged one can raise almost anything.
 
-    Not numpy.load: it reads what an array's header asks for, and checks the checksum only if that
-    happens to be all; and of two members with one name it takes the last. Here the whole member is
-    read, and checked, before it is parsed, and must be all that the header asks for.
+    numpy.load reads as much as an array's header asks for, verifies the checksum only if that
+    happens to be everything, and of two members with the same name takes the last. Here the whole
+    member is read and verified before it is parsed, and it must be what the header asks for.
     """
     arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -129,7 +130,8 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
 
     Raises:
         OSError: the file cannot be read; FileNotFoundError if there is none.
-        CheckpointError: not a checkpoint, truncated, corrupted, or of another schema.
+        CheckpointError: the file is not a checkpoint, is truncated or corrupted, or has another
+            schema.
 
     Examples:
         >>> pq.training.save_checkpoint("run.npz", {"w": np.ones(3)}, {"step": 7})
@@ -142,7 +144,7 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
         text = read_json(arrays.pop(_TEXT).item())
         schema = text["schema"]
     except Exception as error:  # a damaged archive can raise almost anything
-        why = shown(error) or "not enough memory"  # of which Python says nothing
+        why = shown(error) or "not enough memory"  # for which Python's message is empty
         raise CheckpointError(f"{shown(path)} is not a whole checkpoint: {why}") from error
     if type(schema) is not int or schema != SCHEMA:
         raise CheckpointError(

@@ -1,9 +1,9 @@
 """The training loop, for any of the optimizers, resumable to the bit.
 
-Everything random is a function of the seed and the step (the data order of epoch e comes from a
-generator seeded with [seed, e]) or is saved with the checkpoint (generators inside the model), so
-a run that was interrupted and resumed takes exactly the steps of one that was not, if both compute
-with as many threads and the same BLAS kernel.
+Everything random either is a function of the seed and the step (the data order of epoch e comes
+from a generator seeded with [seed, e]) or is saved with the checkpoint (generators inside the
+model). So a run that was interrupted and resumed takes exactly the steps of one that was not,
+provided that both use the same number of threads and the same BLAS kernel.
 """
 
 from __future__ import annotations
@@ -53,53 +53,53 @@ def fit(
 
     Args:
         model: maps a batch of inputs to logits (n, classes), or, with `length`, inputs
-            (length, n) and a state to logits (length, n, classes) and the next state. Trained in
-            place, and left in training mode.
-        optimizer: over parameters of the model; what it does with them is its affair.
+            (length, n) and a state to logits (length, n, classes) and the next state. It is
+            trained in place and left in training mode.
+        optimizer: holds parameters of the model, any of them.
         train: inputs and integer classes. Each epoch is one pass in a new random order, in full
-            batches (what is left over waits for another epoch's order).
-        steps: how many steps in total, also when resuming.
+            batches (examples left over are not used in that epoch).
+        steps: the total number of steps, also when resuming.
         validation: measured after every epoch.
-        regularizer: whose Q the quantization gap and the quantized validation error refer to; by
-            default the optimizer's, if it has one.
-        schedule: step 0, 1, ... -> learning rate; by default the optimizer's stays as it is.
-        length: `train` and `validation` are streams, such as `load_text` returns. They are cut
-            into `batch_size` columns and those into chunks (`data.chunks`), one a step, in their
-            order. The state is carried from chunk to chunk, but not the gradient (truncated
-            backpropagation through time); each epoch begins without a state.
-        max_norm: `optim.clip_grad_norm` with this bound, before each step, of the gradient by all
-            parameters of the model, those that the optimizer does not hold included.
-        prepare: (inputs, generator) -> inputs, for each batch of `train` alone and with a
-            generator of its own that depends on seed and step: augmentation, say. With
-            `checkpoint` it is also tried once, on a copy of the first batch.
-        seed: of the data order, and of what `prepare` draws.
-        checkpoint: a file. If it exists the run resumes from it (the other arguments must be as
-            they were, the data among them; `steps` may grow), and it is rewritten every
-            `checkpoint_every` steps and at the end. Random generators that modules hold as
-            attributes are saved with it. What can be compared is: arguments, hyperparameters,
-            what is frozen, the modules with their plain attributes; functions by their values at
-            some steps before and after that of resuming (resume.py says which). So `schedule` and
-            the homotopy must be functions of the step alone.
-        changed: names, as the refusal gives them, of what differs on purpose from the run in the
-            checkpoint, say `["schedule"]` or `["lr", "frozen"]`; the run goes on with the new.
-        progress: show a progress bar called `description`.
+        regularizer: its Q defines the quantization gap and the quantized validation error; by
+            default it is the optimizer's, if it has one.
+        schedule: maps step 0, 1, ... to the learning rate; by default the optimizer's is kept.
+        length: declares that `train` and `validation` are streams, such as `load_text` returns.
+            They are cut into `batch_size` columns, and these into chunks (`data.chunks`), which
+            are used in order, one per step. The state is carried from chunk to chunk, but not the
+            gradient (truncated backpropagation through time); each epoch starts without a state.
+        max_norm: bound for `optim.clip_grad_norm` before each step, over all parameters of the
+            model, including those that the optimizer does not hold.
+        prepare: (inputs, generator) -> inputs, applied to each batch of `train` with a generator
+            of its own that depends on seed and step; for augmentation, say. With `checkpoint` it
+            is also called once on a copy of the first batch.
+        seed: determines the data order and what `prepare` draws.
+        checkpoint: a file. If it exists, the run resumes from it; the other arguments, including
+            the data, must be as they were, except that `steps` may grow. It is rewritten every
+            `checkpoint_every` steps and at the end, together with the random generators that
+            modules hold as attributes. On resuming, all that can be compared is compared:
+            arguments, hyperparameters, what is frozen, the modules and their plain attributes, and
+            functions by their values at some steps before and after (see resume.py). So `schedule`
+            and the homotopy must depend on the step alone.
+        changed: names of what differs on purpose from the run in the checkpoint, as the error
+            message gives them, say `["schedule"]` or `["lr", "frozen"]`; the new values are used.
+        progress: whether to show a progress bar, labelled `description`.
 
-    A resumed run takes the very steps, to the bit, of one that was not interrupted, if it computes
-    as before: with as many threads (`set_num_threads`), the same BLAS kernel and NumPy. Otherwise
-    its steps are equal to rounding only, which training makes larger; a UserWarning says so.
+    A resumed run takes, to the bit, the steps of one that was not interrupted, if it computes as
+    before: with the same number of threads (`set_num_threads`), BLAS kernel and NumPy. Otherwise
+    its steps agree only up to rounding, which training amplifies; a UserWarning says so.
 
     Returns:
         The history of all steps since step 0, also when resuming.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the step is finished and, with `checkpoint`, saved first. A
+        KeyboardInterrupt: on Ctrl-C, after the step is finished and, with `checkpoint`, saved. A
             second Ctrl-C interrupts at once.
-        FloatingPointError: it diverged: the loss, or after the step a weight, a running statistic
-            or the optimizer's state, is no longer finite. Such a state is never saved: the
-            checkpoint stays as it was, and the message says how far that is.
+        FloatingPointError: the run diverged: the loss, or after the step a weight, a running
+            statistic or the optimizer's state, is no longer finite. Such a state is never saved:
+            the checkpoint stays as it was, and the message says at which step it is.
         CheckpointError: the checkpoint is damaged, or belongs to another run.
         OSError: the checkpoint cannot be read or written.
-        ValueError, TypeError: an argument that makes no sense.
+        ValueError, TypeError: an argument is invalid.
 
     Examples:
         >>> digits = pq.data.load_digits()
@@ -159,7 +159,7 @@ def fit(
 
 @contextlib.contextmanager
 def _diverging(step: int, saved: SavedRun | None) -> Iterator[None]:
-    """Say of a FloatingPointError where it was, and how far the checkpoint is."""
+    """Add to a FloatingPointError the step where it occurred and that of the checkpoint."""
     try:
         yield
     except FloatingPointError as error:
@@ -172,9 +172,9 @@ def _check_objects(model, optimizer, regularizer, schedule, prepare):
     kinds = (Optimizer, QuantizedOptimizer)
     check_instance("optimizer", optimizer, kinds, "one of proxquant_np.optim")
     if not {*getattr(optimizer, "base", optimizer).params} <= {*model.parameters()}:
-        raise ValueError("optimizer must hold parameters of model, got one of something else")
+        raise ValueError("optimizer must hold parameters of model, got one that is not the model's")
     if regularizer is not None:
-        as_set(regularizer)  # only the set is needed
+        as_set(regularizer)  # nothing but the set is needed
     for name, function in {"schedule": schedule, "prepare": prepare}.items():
         if function is not None:
             check_callable(name, function, "a function or None")
@@ -191,7 +191,7 @@ def _check_checkpoint(checkpoint, checkpoint_every, changed):
     check_integer("checkpoint_every", checkpoint_every, 1)
     if isinstance(changed, str) or set(changed) & set(resume.KEPT):
         raise ValueError(
-            f"changed must be a list of names, none of {', '.join(resume.KEPT)}, got {changed!r}"
+            f"changed must be a list of names other than {', '.join(resume.KEPT)}, got {changed!r}"
         )
-    if checkpoint is not None and not Path(checkpoint).parent.is_dir():  # not after many steps
+    if checkpoint is not None and not Path(checkpoint).parent.is_dir():  # now, not after training
         raise FileNotFoundError(f"checkpoint: the folder of {checkpoint} does not exist")

@@ -18,29 +18,27 @@ from proxquant_np.training import metrics
 
 HISTOGRAM_EDGES = np.linspace(-2.025, 2.025, 82)  # with -1, 0 and +1 in the middle of their bins
 LISTS = ("steps", "epochs", "parameters", "flips")
-"""The fields of a History, by which a checkpoint names them."""
+"""The fields of a History, under which a checkpoint stores them."""
 
 
 @dataclass(repr=False)
 class History:
     """What `fit` measured, in plain lists.
 
-    `steps`, one entry a step: loss and error on the batch (before the step), lr, strength (of the
-    step's map; infinite for a projection, 0 for a base optimizer), sign change against the start
-    and against the step before. `epochs`, one entry an epoch: mean training loss and error,
-    validation loss and error of the weights in use, and the error with them quantized (in a copy;
-    of a language model also the loss, the perplexity being exp of a loss),
-    sign change against the start and the epoch before, quantization gap, and the histogram of the
-    weights (of the latent ones where there are any) over HISTOGRAM_EDGES, outliers in the end bins.
-    `parameters` and `flips`: sign change against the start and against the epoch before, after each
-    epoch, by parameter.
+    `steps`, one entry per step: loss and error on the batch (before the step), lr, strength (of the
+    step's map; infinite for a projection, 0 for a base optimizer), sign change since the start and
+    since the last step. `epochs`, one entry per epoch: mean training loss and error, validation
+    loss and error of the weights in use, error of the quantized weights (in a copy; for a language
+    model also the loss; perplexity is exp(loss)), sign change since the start and since the last
+    epoch, quantization gap, and a histogram of the weights (the latent ones if there are any) over
+    HISTOGRAM_EDGES, with outliers in the end bins. `parameters` and `flips`: sign change since the
+    start and since the last epoch, per epoch, for each parameter.
 
-    With several groups, strength and quantization gap are there for each, by its place in the
-    optimizer's list ("strength.0", "quantization_gap.0"), beside the gap of all of them.
+    With several groups there are a strength and a quantization gap for each, by its position in the
+    optimizer's list ("strength.0", "quantization_gap.0"), and the gap of all of them together.
 
-    The weights meant are those that the optimizer quantizes; with a base optimizer, all that are
-    quantizable. Entries that do not exist in a run (no validation split, no regularizer) are
-    absent.
+    All this concerns the weights that the optimizer quantizes or, with a base optimizer, all that
+    are quantizable. What a run does not have (validation split, regularizer) is absent.
 
     Examples:
         >>> history = pq.training.History(steps={"strength": [0.5, np.inf]})
@@ -54,7 +52,7 @@ class History:
     flips: dict[str, list[float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """The length of the run, and how some of the entries began and ended."""
+        """The length of the run, and the first and last values of some entries."""
         groups = {"steps": self.steps, "epochs": self.epochs}
         counts = [f"{len(next(iter(g.values()), ()))} {name}" for name, g in groups.items()]
         shown = {name: self.steps.get(name) for name in ("loss", "error", "lr", "strength")}
@@ -64,7 +62,7 @@ class History:
         return f"History({', '.join(counts + told)})"
 
     def to_dict(self) -> dict[str, dict[str, list[Any]]]:
-        """As JSON can hold it, strictly: None stands for infinity, the strength of a projection."""
+        """In strict JSON terms: None stands for infinity, the strength of a projection."""
         return {
             group: {
                 name: [None if v in (math.inf, -math.inf) else v for v in values]
@@ -75,9 +73,9 @@ class History:
 
 
 class Recorder:
-    """Fills a history as a run goes on. `signs` are the references for sign changes.
+    """Fills a history during a run. `signs` are the references for sign changes.
 
-    reading: batch_size and length of a language model's stream, for `metrics.evaluate`; else {}.
+    reading: batch_size and length of a language model's stream, for `metrics.evaluate`, or {}.
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class Recorder:
             chosen = {id(p) for p in optimizer.params}
             self.weights = {k: p for k, p in model.named_parameters() if id(p) in chosen}
             for suffix, (params, mapped_by, _) in optimizer.mapped.items():
-                if mapped_by.set is None:  # a plain function: no Q is known
+                if mapped_by.set is None:  # a plain function, whose Q is not known
                     continue
                 params = {*params}
                 self.targets[suffix] = {p: mapped_by for p in self.weights.values() if p in params}
@@ -107,7 +105,7 @@ class Recorder:
         self.signs = {"initial": now, "before_step": now, "before_epoch": now}
 
     def step(self, loss: float, logits: np.ndarray, y: np.ndarray, strength: Any) -> None:
-        """After a step: loss and logits are those before it, `strength` was that of its map."""
+        """Record a step: loss and logits from before it, and the strength of its map."""
         signs = _joined(p.data for p in self.weights.values()) >= 0  # sign_pm, True for +1
         suffixes = getattr(self.optimizer, "mapped", ("",))
         strengths = strength if isinstance(strength, tuple) else (strength,)
@@ -123,7 +121,7 @@ class Recorder:
         _append(self.history.steps, now)
 
     def epoch(self, length: int) -> None:
-        """After the last of an epoch's `length` steps."""
+        """Record an epoch after the last of its `length` steps."""
         now: dict[str, Any] = {
             name: float(np.mean(self.history.steps[name][-length:])) for name in ("loss", "error")
         }
@@ -144,11 +142,11 @@ class Recorder:
         _append(self.history.epochs, now)
 
     def _quantized(self) -> dict[str, float]:
-        """The gap, of each group and of all, and how good the network is with the gap closed."""
+        """The gap of each group and of all, and the quality of the network once quantized."""
         pooled = {p: r for group in self.targets.values() for p, r in group.items()}
         now = {}
         for suffix, group in {"": pooled, **self.targets}.items():
-            moved = {p: r for p, r in group.items() if p.requires_grad}  # frozen: deployed as is
+            moved = {p: r for p, r in group.items() if p.requires_grad}  # others are deployed as is
             gap = metrics.quantization_gap(moved) if moved else 0.0
             now[f"quantization_gap{suffix}"] = gap
         if self.validation is not None:
@@ -173,12 +171,12 @@ class Recorder:
         return f"loss {self.history.epochs['loss'][-1]:.3f}, {shown.replace('_', ' ')}"
 
     def arrays(self) -> dict[str, dict[str, Any]]:
-        """What a checkpoint keeps of it."""
+        """What a checkpoint keeps of the recorder."""
         signs = {name: np.packbits(value) for name, value in self.signs.items()}
         return {"signs": signs, **{name: getattr(self.history, name) for name in LISTS}}
 
     def restore(self, parts: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Take over what `arrays` gave."""
+        """Restore what `arrays` returned."""
         size = self.signs["initial"].size
         for name, packed in parts["signs"].items():
             self.signs[name] = np.unpackbits(packed, count=size).astype(bool)

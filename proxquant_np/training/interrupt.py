@@ -11,9 +11,9 @@ from typing import Any
 
 @contextlib.contextmanager
 def finish_step_first() -> Iterator[list[int]]:
-    """A list, empty until the first Ctrl-C, which does nothing else; a second interrupts at once.
+    """A list that the first Ctrl-C fills, and nothing more; a second Ctrl-C interrupts at once.
 
-    Outside the main thread, which alone may handle signals, it stays empty.
+    Outside the main thread, the only one that may handle signals, it stays empty.
 
     Examples:
         >>> import signal

@@ -1,4 +1,4 @@
-"""What is measured on weights and on networks. Nothing here changes either."""
+"""Measurements on weights and on networks, none of which changes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxquant_np.optim.quantized import Targets, targets, targets_in
 from proxquant_np.prox import QuantizedSet, Regularizer, as_set
 
 Weights = Any
-"""One float array or tensor, or several: a mapping by name or an iterable. Several are pooled."""
+"""One float array or tensor, or several in a mapping by name or an iterable, which are pooled."""
 
 
 def _arrays(weights: Weights, name: str) -> list[np.ndarray]:
@@ -34,7 +34,7 @@ def _arrays(weights: Weights, name: str) -> list[np.ndarray]:
         if w.dtype.kind != "f":
             raise TypeError(f"{name} must hold floats, got dtype {w.dtype}")
         if np.isnan(w).any():
-            raise ValueError(f"{name} (shape {w.shape}) has NaN entries, which have no sign")
+            raise ValueError(f"{name} (shape {w.shape}) must hold numbers, got NaN entries")
     if not sum(w.size for w in arrays):
         raise ValueError(f"{name} must hold at least one weight, got none")
     return arrays
@@ -57,12 +57,12 @@ def _pairs(a: Weights, b: Weights) -> list[tuple[np.ndarray, np.ndarray]]:
 def sign_change(a: Weights, b: Weights) -> float:
     """The fraction of coordinates with sign_pm(a) != sign_pm(b), where sign_pm(0) = +1.
 
-    Source: Bai, Wang, Liberty 2019, Appendix C. a and b: arrays of one shape, or collections,
-    which are pooled; mappings are paired by name.
+    a and b: arrays of the same shape, or collections of arrays, which are pooled; mappings are
+    paired by name. Source: Bai, Wang, Liberty 2019, Appendix C.
 
     Raises:
-        ValueError: shapes or names that differ, NaN, nothing to compare.
-        TypeError: not floats.
+        ValueError: shapes or names differ, entries are NaN, or there is nothing to compare.
+        TypeError: the arrays are not floats.
 
     Examples:
         >>> before, after = np.array([-1.0, 0.0, 2.0, 3.0]), np.array([1.0, 1.0, 2.0, 3.0])
@@ -89,9 +89,9 @@ class Transitions(NamedTuple):
 
 
 def transitions(a: Weights, b: Weights) -> Transitions:
-    """From quantized ternary weights a to b: sign flips, moves to zero and moves from zero.
+    """Sign flips, moves to zero and moves from zero between quantized ternary weights a and b.
 
-    Shapes, pooling and errors as `sign_change`.
+    Shapes, pooling and errors are those of `sign_change`.
 
     Examples:
         >>> before, after = np.array([-1.0, 0.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 1.0])
@@ -114,10 +114,11 @@ def transitions(a: Weights, b: Weights) -> Transitions:
 
 
 def quantization_gap(w: Weights, regularizer: QuantizedSet | Regularizer | None = None) -> float:
-    """mean |w - P_Q(w)|, P_Q the projection of each array on a set, or a regularizer's; 0 on Q.
+    """mean |w - P_Q(w)|, where P_Q projects each array onto a set or a regularizer's set; 0 on Q.
 
-    w: an array, or a collection, which is pooled. Errors as the regularizer's. Without one: a
-    wrapper, its groups, or a mapping from parameters to regularizers, each parameter on its own Q.
+    w: an array, or a collection of arrays, which is pooled; errors are those of the regularizer.
+    Without a regularizer: a wrapper, its groups, or a mapping from parameters to regularizers, so
+    that each parameter has its own Q.
 
     Examples:
         >>> w = np.array([-1.0, 0.5, 2.0, 1.0])
@@ -140,10 +141,10 @@ State = tuple[Tensor, ...]
 def predict(
     model: Module, x: np.ndarray, y: np.ndarray, state: State | None = None
 ) -> tuple[Tensor, np.ndarray, State | None]:
-    """Logits of a batch with the classes on axis 1, the targets to match, and the state after it.
+    """Logits of a batch with classes on axis 1, the targets that match them, and the new state.
 
     A recurrent model maps (x, state) to (logits (..., classes), state): its logits and targets are
-    flattened over all positions, its state is detached. Any other model has the state None.
+    flattened over all positions, and its state is detached. For any other model the state is None.
 
     Examples:
         >>> model = pq.models.MLP((4, 8, 2)).eval()
@@ -161,7 +162,7 @@ def predict(
 
 
 class Evaluation(NamedTuple):
-    """Mean cross-entropy, and the fraction of wrong predictions.
+    """Mean cross-entropy and the fraction of wrong predictions.
 
     Examples:
         >>> pq.training.metrics.Evaluation(loss=0.0, error=0.0).perplexity
@@ -173,8 +174,8 @@ class Evaluation(NamedTuple):
 
     @property
     def perplexity(self) -> float:
-        """exp(loss): as uncertain as a choice among so many equally likely classes."""
-        return math.exp(self.loss) if self.loss < 709 else math.inf  # more, no float can hold
+        """exp(loss): the number of equally likely classes that is as uncertain."""
+        return math.exp(self.loss) if self.loss < 709 else math.inf  # beyond the largest float
 
 
 def evaluate(
@@ -182,13 +183,14 @@ def evaluate(
 ) -> Evaluation:
     """Loss and error of a classifier on inputs x and classes y, in evaluation mode.
 
-    The model's mode is restored and nothing else in it changes. A model that predicts several
-    classes an example, logits (n, c, ...) and y (n, ...), is measured over all of them. With
+    The model's mode is restored, and nothing else in it changes. If a model predicts several
+    classes per example, logits (n, c, ...) and y (n, ...), the measures are over all of them. With
     `length`, which recurrent models need, x and y are one stream, read in `data.chunks` of that
-    length and `batch_size` columns, the state carried from chunk to chunk.
+    length and `batch_size` columns, and the state is carried from chunk to chunk.
 
     Raises:
-        ValueError: no examples, not as many inputs as targets, or a batch_size below 1.
+        ValueError: there are no examples, the numbers of inputs and targets differ, or batch_size
+            is below 1.
 
     Examples:
         >>> model = pq.models.MLP((64, 32, 10), rng=0)
@@ -219,7 +221,7 @@ def evaluate(
 
 
 def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
-    """Refuse what is not at least one finite input with as many targets, in arrays.
+    """Check that x and y are arrays of at least one finite input and of as many targets.
 
     Examples:
         >>> pq.training.metrics.check_examples("train", np.zeros((3, 2)), np.zeros(3, int))
@@ -232,7 +234,7 @@ def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
         if not hasattr(value, "dtype"):
             raise TypeError(
                 f"{name} must hold arrays, got a {type(value).__name__} of {part}: "
-                "np.asarray makes an array of it (of the dtype that the model has)"
+                "convert it by np.asarray (with the dtype of the model)"
             )
     if not 0 < len(x) == len(y):
         raise ValueError(
@@ -243,8 +245,8 @@ def check_examples(name: str, x: np.ndarray, y: np.ndarray) -> None:
         if not finite.all():
             first = np.argwhere(~finite)[0].tolist()
             raise ValueError(
-                f"{name} has NaN or infinite inputs: {(~finite).sum()} of {finite.size} entries, "
-                f"the first at {first}"
+                f"{name} must hold finite inputs, got {(~finite).sum()} NaN or infinite ones among "
+                f"{finite.size} entries, the first at {first}"
             )
 
 
@@ -253,11 +255,11 @@ def quantized_copy(
     regularizer: QuantizedSet | Regularizer | Targets,
     params: Iterable[Parameter] | None = None,
 ) -> Module:
-    """A copy of the model with `params` (default: its quantizable ones) projected in the copy.
+    """A copy of the model in which `params` (default: its quantizable ones) are projected.
 
-    In the place of a regularizer a wrapper, its groups, or a mapping from parameters to
-    regularizers says which parameters, and each on which set; leave out `params` then. Those that
-    are frozen (requires_grad False) are deployed as they are, on whatever set that is.
+    In place of a regularizer, a wrapper, its groups, or a mapping from parameters to regularizers
+    may say which parameters are projected, and each onto which set; then leave out `params`. Frozen
+    parameters (requires_grad False) are deployed as they are, whatever their set.
 
     Examples:
         >>> model = pq.nn.Linear(3, 2, rng=0)
@@ -265,7 +267,7 @@ def quantized_copy(
         >>> np.unique(copy.weight.data), np.unique(model.weight.data).size
         (array([-1.,  1.], dtype=float32), 6)
     """
-    copies: dict[int, Any] = {}  # deepcopy's memo: from the id of a thing to its copy
+    copies: dict[int, Any] = {}  # deepcopy's memo, from the id of an object to its copy
     copied = copy.deepcopy(model, copies)
     for p, own in targets_in(model, regularizer, params):
         if p.requires_grad:

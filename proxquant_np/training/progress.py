@@ -1,4 +1,4 @@
-"""Progress bars that cost no run: where nobody can read standard error, there is none."""
+"""Progress bars that never make a run fail; without a usable standard error there are none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _Unfailing:
-    """A stream, but writing to it never fails: it may be closed, or its disk full."""
+    """A stream to which writing never fails, even if it is closed or its disk is full."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -26,8 +26,8 @@ class _Unfailing:
 
 
 def progress_bar(shown: bool, **options: Any) -> Any:
-    """A bar of tqdm's, with its options, on standard error."""
-    from tqdm import tqdm  # here, so that importing the package stays quick
+    """A tqdm bar with these options, on standard error."""
+    from tqdm import tqdm  # here, so that importing the package stays fast
 
     usable = sys.stderr is not None and not getattr(sys.stderr, "closed", False)
     stream = _Unfailing(sys.stderr) if usable else None
@@ -35,7 +35,7 @@ def progress_bar(shown: bool, **options: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """A line on standard error, above any progress bar; where there is none, nowhere."""
+    """Write a line to standard error, if there is one, above any progress bar."""
     if sys.stderr is None:
         return
     from tqdm import tqdm

@@ -1,11 +1,11 @@
-"""Is the run that goes on the one that was saved?
+"""Is the run that resumes the one that was saved?
 
-What can be compared is compared. A checkpoint records its run as text: the arguments of `fit`, the
-kind and the plain attributes of every module (`settings`), and what is frozen. A function cannot be
-compared, but its values can: those of a schedule and of a homotopy at past steps are in the
-history, and a checkpoint also holds some that are still to come, the one at the step of resuming
-among them (`ahead`); a `prepare` and a regularizer that is no dataclass are compared by what they
-make of the first batch and of a fixed matrix (`sample`).
+Everything that can be compared is compared. A checkpoint describes its run as text: the arguments
+of `fit`, the class and the plain attributes of every module (`settings`), and what is frozen. A
+function cannot be compared, but its values can. Past values of a schedule and a homotopy are in the
+history; a checkpoint also holds some future ones, including the one at the step of resuming
+(`ahead`). A `prepare` is compared by its result on the first batch, and a regularizer that is not a
+dataclass by its result on a fixed matrix (`sample`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from proxquant_np.prox.distances import Distance
 from proxquant_np.training.run import Batches, Prepare, Run
 
 KEPT = ("seed", "batch_size", "examples", "validation examples", "length", "optimizer", "base")
-"""What must stay as it was: the place in the data, and what the saved state belongs to."""
+"""What must not change: the position in the data, and the owners of the saved state."""
 _FUNCTIONS = ("schedule", "homotopy", "prepare")
 _PLAIN = (bool, int, float, str, type(None), np.generic)
 
@@ -37,7 +37,7 @@ def identity(
     functions: Mapping[str, Callable[[int], float] | None],
     regularizer: Regularizer | None,
 ) -> dict[str, Any]:
-    """The arguments of `fit`, as JSON can hold them; those of each group where there are more."""
+    """The arguments of `fit` in JSON's terms, with those of each group if there are several."""
     optimizer, validation = run.optimizer, run.recorder.validation or ()
     base = getattr(optimizer, "base", optimizer)
     schedule = functions["schedule"]
@@ -74,7 +74,7 @@ def settings(
     prepare: Prepare | None,
     inputs: np.ndarray,
 ) -> dict[str, str]:
-    """What tells runs apart beyond the arguments of `fit`, each by a name and as text.
+    """What distinguishes runs besides the arguments of `fit`, as text, by name.
 
     Examples:
         >>> sgd = pq.optim.SGD([pq.nn.Parameter([1.0])], 0.1)
@@ -103,19 +103,19 @@ def settings(
             try:
                 made = mapped_by.prox(np.linspace(-2, 2, 64).reshape(8, 8), 0.25)
                 found[f"prox of a fixed matrix{suffix}"] = sample(made)
-            except Exception:  # it may be meant for weights of other shapes only
+            except Exception:  # it may accept only weights of other shapes
                 pass
     return found
 
 
 def _name(thing: Any) -> str:
-    """Something to recognise an argument by in another process: its values, if it can name them."""
+    """A text by which another process can recognise an argument: its values, if it shows them."""
     named = thing is None or isinstance(thing, Distance) or is_dataclass(thing)
     return repr(thing) if named else type(thing).__name__
 
 
 def _data_checksum(*arrays: np.ndarray) -> str:
-    """Of types, shapes and contents: quick, and enough to notice that data are not the same."""
+    """A checksum of dtypes, shapes and contents: fast, and enough to notice other data."""
     found = 0
     for a in arrays:
         found = zlib.crc32(f"{a.dtype.str} {a.shape}".encode(), found)
@@ -134,7 +134,7 @@ def _checksum(text: str) -> str:
 
 
 def sample(array: np.ndarray) -> str:
-    """Shape and a few entries, to the digits that any machine will agree on.
+    """Shape and a few entries, to as many digits as all machines agree on.
 
     Examples:
         >>> pq.training.resume.sample(np.linspace(0, 1, 9))
@@ -146,7 +146,7 @@ def sample(array: np.ndarray) -> str:
 
 
 def ahead(function: Callable[[int], float] | None, step: int, steps: int) -> dict[str, float]:
-    """Values at `step`, the last of `steps`, and halfway; without those it does not have.
+    """Values at `step`, at the last of `steps`, and halfway, as far as they exist.
 
     Examples:
         >>> pq.training.resume.ahead(lambda t: 10.0 * t, step=2, steps=7)
@@ -164,12 +164,12 @@ def ahead(function: Callable[[int], float] | None, step: int, steps: int) -> dic
 def _value(function: Callable[[int], float], t: int) -> float | None:
     try:
         return float(function(t))
-    except Exception:  # if the run gets there, it will say so itself
+    except Exception:  # if the run gets there, it will raise the error itself
         return None
 
 
 def _past(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Values of schedule and homotopy at some past steps of a checkpoint, from its history."""
+    """Values of schedule and homotopy at some past steps, from a checkpoint's history."""
     rates = arrays.get("steps/lr", ())
     step, since = meta.get("step", 0), meta.get("since", {})
     offset = int(arrays.get("optimizer/homotopy_step", step)) - step  # steps taken before the run
@@ -192,10 +192,10 @@ def differences(
     arrays: Mapping[str, np.ndarray],
     functions: Mapping[str, Callable[[int], float] | None],
 ) -> dict[str, str]:
-    """What differs between a run, described by `own`, and the checkpoint: by name, as text.
+    """What differs between a run, described by `own`, and the checkpoint, as text by name.
 
-    A checkpoint of an earlier version has no settings: there, neither those nor values to come are
-    compared, but all that is in its identity and its history is.
+    A checkpoint of an earlier version has no settings. Then neither these nor future values are
+    compared, only what is in its identity and its history.
     """
     own = json.loads(json.dumps(own))
     saved = {**meta.get("identity", {}), **meta.get("settings", {})}
@@ -224,12 +224,12 @@ def differences(
 
 
 def _two_functions(a: str | None, b: str | None) -> bool:
-    """Whether both stand for functions, which their values tell apart, and one for no dataclass."""
+    """Whether both are functions and not both dataclasses, so that only values tell them apart."""
     return not {a, b} & {None, "None"} and not ("(" in a and "(" in b)
 
 
 def refusal(found: Mapping[str, str], layout: Mapping[str, str], changed: Collection[str]) -> str:
-    """Why the run cannot go on, and how it could; "" if it may, `changed` being on purpose.
+    """Why the run cannot resume, and how it could; "" if it may, `changed` being on purpose.
 
     Examples:
         >>> pq.training.resume.refusal({"lr": "lr was 0.1, is 0.2"}, {}, changed=["lr"])

@@ -1,4 +1,4 @@
-"""What a run of `fit` consists of: batches, each a function of the step, and the step itself."""
+"""What a run of `fit` consists of: batches, which depend only on the step, and the step itself."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Prepare = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class Batches:
-    """The batch of each step, which depends on nothing but the seed and the step.
+    """The batch of each step, which depends only on the seed and the step.
 
-    Arguments as `fit`'s. `per_epoch` counts them, `first` holds the inputs of the first one, and
-    `reading` says how a stream is cut (it is empty if there is none).
+    The arguments are those of `fit`. `per_epoch` is the number of batches per epoch, `first` holds
+    the inputs of the first, and `reading` says how a stream is cut (it is empty for examples).
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class Batches:
                 self._epoch, self._order = epoch, order
             chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
             inputs, targets = self.x[chosen], self.y[chosen]
-        if self.prepare is not None:  # a seed's trailing zeros do not count, hence 1 + position
+        if self.prepare is not None:  # 1 + position, since trailing zeros of a seed are ignored
             rng = np.random.default_rng([self.seed, epoch, 1 + position])
             inputs = self.prepare(inputs, rng)
         return inputs, targets
 
     def end_epoch(self, step: int) -> bool:
-        """Whether `step` is the last one of its epoch."""
+        """Whether `step` is the last of its epoch."""
         return (step + 1) % self.per_epoch == 0
 
 
 class Run:
-    """A network in training: it, its optimizer, the recurrent state, and what is recorded."""
+    """A network in training: the model, its optimizer, the recurrent state, and the recorder."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class Run:
         self.max_norm = max_norm
         if max_norm is not None:
             self.max_norm = check_number("max_norm", max_norm, 0, below=math.inf)
-        self.state: metrics.State | None = None  # as at the start of an epoch
+        self.state: metrics.State | None = None  # None at the start of an epoch
         self._held = list(model._named())
         self._parameters = list(model.parameters())
 
     def step(self, x: np.ndarray, y: np.ndarray) -> None:
         """Forward, backward, step; FloatingPointError if the loss or the model is not finite."""
-        for p in self._parameters:  # also what the optimizer does not hold: the norm to clip has it
+        for p in self._parameters:  # all, even if the optimizer lacks them: clipping counts them
             p.grad = None
         logits, y, self.state = metrics.predict(self.model, x, y, self.state)
         loss = F.cross_entropy(logits, y)
@@ -95,7 +95,7 @@ class Run:
         strength = getattr(self.optimizer, "strength", 0.0)
         try:
             self.optimizer.step()
-        except ValueError:  # of a wrapper, which looks at gradients and weights itself
+        except ValueError:  # a wrapper checks gradients and weights itself
             self.check_finite()
             for name, p in self.model.named_parameters():
                 _check_finite(f"the gradient of {name}", p.grad)
@@ -105,12 +105,12 @@ class Run:
         self.recorder.step(loss.item(), logits.data, y, strength)
 
     def end_epoch(self, length: int) -> None:
-        """Measure the epoch of `length` steps; the next one begins without a recurrent state."""
+        """Measure the epoch of `length` steps; the next one starts without a recurrent state."""
         self.state = None
         self.recorder.epoch(length)
 
     def arrays(self) -> dict[str, dict[str, Any]]:
-        """What a checkpoint must hold, and hold finite."""
+        """What a checkpoint must contain; all of it must be finite."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -118,7 +118,7 @@ class Run:
         }
 
     def check_finite(self) -> None:
-        """FloatingPointError if anything is no longer finite that a checkpoint must hold."""
+        """FloatingPointError if anything that a checkpoint must contain is no longer finite."""
         for part, entries in self.arrays().items():
             for name, value in entries.items():
                 _check_finite(name if part == "model" else f"{part}/{name}", np.asarray(value))
@@ -126,7 +126,7 @@ class Run:
 
 def _check_finite(name: str, value: Any) -> None:
     a = value.data if isinstance(value, Tensor) else value
-    if a is None or a.dtype.kind != "f" or math.isfinite(np.vdot(a, a)):  # quick, and may overflow
+    if a is None or a.dtype.kind != "f" or math.isfinite(np.vdot(a, a)):  # fast, but may overflow
         return
     if not np.isfinite(a).all():
         raise FloatingPointError(f"{name} has NaN or infinite entries")

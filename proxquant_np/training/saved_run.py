@@ -1,4 +1,4 @@
-"""The checkpoint of a run: saved as it goes on, taken over by a run like it."""
+"""The checkpoint of a run, saved during the run and restored by an identical one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from proxquant_np.training.run import Batches, Run
 
 
 class SavedRun:
-    """The file of a run: saved as it goes on, and taken over if it is of a run like this one.
+    """The file of a run, which is saved during the run and restored if it belongs to this run.
 
-    `step` counts the steps that the file holds.
+    `step` is the number of steps that the file holds.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class SavedRun:
         regularizer: Regularizer | None,
     ) -> None:
         self.path, self.run, self.step = path, run, 0
-        self.since: dict[str, int] = {}  # from which step on what was changed on purpose holds
+        self.since: dict[str, int] = {}  # the step from which a deliberate change holds
         groups = getattr(run.optimizer, "mapped", None)
         homotopies = {f"homotopy{s}": g.homotopy for s, g in groups.items()} if groups else {}
         self.functions = {"schedule": schedule, **(homotopies or {"homotopy": None})}
@@ -48,7 +48,7 @@ class SavedRun:
         }
 
     def save(self, step: int, steps: int) -> None:
-        """Write the run after `step` of `steps` steps, whole or not at all."""
+        """Write the state after `step` of `steps` steps, whole or not at all."""
         taken = getattr(self.run.optimizer, "steps", step)
         starts = {name: step if name == "schedule" else taken for name in self.functions}
         meta = {
@@ -82,7 +82,7 @@ class SavedRun:
         step = meta["step"]
         if step > steps:
             raise ValueError(
-                f"steps is {steps}, but {shown(self.path)} holds a run of {step} steps"
+                f"steps must be >= {step}, the steps of the run in {shown(self.path)}, got {steps}"
             )
         parts: dict[str, dict[str, np.ndarray]] = {
             part: {} for part in ("model", "optimizer", "state", "signs", *LISTS)
@@ -93,9 +93,9 @@ class SavedRun:
         self._load(parts, meta["generators"], changed)
         if rounding:
             warnings.warn(
-                f"{shown(self.path)} is resumed with other rounding: {'; '.join(rounding)}. The "
-                f"steps from {step} on are not those, to the bit, of a run that was not "
-                "interrupted",
+                f"{shown(self.path)} is resumed with different rounding: {'; '.join(rounding)}. "
+                f"From step {step} on, steps will not equal those of an uninterrupted run to the "
+                "bit",
                 stacklevel=3,
             )
         self.run.recorder.restore(parts)
@@ -107,7 +107,7 @@ class SavedRun:
     def _check(
         self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], changed: Collection[str]
     ) -> list[str]:
-        """Refuse the checkpoint of another run; else say what is rounded otherwise."""
+        """Refuse the checkpoint of another run; return what makes rounding differ."""
         kinds = [type(g.bit_generator).__name__ for g in _generators(self.run.model)]
         own = {"generators": kinds, **_layout(self._arrays())}
         try:
@@ -123,7 +123,7 @@ class SavedRun:
             ]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{shown(self.path)} belongs to another run, or to none"
+                f"{shown(self.path)} belongs to another run or is not a run's checkpoint"
             ) from error
         layout = {
             k: f"{k} was {saved.get(k)}, is {own.get(k)}"
@@ -141,7 +141,7 @@ class SavedRun:
         states: list[Any],
         changed: Collection[str],
     ) -> None:
-        """Into model, optimizer and generators; hyperparameters in `changed` stay the new ones."""
+        """Load model, optimizer and generators; hyperparameters in `changed` keep new values."""
         optimizer = self.run.optimizer
         meant = {
             (owner, name): getattr(owner, name)
@@ -154,7 +154,7 @@ class SavedRun:
             optimizer.load_state_dict(parts["optimizer"])
             for generator, state in zip(_generators(self.run.model), states, strict=True):
                 generator.bit_generator.state = state
-        except (KeyError, TypeError, ValueError) as error:  # saved when it had diverged, say
+        except (KeyError, TypeError, ValueError) as error:  # it was saved after diverging, say
             raise CheckpointError(
                 f"{shown(self.path)} cannot be resumed: {shown(error)}"
             ) from error
@@ -163,7 +163,7 @@ class SavedRun:
 
 
 def _generators(model: Module) -> list[np.random.Generator]:
-    """The random generators that the model's modules hold, each once."""
+    """The random generators held by the model's modules, each once."""
     found = {
         id(value): value
         for _, module in model.named_modules()
@@ -174,8 +174,8 @@ def _generators(model: Module) -> list[np.random.Generator]:
 
 
 def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """What must agree between a run and its checkpoint: all arrays but the history's and the
-    recurrent state, which comes and goes; the shape of that follows from the rest."""
+    """What must agree between a run and its checkpoint: all arrays except the history and the
+    recurrent state, which comes and goes, and whose shape follows from the rest."""
     return {
         name: f"{value.dtype} {value.shape}" if value.ndim else "a number"
         for name, value in arrays.items()
@@ -184,6 +184,6 @@ def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def _computing() -> dict[str, Any]:
-    """What the last bits of a step depend on, beside the code and its arguments."""
+    """What the last bits of a step depend on, besides the code and its arguments."""
     kernel, count = threads.blas_kernel(), threads.get_num_threads()
     return {"threads": count, "BLAS kernel": kernel, "NumPy": np.__version__}
