@@ -102,6 +102,7 @@ docs/one_step
 CLAIMS
 benchmarks/README
 CHANGELOG
+CONTRIBUTING
 docs/versions
 SECURITY
 ```
