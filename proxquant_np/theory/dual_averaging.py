@@ -83,6 +83,8 @@ class Run(NamedTuple):
 def by_projection(gradient: Gradient, z0: Floats, lrs: Sequence[float], project: Projection) -> Run:
     """The run w_{t+1} = project(z_0 - sum_{s<=t} lr_s g_s). With sign_pm this is BinaryConnect.
 
+    `project` may be any map of the latent: with z -> prox(z, s) this is lazy prox-gradient.
+
     Examples:
         >>> z0, lrs = np.array([0.25]), [0.5] * 3
         >>> run = pq.theory.by_projection(pq.theory.f_plus.gradient, z0, lrs, pq.prox.sign_pm)
