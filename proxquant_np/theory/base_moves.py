@@ -43,7 +43,7 @@ from numpy.typing import ArrayLike
 from proxquant_np.checks import check_instance
 from proxquant_np.optim import SGD, Adam, Optimizer
 from proxquant_np.prox import QuantizedSet, Regularizer, as_set
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 
 def held(

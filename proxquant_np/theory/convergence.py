@@ -48,7 +48,8 @@ import numpy as np
 
 from proxquant_np.checks import check_instance, check_number
 from proxquant_np.prox import L2, Regularizer, as_regularizer
-from proxquant_np.prox.regularizer import Floats, Prox
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.regularizer import Prox
 from proxquant_np.theory.dual_averaging import Gradient, Inequality
 from proxquant_np.theory.toys import RoundedW, SmoothLoss, SmoothW
 

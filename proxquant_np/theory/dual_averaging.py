@@ -34,7 +34,7 @@ import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
 from proxquant_np.checks import check_integer
 from proxquant_np.optim import SGD
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 Gradient = Callable[[Floats], Floats]
 Projection = Callable[[Floats], Floats]

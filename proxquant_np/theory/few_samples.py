@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer, as_set
-from proxquant_np.prox.regularizer import Floats, Prox
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.regularizer import Prox
 
 
 def off_levels(

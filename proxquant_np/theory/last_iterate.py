@@ -35,7 +35,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from proxquant_np.prox import as_regularizer
-from proxquant_np.prox.regularizer import Floats, Prox
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.regularizer import Prox
 from proxquant_np.theory.dual_averaging import Gradient, Run
 
 

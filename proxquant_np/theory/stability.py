@@ -60,7 +60,7 @@ import numpy as np
 
 from proxquant_np.checks import check_number
 from proxquant_np.prox import sign_pm
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.theory.dual_averaging import Gradient
 from proxquant_np.theory.toys import Quadratic
 
