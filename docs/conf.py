@@ -54,7 +54,7 @@ myst_url_schemes = {
     "http": None,
     "https": None,
     "source": "_modules/{{path}}.html",
-    "interactive": f"{INTERACTIVE}/{{{{path}}}}",
+    "interactive": "{{path}}",
 }
 
 nb_execution_mode = "force"
@@ -102,6 +102,7 @@ docs/one_step
 CLAIMS
 benchmarks/README
 CHANGELOG
+CONTRIBUTING
 docs/versions
 SECURITY
 ```
@@ -121,7 +122,9 @@ def read_source(app, docname, source):
     folder = (ROOT / docname).parent
     source[0] += {"README": CONTENTS, "notebooks/README": NOTEBOOKS}.get(docname, "")
     source[0] = re.sub(r"\]\((proxquant_np/\w+/\w+)\.py\)", r"](source:\1)", source[0])
-    source[0] = re.sub(r"\]\((docs|\.\.)/interactive/", "](interactive:", source[0])
+    up = "../" * docname.count("/")
+    interactive = f"](interactive:{up}{INTERACTIVE}/"
+    source[0] = re.sub(r"\]\((docs|\.\.)/interactive/", interactive, source[0])
     source[0] = re.sub(r"\]\(proxquant_np/(\w+)/\)", r"](docs/api/\1.md)", source[0])
 
     def without_folders(link):

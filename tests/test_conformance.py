@@ -164,6 +164,27 @@ def test_steps_of_another_regularizer():
     assert not kit.check_step(step, "eager_sgd")
 
 
+def test_steps_of_a_plain_function():
+    def shrink(w, strength):
+        return w / w.dtype.type(1 + strength)
+
+    def right(w, gradient, lr, strength):
+        return shrink(w - lr * gradient(w), strength)
+
+    def twice(w, gradient, lr, strength):
+        return shrink(w - lr * gradient(w), lr * strength)
+
+    def lazy(latent, gradient, lr):
+        latent = latent - lr * gradient(BinaryL1().project(latent))
+        return latent, BinaryL1().project(latent)
+
+    assert kit.check_step(right, "eager_sgd", regularizer=shrink)
+    assert kit.check_step(twice, "eager_sgd", regularizer=shrink).convention == "wrong strength"
+    assert kit.check_step(lazy, "lazy_sgd", regularizer=lambda w, s: BinaryL1().prox(w, s))
+    with pytest.raises(TypeError, match="Regularizer or a function"):
+        kit.check_step(right, "eager_sgd", regularizer=BinaryL1)
+
+
 # Without hypothesis, and with mistakes
 
 

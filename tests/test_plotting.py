@@ -214,3 +214,13 @@ def test_the_star_is_where_a_path_ends():
     ]
     ends = [one["prox_quant"][-1] for one in data.values() if isinstance(one, dict)]
     assert np.allclose(stars, ends)
+
+
+def test_the_prox_map_of_a_plain_function():
+    def halved(w, strength):
+        return w / (1 + strength)
+
+    figure = plotting.prox_map(halved, [0.0, 1.0])
+    lines = figure.axes[0].lines
+    assert lines[0].get_ydata()[-1] == 2 and lines[1].get_ydata()[-1] == 1
+    assert "halved" in figure.axes[0].get_title()

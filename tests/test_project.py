@@ -139,3 +139,14 @@ def test_ci_lints_then_runs_the_command_of_the_readme(tmp_path, ruff_succeeds):
 
 def test_ci_is_executable():
     assert (ROOT / ".ci/run").stat().st_mode & stat.S_IXUSR
+
+
+def test_the_citation_names_this_version_and_the_paper():
+    """Of YAML, just what that file uses; its schema was checked by cffconvert."""
+    text = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.search(r"^version: (.*)$", text, re.MULTILINE)[1] == PROJECT["version"]
+    assert re.search(r"^  - name: (.*)$", text, re.MULTILINE)[1] == PROJECT["authors"][0]["name"]
+    paper = text.partition("preferred-citation:")[2]
+    assert re.findall(r"family-names: (\w+)", paper) == ["Bai", "Wang", "Liberty"]
+    for named in ("ProxQuant: Quantized Neural Networks via Proximal Operators", "1810.00861"):
+        assert named in paper and named in (ROOT / "README.md").read_text("utf-8")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prox_strategies import level_sets, strengths, weights
+from prox_strategies import strengths, weights
 
 import proxquant_np as pq
 from proxquant_np.data import load_digits
@@ -22,22 +22,10 @@ from proxquant_np.prox import (
     Parq,
     TernaryL2,
 )
-from proxquant_np.prox.brute_force import prox_fault
 from proxquant_np.training import fit, metrics
 
 INNER = [BinaryL1(), LevelsL1([-1, 0, 0.5]), TernaryL2(), MultiBitL2(2, axis=0), MultiBitL2(1)]
 every = pytest.mark.parametrize("inner", INNER, ids=repr)
-
-
-@given(level_sets(), weights(), strengths())
-def test_parq_minimises_its_objective(levels, w, s):
-    assert prox_fault(Parq(LevelsL1(levels)).prox, Parq(LevelsL1(levels)), w, s) is None
-
-
-@given(level_sets(), weights(), strengths())
-def test_binary_relax_minimises_its_objective(levels, w, s):
-    r = BinaryRelax(LevelsL1(levels))
-    assert prox_fault(r.prox, r, w, s) is None
 
 
 @given(weights(), strengths())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
-from prox_strategies import SETS, strengths, weights
+from prox_strategies import DISTANCES, SETS, TESTED_ELSEWHERE, fixed_sets, strengths, weights
 
 import proxquant_np as pq
-from proxquant_np import nn, optim, prox
+from proxquant_np import models, nn, optim, prox
+from proxquant_np.prox.brute_force import prox_fault
 
 NAMES = {
     prox.BinaryL1(): prox.L1(prox.Binary()),
@@ -105,32 +108,60 @@ def test_the_value_of_fitted_levels_in_any_layout(r):
     assert r.value(w.T) == pytest.approx(r.value(np.ascontiguousarray(w.T)))
 
 
-# Every set has a strategy
+# Every set, and every distance
 
 
-def exported():
-    """All sets of pq.prox that can be made."""
-    found = [getattr(prox, name) for name in prox.__all__]
-    sets = {k for k in found if isinstance(k, type) and issubclass(k, prox.QuantizedSet)}
-    return sets - {prox.QuantizedSet, prox.Fitted}
+def exported(kind):
+    """The classes of pq.prox that derive from `kind`; the abstract ones left out."""
+    found = [k for k in vars(prox).values() if isinstance(k, type) and issubclass(k, kind)]
+    return {k for k in found if not inspect.isabstract(k)}
 
 
 def test_every_set_of_the_package_is_tested():
-    missing = exported() - {type(q) for q in SETS}
+    missing = exported(prox.QuantizedSet) - {type(q) for q in SETS}
     assert not missing, f"{missing}: add one of each to SETS in tests/prox_strategies.py"
 
 
-def test_a_set_that_is_left_out_is_noticed(monkeypatch):
-    monkeypatch.setattr(prox, "PowersOfTwo", PowersOfTwo, raising=False)
-    monkeypatch.setattr(prox, "__all__", [*prox.__all__, "PowersOfTwo"])
-    with pytest.raises(AssertionError, match=r"PowersOfTwo.*add one"):
-        test_every_set_of_the_package_is_tested()
+def test_every_distance_of_the_package_is_tested():
+    names = {k for k in exported(prox.Regularizer) if getattr(k, "of", None)}  # like BinaryL1
+    missing = exported(prox.Regularizer) - names - {prox.ProxFunction, *DISTANCES}
+    missing = {k.__name__ for k in missing} ^ TESTED_ELSEWHERE.keys()
+    assert not missing, f"{missing}: add each to DISTANCES in tests/prox_strategies.py"
+    folder = Path(__file__).parent
+    assert all(k in (folder / file).read_text("utf-8") for k, file in TESTED_ELSEWHERE.items())
+
+
+class Doubled(prox.L1):
+    """A distance of somebody's own."""
+
+
+@pytest.mark.parametrize(
+    ("new", "test"),
+    [
+        (PowersOfTwo, test_every_set_of_the_package_is_tested),
+        (Doubled, test_every_distance_of_the_package_is_tested),
+    ],
+)
+def test_what_is_left_out_is_noticed(new, test, monkeypatch):
+    monkeypatch.setattr(prox, new.__name__, new, raising=False)
+    with pytest.raises(AssertionError, match=rf"{new.__name__}.*add"):
+        test()
 
 
 OWN = [PowersOfTwo(3), OneLevel(), OneLevel(axis=0), OneLevel(block=1)]
+every_set = pytest.mark.parametrize("q", [*SETS, *OWN], ids=repr)
 
 
-@pytest.mark.parametrize("q", [*SETS, *OWN], ids=repr)
+def distances(q):
+    """Those that can be made of this set: of fitted levels not every distance is known."""
+    for kind in DISTANCES:
+        try:
+            yield kind(q)
+        except ValueError:
+            assert not q.elementwise
+
+
+@every_set
 @given(w=weights(), s=strengths())
 def test_what_every_set_is(q, w, s):
     if not w.ndim:
@@ -144,17 +175,43 @@ def test_what_every_set_is(q, w, s):
     assert (coded.codes() == codes).all()
     rounding = 16 * np.finfo(w.dtype).eps * np.abs(w).max()  # what is on Q to rounding stays there
     assert (np.abs(levels) <= rounding).any(axis=1).all() or not q.contains_zero
-    distances = [prox.L2(q), *([prox.L1(q)] if q.fits_l1 else [])]
-    for r in distances:
+    for r in distances(q):
         assert r.prox(w, 0).tobytes() == w.tobytes()
         assert (r.prox(w, np.inf) == p).all()
-        assert np.isfinite(r.prox(w, s)).all()
+        u, out = r.prox(w, s), w.copy()
+        assert np.isfinite(u).all() and r.prox(out, s, out=out) is out
+        assert out.tobytes() == u.tobytes()
         assert r.value(w) >= 0
 
 
-def test_the_kit_checks_a_set_of_ones_own():
-    assert pq.conformance.check_quantizer(PowersOfTwo(3).project, PowersOfTwo(3))
-    assert pq.conformance.check_prox(prox.L1(PowersOfTwo(3)).prox, prox.L1(PowersOfTwo(3)))
+@pytest.mark.parametrize("kind", DISTANCES, ids=lambda kind: kind.__name__)
+@given(q=fixed_sets(), w=weights(), s=strengths())
+def test_what_every_distance_is(kind, q, w, s):
+    r = kind(q)
+    assert prox_fault(r.prox, r, w, s) is None
+    assert r.value(q.project(w)) == 0 and prox.as_set(r) == q
+
+
+@every_set
+def test_every_set_has_a_text_and_can_be_packed(q, tmp_path):
+    assert prox.parse(repr(q)) == q
+    model = models.MLP((4, 6, 2), rng=0)
+    weight = next(iter(model.parameters()))
+    pq.pack(model, q, tmp_path / "net.npz", [weight])
+    network = pq.load_packed(tmp_path / "net.npz")
+    assert next(iter(network.parameters())).data.tobytes() == q.project(weight.data).tobytes()
+
+
+ONE_OF_EACH = {type(q): q for q in [*OWN, *SETS][::-1] if q.axis is None and q.block is None}
+
+
+@pytest.mark.parametrize("q", ONE_OF_EACH.values(), ids=repr)
+def test_the_kit_checks_every_set(q):
+    assert pq.conformance.check_quantizer(q.project, q, dtypes=["float32"])
+    assert pq.conformance.check_prox(prox.L2(q).prox, prox.L2(q), dtypes=["float32"])
+
+
+def test_the_kit_sees_what_is_not_a_quantizer_for_a_set_of_ones_own():
     report = pq.conformance.check_quantizer(lambda w: w, PowersOfTwo(3))
     assert report.convention == "not quantized"
 

@@ -221,3 +221,8 @@ def test_held_ends_at_the_strength(past):
     moved = np.array([0.5 - past])
     assert held(BinaryL1(), [1.0], moved, strength=0.5).all() == (past == 0)
     assert (BinaryL1().prox(moved, strength=0.5) == 1).all() == (past == 0)
+
+
+def test_held_needs_only_the_set():
+    w, moved = np.ones(3), np.array([0.75, 0.25, -0.25])
+    assert held(BinaryL1().set, w, moved, 0.5).tolist() == [True, False, False]

@@ -318,3 +318,12 @@ def test_measured_beta_at_competing_and_vanishing_curvature():
     saddle = Quadratic(np.diag([2.0, -2.0, 1.0]), np.zeros(3))
     assert np.isclose(measured_beta(saddle.gradient, np.zeros(3), rng), 2, rtol=1e-6)
     assert measured_beta(lambda w: np.ones(2), np.zeros(2), rng) == 0
+
+
+def test_a_plain_function_has_iterates_but_no_objective():
+    loss, w, r = Quadratic(np.eye(2), np.array([0.5, -2.0])), np.zeros(2), BinaryL1()
+    run = run_prox_gradient(loss, lambda w, s: r.prox(w, s), w, lam=0.25, steps=5)
+    same = run_prox_gradient(loss, r, w, lam=0.25, steps=5)
+    assert run.iterates.tobytes() == same.iterates.tobytes()
+    with pytest.raises(TypeError, match="plain function"):
+        run.descent()

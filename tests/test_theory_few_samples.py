@@ -70,3 +70,14 @@ def test_as_many_samples_as_weights_promise_nothing():
     a = rng.normal(size=(6, 6)) + 3 * np.eye(6)
     w = critical_point(a, a @ np.full(6, 0.4), BinaryL1(), 1e-3, np.full(6, 0.4))
     assert off_levels(BinaryL1(), w, 1e-6) == 6
+
+
+def test_a_plain_function_has_the_critical_points_of_its_regularizer():
+    rng = np.random.default_rng(0)
+    a, y, start = rng.normal(size=(2, 9)), rng.normal(size=2), rng.uniform(-1, 1, 9)
+    r = BinaryL1()
+    w = critical_point(a, y, lambda w, strength: r.prox(w, strength), 0.2, start)
+    assert w.tobytes() == critical_point(a, y, r, 0.2, start).tobytes()
+    assert off_levels(r.set, w, 1e-9) == off_levels(r, w, 1e-9) <= 2
+    with pytest.raises(TypeError, match="plain function"):  # what needs levels
+        off_levels(r.prox, w)

@@ -156,3 +156,10 @@ def test_a_constant_strength_is_another_method():
     run = by_aggregate_prox(Kink(-0.4).gradient, r, np.array([0.9]), lrs, 1.0)
     fixed = prox_gradient(Kink(-0.4).gradient, r, [0.9], 0.05, [Constant(1.0)(0)] * 400)
     assert run.iterates[-1] == 0 and fixed[-1] == 0  # eager, deterministic: the same minimiser
+
+
+def test_a_plain_function_has_the_iterates_of_its_regularizer():
+    r, z0, lrs = PiecewiseAffine([0, 1], [1.5]), np.array([0.9]), [0.05] * 20
+    run = by_aggregate_prox(Kink(-0.4).gradient, lambda w, s: r.prox(w, s), z0, lrs, 1.0)
+    same = by_aggregate_prox(Kink(-0.4).gradient, r, z0, lrs, 1.0)
+    assert run.iterates.tobytes() == same.iterates.tobytes()

@@ -19,18 +19,21 @@ from proxquant_np.conformance.definitions import PROXES, STEPS, check_name, look
 from proxquant_np.conformance.form import DTYPES
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.conformance.search import SIXTEENTHS, collect
-from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer
+from proxquant_np.prox import ProxFunction, QuantizedSet, as_regularizer
 from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.regularizer import Prox
 
 
 def check_step(
     fn: Callable[..., Any],
     definition: str,
     *,
-    regularizer: str | Regularizer | QuantizedSet = "binary_l1",
+    regularizer: str | QuantizedSet | Prox = "binary_l1",
     dtypes: Sequence[str] = DTYPES,
 ) -> Report:
     """Is fn one training step, with the P and prox of `regularizer`?
+
+    A plain function (w, strength) -> w is a prox, and its own P at an infinite strength.
 
     With d = gradient(w) for SGD, or Adam's direction for that gradient,
 
@@ -61,8 +64,9 @@ def check_step(
         'misuse'
     """
     check_name(definition, STEPS, "definition")
-    _, r = look_up(regularizer, PROXES, "regularizer")
-    r = as_regularizer(r, hard=definition.startswith("lazy"))
+    if not callable(regularizer):
+        _, regularizer = look_up(regularizer, PROXES, "regularizer")
+    r = as_regularizer(regularizer, hard=definition.startswith("lazy"))
     check_callable("fn", fn)
     dtypes = check_dtypes(dtypes)
     judge = _Step(fn, definition, r, dtypes)
@@ -222,7 +226,9 @@ class _Step:
         """What fn should return, in float64, or what it would return with these mistakes."""
         point, gradient, lr, *rest = self.arguments(case, "float64").values()
         strength = 0.0 if self.lazy else rest.pop(0)
-        low, *_, high = self.r.levels(np.zeros(1))
+        low, high = -np.inf, np.inf
+        if not isinstance(self.r, ProxFunction):  # which does not tell its levels
+            low, *_, high = self.r.levels(np.zeros(1))
 
         def at_zero(w, u):
             u = np.where((w == 0) & ("sign(0)" in twists), 0, u)
@@ -234,7 +240,7 @@ class _Step:
             return at_zero(w, self.r.prox(w, np.inf if "projects" in twists else s))
 
         def project(w):
-            return at_zero(w, self.r.project(w))
+            return at_zero(w, self.r.prox(w, np.inf))
 
         if "clipped first" in twists:
             point = point.clip(low, high)

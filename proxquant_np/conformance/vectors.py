@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.checks import check_choice
+from proxquant_np.files import written_whole
 from proxquant_np.prox import Regularizer
 from proxquant_np.prox.arrays import Floats
-from proxquant_np.training.checkpoint import written_whole
 
 FOLDER = Path(__file__).parent / "golden"
 VERSION = 1

@@ -30,9 +30,9 @@ import numpy as np
 from proxquant_np import models, nn
 from proxquant_np.autograd import Tensor, no_grad
 from proxquant_np.checks import check_instance
+from proxquant_np.files import written_whole
 from proxquant_np.interop import require
 from proxquant_np.models.resnet import BasicBlock
-from proxquant_np.training import written_whole
 
 OPSET, IR_VERSION = 17, 9  # from 2022 and 2023: old enough for every runtime
 _NOT_IN_FLOAT64 = {"Conv", "AveragePool"}  # missing in ONNX Runtime, though standard

@@ -17,8 +17,9 @@ from proxquant_np.plotting.style import (
     rounded,
     with_jumps,
 )
-from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, Regularizer
+from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, LevelsL2, as_regularizer
 from proxquant_np.prox.brute_force import objective
+from proxquant_np.prox.regularizer import Prox
 from proxquant_np.theory import prox_gradient
 
 SETS = {
@@ -82,8 +83,8 @@ def regularizers(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def prox_map(regularizer: Regularizer, strengths: Sequence[float]) -> Figure:
-    """The prox map of any regularizer with fixed levels, on one pair of axes.
+def prox_map(regularizer: Prox, strengths: Sequence[float]) -> Figure:
+    """The prox map of any regularizer with fixed levels, or of a plain function, on [-2, 2].
 
     Examples:
         >>> from proxquant_np import plotting
@@ -91,7 +92,7 @@ def prox_map(regularizer: Regularizer, strengths: Sequence[float]) -> Figure:
         >>> len(figure.axes)
         1
     """
-    x = np.linspace(-2, 2, 801)
+    x, regularizer = np.linspace(-2, 2, 801), as_regularizer(regularizer)
     figure, axes = new_figure(1, 1, 5, 4)
     for s, colour in zip(strengths, STRENGTH_COLOURS, strict=False):
         y = with_jumps(x, regularizer.prox(x, s), 0.05)

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
-from proxquant_np.training import written_whole
+from proxquant_np.files import written_whole
 
 LAZY, EAGER, NEUTRAL = "#D55E00", "#0072B2", "#666666"
 STRENGTH_COLOURS = ("#000000", "#56B4E9", "#009E73", "#E69F00", "#CC79A7")

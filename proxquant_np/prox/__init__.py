@@ -4,53 +4,36 @@ A set Q says which values weights may take (`Binary`, `Levels`, `Ternary`, `Mult
 distance to it pulls them there (`L1`, `L2`, `Parq`). BinaryL1() is L1(Binary()) by its usual name.
 """
 
-from proxquant_np.prox.binary import Binary, BinaryL1, BinaryL2, sign_pm
-from proxquant_np.prox.distances import L1, L2, BinaryRelax, Parq
-from proxquant_np.prox.fitted import Fitted
-from proxquant_np.prox.homotopy import Constant, Geometric, Homotopy, Linear
-from proxquant_np.prox.levels import Levels, LevelsL1, LevelsL2
-from proxquant_np.prox.mirror import TanhMirror
-from proxquant_np.prox.multibit import MultiBit, MultiBitL1, MultiBitL2
-from proxquant_np.prox.piecewise_affine import PiecewiseAffine
-from proxquant_np.prox.published_ternary import PublishedTernary
-from proxquant_np.prox.quantized_set import QuantizedSet
-from proxquant_np.prox.regularizer import ProxFunction, Regularizer, as_regularizer, as_set
-from proxquant_np.prox.ternary import Ternary, TernaryL1, TernaryL2
-from proxquant_np.prox.text import parse
-from proxquant_np.prox.uniform import Uniform, UniformL2
-
-__all__ = [
-    "L1",
-    "L2",
-    "Binary",
-    "BinaryL1",
-    "BinaryL2",
-    "BinaryRelax",
-    "Constant",
-    "Fitted",
-    "Geometric",
-    "Homotopy",
-    "Levels",
-    "LevelsL1",
-    "LevelsL2",
-    "Linear",
-    "MultiBit",
-    "MultiBitL1",
-    "MultiBitL2",
-    "Parq",
-    "PiecewiseAffine",
-    "ProxFunction",
-    "PublishedTernary",
-    "QuantizedSet",
-    "Regularizer",
-    "TanhMirror",
-    "Ternary",
-    "TernaryL1",
-    "TernaryL2",
-    "Uniform",
-    "UniformL2",
-    "as_regularizer",
-    "as_set",
-    "parse",
-    "sign_pm",
-]
+from proxquant_np.prox.binary import Binary as Binary
+from proxquant_np.prox.binary import BinaryL1 as BinaryL1
+from proxquant_np.prox.binary import BinaryL2 as BinaryL2
+from proxquant_np.prox.binary import sign_pm as sign_pm
+from proxquant_np.prox.distances import L1 as L1
+from proxquant_np.prox.distances import L2 as L2
+from proxquant_np.prox.distances import BinaryRelax as BinaryRelax
+from proxquant_np.prox.distances import Parq as Parq
+from proxquant_np.prox.fitted import Fitted as Fitted
+from proxquant_np.prox.homotopy import Constant as Constant
+from proxquant_np.prox.homotopy import Geometric as Geometric
+from proxquant_np.prox.homotopy import Homotopy as Homotopy
+from proxquant_np.prox.homotopy import Linear as Linear
+from proxquant_np.prox.levels import Levels as Levels
+from proxquant_np.prox.levels import LevelsL1 as LevelsL1
+from proxquant_np.prox.levels import LevelsL2 as LevelsL2
+from proxquant_np.prox.mirror import TanhMirror as TanhMirror
+from proxquant_np.prox.multibit import MultiBit as MultiBit
+from proxquant_np.prox.multibit import MultiBitL1 as MultiBitL1
+from proxquant_np.prox.multibit import MultiBitL2 as MultiBitL2
+from proxquant_np.prox.piecewise_affine import PiecewiseAffine as PiecewiseAffine
+from proxquant_np.prox.published_ternary import PublishedTernary as PublishedTernary
+from proxquant_np.prox.quantized_set import QuantizedSet as QuantizedSet
+from proxquant_np.prox.regularizer import ProxFunction as ProxFunction
+from proxquant_np.prox.regularizer import Regularizer as Regularizer
+from proxquant_np.prox.regularizer import as_regularizer as as_regularizer
+from proxquant_np.prox.regularizer import as_set as as_set
+from proxquant_np.prox.ternary import Ternary as Ternary
+from proxquant_np.prox.ternary import TernaryL1 as TernaryL1
+from proxquant_np.prox.ternary import TernaryL2 as TernaryL2
+from proxquant_np.prox.text import parse as parse
+from proxquant_np.prox.uniform import Uniform as Uniform
+from proxquant_np.prox.uniform import UniformL2 as UniformL2

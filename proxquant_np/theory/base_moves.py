@@ -42,11 +42,13 @@ from numpy.typing import ArrayLike
 
 from proxquant_np.checks import check_instance
 from proxquant_np.optim import SGD, Adam, Optimizer
-from proxquant_np.prox import Regularizer
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox import QuantizedSet, Regularizer, as_set
+from proxquant_np.prox.arrays import Floats
 
 
-def held(regularizer: Regularizer, w: ArrayLike, moved: ArrayLike, strength: float) -> Floats:
+def held(
+    regularizer: QuantizedSet | Regularizer, w: ArrayLike, moved: ArrayLike, strength: float
+) -> Floats:
     """Which weights w, on a level, an L1 prox brings back: |moved - w| <= strength, P(moved) = w.
 
     Examples:
@@ -54,7 +56,7 @@ def held(regularizer: Regularizer, w: ArrayLike, moved: ArrayLike, strength: flo
         array([ True, False, False])
     """
     w, moved = np.asarray(w), np.asarray(moved)
-    return (np.abs(moved - w) <= strength) & (regularizer.project(moved) == w)
+    return (np.abs(moved - w) <= strength) & (as_set(regularizer).project(moved) == w)
 
 
 def adam_move_bound(betas: tuple[float, float] = (0.9, 0.999), t: int | None = None) -> float:

@@ -48,13 +48,14 @@ import numpy as np
 
 from proxquant_np.checks import check_instance, check_number
 from proxquant_np.prox import L2, Regularizer, as_regularizer
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.regularizer import Prox
 from proxquant_np.theory.dual_averaging import Gradient, Inequality
 from proxquant_np.theory.toys import RoundedW, SmoothLoss, SmoothW
 
 
 def prox_gradient(
-    gradient: Gradient, regularizer: Regularizer, w: Floats, lr: float, lams: Sequence[float]
+    gradient: Gradient, regularizer: Prox, w: Floats, lr: float, lams: Sequence[float]
 ) -> Floats:
     """w_0 = w, w_{t+1} = prox_{lr lams[t] R}(w_t - lr gradient(w_t)): shape (T + 1, d).
 
@@ -166,7 +167,7 @@ class ProxGradientRun:
 
 def run_prox_gradient(
     loss: SmoothLoss,
-    regularizer: Regularizer,
+    regularizer: Prox,
     w: Floats,
     lam: float,
     steps: int,
@@ -174,7 +175,8 @@ def run_prox_gradient(
 ) -> ProxGradientRun:
     """Prox-gradient from w with the full gradient, constant lambda and lr = 1/(2 beta).
 
-    beta: that of the loss by default. A value that is too small makes the step too large.
+    beta: that of the loss by default. A value that is too small makes the step too large. A plain
+    function as regularizer gives the iterates; both sides of the theorem need its R, so TypeError.
 
     Examples:
         >>> loss = pq.theory.Quadratic(np.eye(1), np.array([0.5]))
@@ -183,6 +185,7 @@ def run_prox_gradient(
         >>> run.iterates.ravel()
         array([ 0., -1., -1.])
     """
+    regularizer = as_regularizer(regularizer)
     beta = loss.beta if beta is None else beta
     iterates = prox_gradient(loss.gradient, regularizer, w, 1 / (2 * beta), [lam] * steps)
     return ProxGradientRun(loss, regularizer, lam, beta, iterates)

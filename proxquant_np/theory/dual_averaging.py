@@ -34,7 +34,7 @@ import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
 from proxquant_np.checks import check_integer
 from proxquant_np.optim import SGD
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 Gradient = Callable[[Floats], Floats]
 Projection = Callable[[Floats], Floats]
@@ -82,6 +82,8 @@ class Run(NamedTuple):
 
 def by_projection(gradient: Gradient, z0: Floats, lrs: Sequence[float], project: Projection) -> Run:
     """The run w_{t+1} = project(z_0 - sum_{s<=t} lr_s g_s). With sign_pm this is BinaryConnect.
+
+    `project` may be any map of the latent: with z -> prox(z, s) this is lazy prox-gradient.
 
     Examples:
         >>> z0, lrs = np.array([0.25]), [0.5] * 3

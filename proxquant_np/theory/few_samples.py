@@ -22,23 +22,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from proxquant_np.prox import Regularizer
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer, as_set
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.regularizer import Prox
 
 
-def off_levels(regularizer: Regularizer, w: ArrayLike, tolerance: float = 0.0) -> int:
-    """The number of weights that are further than `tolerance` from every level.
+def off_levels(
+    regularizer: QuantizedSet | Regularizer, w: ArrayLike, tolerance: float = 0.0
+) -> int:
+    """The number of weights that are further than `tolerance` from every level of a set.
 
     Examples:
         >>> pq.theory.off_levels(pq.prox.BinaryL1(), [1.0, -1.0, 0.5])
         1
     """
     w = np.asarray(w)
-    return int((np.abs(w - regularizer.project(w)) > tolerance).sum())
+    return int((np.abs(w - as_set(regularizer).project(w)) > tolerance).sum())
 
 
 def critical_point(
-    a: Floats, y: Floats, regularizer: Regularizer, lam: float, w: Floats, sweeps: int = 5000
+    a: Floats, y: Floats, regularizer: Prox, lam: float, w: Floats, sweeps: int = 5000
 ) -> Floats:
     """A critical point of 1/2 ||A w - y||^2 + lam R(w), found by coordinate descent from w.
 
@@ -50,6 +53,7 @@ def critical_point(
         >>> pq.theory.critical_point(a, y, pq.prox.LevelsL1([-1, 0, 1]), 0.25, start).round(3)
         array([1.   , 0.188, 0.   ])
     """
+    regularizer = as_regularizer(regularizer)
     w, squares = np.array(w, np.float64), np.square(a).sum(axis=0)
     rest = y - a @ w
     for _ in range(sweeps):

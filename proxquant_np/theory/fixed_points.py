@@ -25,7 +25,7 @@ import numpy as np
 
 from proxquant_np.checks import check_integer
 from proxquant_np.prox import sign_pm
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.theory.dual_averaging import Gradient, all_points
 
 MOST_DIMENSIONS = 16  # of a cube whose corners are all tried

@@ -34,13 +34,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from proxquant_np.prox import Regularizer
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox import as_regularizer
+from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.regularizer import Prox
 from proxquant_np.theory.dual_averaging import Gradient, Run
 
 
 def by_aggregate_prox(
-    gradient: Gradient, regularizer: Regularizer, z0: Floats, lrs: Sequence[float], lam: float
+    gradient: Gradient, regularizer: Prox, z0: Floats, lrs: Sequence[float], lam: float
 ) -> Run:
     """AProx: w_t = prox_{lam (lr_0 + ... + lr_{t-1}) R}(z_0 - sum_{s<t} lr_s g_s).
 
@@ -50,6 +51,7 @@ def by_aggregate_prox(
         >>> pq.theory.by_aggregate_prox(L.gradient, R, z0, lrs, lam=1.0).iterates.ravel()
         array([ 0.75,  0.  ,  0.  ,  0.  , -0.25])
     """
+    regularizer = as_regularizer(regularizer)
     total, strength = np.zeros(len(z0)), 0.0
     latents, iterates, gradients = [np.array(z0, np.float64)], [regularizer.prox(z0, 0.0)], []
     for lr in lrs:

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.theory.dual_averaging import Gradient, Inequality, Run
 
 

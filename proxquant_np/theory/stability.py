@@ -1,8 +1,9 @@
 r"""How often BinaryConnect flips signs, and when ProxQuant stops.
 
 **The Frank-Wolfe twin** (ours). Let L(x) = 1/2 x'Ax + b'x, z_0 = 0, lr constant. Then the running
-mean m_t of BinaryConnect's s_0, ..., s_{t-1} is the iterate of Frank-Wolfe on [-1, 1]^d with step
-1/(t+1) from m_1 = (1, ..., 1).
+mean m_t of BinaryConnect's s_0, ..., s_{t-1} is the iterate of Frank-Wolfe on [-1, 1]^d, which at
+each step goes a part of the way, here 1/(t+1), to the corner v with the least <grad L(m_t), v>;
+from m_1 = (1, ..., 1).
 Proof: the gradient is affine, so z_t = -lr sum_{k<t} grad L(s_k) = -lr t grad L(m_t), and s_t =
 sign_pm(-grad L(m_t)) is the corner that minimises <grad L(m_t), v>. And m_{t+1} is
 m_t + (s_t - m_t)/(t+1), as for every mean.
@@ -59,7 +60,7 @@ import numpy as np
 
 from proxquant_np.checks import check_number
 from proxquant_np.prox import sign_pm
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 from proxquant_np.theory.dual_averaging import Gradient
 from proxquant_np.theory.toys import Quadratic
 
@@ -235,13 +236,13 @@ def solves_both_toys(lr: float, lams: Sequence[float]) -> bool:
 
     It must, from any w_0 in [-1, 1], if lr <= 1/2, lambda_t does not fall,
     lr sum (1 - lambda_t)_+ > 1 - lr (it rises slowly enough) and lr sum (lambda_t - 1)_+ >= 1 (it
-    lasts long enough).
+    lasts long enough), with x_+ = max(x, 0).
 
     Proof for f+; f- mirrors it. While lambda_t <= 1 and w_t >= 0, the gradient is +1. Either
     w_t < lr and then w_{t+1} < 0, or w falls by lr (1 - lambda_t): from w_0 <= 1 to less than lr by
     the time lambda exceeds 1. From w_t in [-1, 0) no step of lr < 1/2 leaves [-1, 0): below -1/2 it
     goes up, above it down. Nor does lr = 1/2, because the gradient *at* the kink -1/2 is +1 here;
-    with -1 the step would end at 0, whose prox goes to +1. There, once lambda_t > G = 1,
+    with -1 the step would end at 0, whose prox goes to +1. In [-1, 0), once lambda_t > G = 1,
     finite-time quantization ends at -1. The first condition is exact: if the sum is smaller,
     w_0 = 1 stays at lr or more until lambda reaches 1, and then goes up. The second is sufficient:
     the distance is 1, but the gradient opposes only on its last 1/2.

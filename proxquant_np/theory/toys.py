@@ -18,7 +18,7 @@ import numpy as np
 
 from proxquant_np.checks import check_integer, check_number
 from proxquant_np.prox import Binary, Regularizer, sign_pm
-from proxquant_np.prox.regularizer import Floats
+from proxquant_np.prox.arrays import Floats
 
 
 class SmoothLoss(Protocol):
