@@ -13,10 +13,18 @@ import operator
 import numpy as np
 
 _REFUSED = {
-    np.ascontiguousarray,
-    np.lib.stride_tricks.as_strided,
-    np.insert,
-    np.ones,  # hands a keyword over that CuPy does not know
+    "ascontiguousarray",
+    "as_strided",
+    "insert",
+    "ones",  # with `like`, these hand a keyword over that CuPy does not know
+    "full",
+    "eye",
+}
+_REFUSED_OPTIONS = {
+    "take": {"mode"},
+    "pinv": {"hermitian", "rtol"},
+    "unpackbits": {"count"},
+    **dict.fromkeys(["sum", "prod", "max", "min", "mean", "any", "all"], {"initial", "where"}),
 }
 _NOT_REDUCED = {np.maximum, np.minimum}
 _SHAPED_BY_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique}
@@ -68,6 +76,14 @@ def _unwrap(value, mixing=False):
     return value
 
 
+class _Flags:
+    """Without `writeable`, which arrays of CuPy do not have."""
+
+    def __init__(self, flags):
+        self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
+        self.forc, self.fnc, self.owndata = flags.forc, flags.fnc, flags.owndata
+
+
 class Duck:
     """Not a NumPy array, but it quacks like one."""
 
@@ -93,8 +109,10 @@ class Duck:
         return _wrap(result)
 
     def __array_function__(self, func, types, args, kwargs):
-        if func in _REFUSED:
-            raise TypeError(f"{func.__name__} is not implemented for {type(self)}")
+        name = func.__name__
+        refused = kwargs.keys() & _REFUSED_OPTIONS.get(name, ())
+        if name in _REFUSED or refused:
+            raise TypeError(f"{name} is not implemented for {type(self)} {refused or ''}")
         if func in _SHAPED_BY_VALUES:
             _wait()
         out = kwargs.get("out")
@@ -111,7 +129,7 @@ class Duck:
     itemsize = property(lambda self: self._a.itemsize)
     nbytes = property(lambda self: self._a.nbytes)
     strides = property(lambda self: self._a.strides)
-    flags = property(lambda self: self._a.flags)
+    flags = property(lambda self: _Flags(self._a.flags))
     base = property(lambda self: self._a.base)
     real = property(lambda self: Duck(self._a.real))
     imag = property(lambda self: Duck(self._a.imag))

@@ -232,7 +232,7 @@ def _soft(
 ) -> tuple[Array, Any]:
     """q with smoothing and weights, (n, c), and what a mean divides by."""
     n, classes = x.shape
-    w = np.full(classes, 1, x.dtype, like=x) if weight is None else weight
+    w = np.full_like(x, 1, shape=(classes,)) if weight is None else weight
     if target.dtype.kind not in "iu":
         q = _by_class(target, axis).astype(x.dtype)
         return ((1 - smoothing) * q + smoothing / classes) * w, n
