@@ -24,7 +24,7 @@ _REFUSED_OPTIONS = {
     "take": {"mode"},
     "pinv": {"hermitian", "rtol"},
     "unpackbits": {"count"},
-    **dict.fromkeys(["sum", "prod", "max", "min", "mean", "any", "all"], {"initial", "where"}),
+    **{key: {"initial", "where"} for key in ("sum", "prod", "max", "min", "mean", "any", "all")},
 }
 _NOT_REDUCED = {np.maximum, np.minimum}
 _SHAPED_BY_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique}
@@ -59,7 +59,8 @@ def _wrap(result):
     if isinstance(result, np.ndarray | np.generic):
         return Duck(np.asarray(result))
     if isinstance(result, tuple | list):
-        return type(result)(map(_wrap, result))
+        make = getattr(type(result), "_make", type(result))  # that of a named tuple
+        return make(map(_wrap, result))
     return result
 
 

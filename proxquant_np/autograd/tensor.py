@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd.summation import pairwise_sum
-from proxquant_np.libraries import as_array, is_array  # noqa: F401 (their former place)
+from proxquant_np.libraries import as_array, is_array
 
 Array = np.ndarray
 VJP = Callable[[Array], Any]
