@@ -12,11 +12,12 @@ import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.checks import check_callable, check_instance
+from proxquant_np.libraries import numbers, on_host, together
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.nn.module import check_state
 from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters
 from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer, as_set
-from proxquant_np.prox.regularizer import as_weights
+from proxquant_np.prox.arrays import as_weights, check_finite
 
 Homotopy = Callable[[int], float]
 _REQUIRED: Any = object()
@@ -193,6 +194,13 @@ class QuantizedOptimizer:
                 f"two would step the {base} twice. Use one wrapper over the {base}, which takes a "
                 "list of groups (params, regularizer, homotopy)"
             )
+        grads = [g for _, g in self._gradients()]
+        squares = [np.vdot(g, g) for g in together(grads)]  # not finite unless the gradients are
+        found = numbers(squares + self._holds())
+        if not (all(map(math.isfinite, found)) and all(found[len(squares) :])):
+            self._refuse()
+
+    def _gradients(self) -> Iterator[tuple[int, np.ndarray]]:
         for i, p in enumerate(self.base.params):
             g = p.grad
             if g is None or not p.requires_grad:
@@ -201,11 +209,33 @@ class QuantizedOptimizer:
                 raise ValueError(
                     f"the gradient of base.params[{i}] must have its shape {p.shape}, got {g.shape}"
                 )
-            if not (math.isfinite(np.vdot(g, g)) or np.isfinite(g).all()):  # the first is quick
+            yield i, g
+
+    def _holds(self) -> list[Any]:
+        """What else must be true before a step, as conditions."""
+        trained, conditions = self.trained(), []
+        weights = [self.params[i].data for i in trained]
+        if self._image is not None:
+            images = together(self._image[i] for i in trained)
+            conditions += map(np.array_equal, together(weights), images)
+        if weights and not on_host(weights[0]):  # whose prox does not look at the points
+            conditions += [np.isfinite(x).all() for x in together(map(self._point, trained))]
+        return conditions
+
+    def _point(self, i: int) -> np.ndarray:
+        """What moves in the place of parameter i, if not itself."""
+        return self.latent[i] if "latent" in self.slots else self.params[i].data
+
+    def _refuse(self) -> None:
+        """Say what is wrong, if anything is: squares may overflow."""
+        for i, g in self._gradients():
+            if not np.isfinite(g).all():
                 raise ValueError(
-                    f"the gradient of base.params[{i}] (shape {p.shape}) has NaN or infinite "
+                    f"the gradient of base.params[{i}] (shape {g.shape}) has NaN or infinite "
                     "entries; all must be finite (nothing was changed)"
                 )
+        for i in self.trained():
+            check_finite(f"params[{i}]", self._point(i))
         for i in self.trained() if self._image is not None else ():
             if not np.array_equal(self.params[i].data, self._image[i]):
                 raise ValueError(
@@ -370,6 +400,7 @@ def quantize_and_freeze(params: Params | Targets, regularizer: Quantized | None 
     chosen = targets(params, regularizer)
     projections = [as_set(own).project(p.data) for p, own in chosen]
     for i, ((p, own), projected) in enumerate(zip(chosen, projections, strict=True)):
+        check_finite(f"params[{i}]", projected)  # elsewhere than in NumPy nobody has looked
         if not (p.requires_grad or np.array_equal(projected, p.data)):
             raise ValueError(
                 f"params[{i}] (shape {p.shape}) is frozen, and {own} would quantize it "

@@ -37,8 +37,13 @@ def as_weights(w: ArrayLike) -> Floats:
         raise TypeError(f"w must be of dtype float32 or float64, got {x.dtype}")
     if x.size == 0:
         raise ValueError(f"w must hold at least one weight, got shape {x.shape}")
-    if not on_host(x):
-        return x
+    if on_host(x):
+        check_finite("w", x)
+    return x
+
+
+def check_finite(name: str, x: Floats) -> None:
+    """ValueError unless all of `x` is finite."""
     # One pass instead of two: a sum is finite unless an entry is not, or the sum itself overflows.
     with np.errstate(over="ignore", invalid="ignore"):
         finite = math.isfinite(x.sum()) or np.isfinite(x).all()
@@ -46,10 +51,9 @@ def as_weights(w: ArrayLike) -> Floats:
         bad = np.argwhere(~np.isfinite(x))
         first = tuple(bad[0].tolist())
         raise ValueError(
-            f"w must be finite, got {len(bad)} entries that are NaN or infinite in shape "
-            f"{x.shape}, the first at index {first}: {x[first]}"
+            f"{name} must be finite, got {len(bad)} entries that are NaN or infinite in shape "
+            f"{x.shape}, the first at index {first}: {x[first].item()}"
         )
-    return x
 
 
 def as_strength(strength: float, dtype: np.dtype[Any]) -> Any:
