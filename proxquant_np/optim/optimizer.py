@@ -60,6 +60,29 @@ def _writeable(x: np.ndarray) -> bool:
     return not on_host(x) or x.flags.writeable  # others are, and have no such flag
 
 
+def grads_of(name: str, params: list[Tensor]) -> dict[int, np.ndarray]:
+    """Those of the parameters that a step moves, by position; ValueError for another shape."""
+    found = {}
+    for i, p in enumerate(params):
+        if p.grad is not None and p.requires_grad:
+            if p.grad.shape != p.shape:
+                raise ValueError(
+                    f"the gradient of {name}[{i}] must have its shape {p.shape}, got {p.grad.shape}"
+                )
+            found[i] = p.grad
+    return found
+
+
+def check_gradients(name: str, params: list[Tensor]) -> None:
+    """ValueError unless all of these gradients are finite."""
+    for i, g in grads_of(name, params).items():
+        if not np.isfinite(g).all():
+            raise ValueError(
+                f"the gradient of {name}[{i}] (shape {g.shape}) has NaN or infinite "
+                "entries; all must be finite (nothing was changed)"
+            )
+
+
 class Number:
     """A hyperparameter: an attribute that takes only numbers in [0, below), and keeps a float."""
 

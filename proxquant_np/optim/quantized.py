@@ -15,7 +15,7 @@ from proxquant_np.checks import check_callable, check_instance
 from proxquant_np.libraries import numbers, on_host, together
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.nn.module import check_state
-from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters
+from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters, check_gradients, grads_of
 from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer, as_set
 from proxquant_np.prox.arrays import as_weights, check_finite
 
@@ -194,32 +194,21 @@ class QuantizedOptimizer:
                 f"two would step the {base} twice. Use one wrapper over the {base}, which takes a "
                 "list of groups (params, regularizer, homotopy)"
             )
-        grads = [g for _, g in self._gradients()]
+        grads = grads_of("base.params", self.base.params).values()
         squares = [np.vdot(g, g) for g in together(grads)]  # not finite unless the gradients are
         found = numbers(squares + self._holds())
         if not (all(map(math.isfinite, found)) and all(found[len(squares) :])):
             self._refuse()
 
-    def _gradients(self) -> Iterator[tuple[int, np.ndarray]]:
-        for i, p in enumerate(self.base.params):
-            g = p.grad
-            if g is None or not p.requires_grad:
-                continue
-            if g.shape != p.shape:
-                raise ValueError(
-                    f"the gradient of base.params[{i}] must have its shape {p.shape}, got {g.shape}"
-                )
-            yield i, g
-
     def _holds(self) -> list[Any]:
         """What else must be true before a step, as conditions."""
         trained, conditions = self.trained(), []
-        weights = [self.params[i].data for i in trained]
         if self._image is not None:
-            images = together(self._image[i] for i in trained)
-            conditions += map(np.array_equal, together(weights), images)
-        if weights and not on_host(weights[0]):  # whose prox does not look at the points
-            conditions += [np.isfinite(x).all() for x in together(map(self._point, trained))]
+            weights = together(self.params[i].data for i in trained)
+            conditions += map(np.array_equal, weights, together(self._image[i] for i in trained))
+        points = [self._point(i) for i in trained]
+        if points and not on_host(points[0]):  # elsewhere prox does not look at them
+            conditions += [np.isfinite(x).all() for x in together(points)]
         return conditions
 
     def _point(self, i: int) -> np.ndarray:
@@ -228,12 +217,7 @@ class QuantizedOptimizer:
 
     def _refuse(self) -> None:
         """Say what is wrong, if anything is: squares may overflow."""
-        for i, g in self._gradients():
-            if not np.isfinite(g).all():
-                raise ValueError(
-                    f"the gradient of base.params[{i}] (shape {g.shape}) has NaN or infinite "
-                    "entries; all must be finite (nothing was changed)"
-                )
+        check_gradients("base.params", self.base.params)
         for i in self.trained():
             check_finite(f"params[{i}]", self._point(i))
         for i in self.trained() if self._image is not None else ():
