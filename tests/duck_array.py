@@ -13,10 +13,18 @@ import operator
 import numpy as np
 
 _REFUSED = {
-    np.ascontiguousarray,
-    np.lib.stride_tricks.as_strided,
-    np.insert,
-    np.ones,  # hands a keyword over that CuPy does not know
+    "ascontiguousarray",
+    "as_strided",
+    "insert",
+    "ones",  # with `like`, these hand a keyword over that CuPy does not know
+    "full",
+    "eye",
+}
+_REFUSED_OPTIONS = {
+    "take": {"mode"},
+    "pinv": {"hermitian", "rtol"},
+    "unpackbits": {"count"},
+    **{key: {"initial", "where"} for key in ("sum", "prod", "max", "min", "mean", "any", "all")},
 }
 _NOT_REDUCED = {np.maximum, np.minimum}
 _SHAPED_BY_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique}
@@ -51,7 +59,8 @@ def _wrap(result):
     if isinstance(result, np.ndarray | np.generic):
         return Duck(np.asarray(result))
     if isinstance(result, tuple | list):
-        return type(result)(map(_wrap, result))
+        make = getattr(type(result), "_make", type(result))  # that of a named tuple
+        return make(map(_wrap, result))
     return result
 
 
@@ -66,6 +75,14 @@ def _unwrap(value, mixing=False):
     if isinstance(value, dict):
         return {k: _unwrap(v, mixing) for k, v in value.items()}
     return value
+
+
+class _Flags:
+    """Without `writeable`, which arrays of CuPy do not have."""
+
+    def __init__(self, flags):
+        self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
+        self.forc, self.fnc, self.owndata = flags.forc, flags.fnc, flags.owndata
 
 
 class Duck:
@@ -93,8 +110,10 @@ class Duck:
         return _wrap(result)
 
     def __array_function__(self, func, types, args, kwargs):
-        if func in _REFUSED:
-            raise TypeError(f"{func.__name__} is not implemented for {type(self)}")
+        name = func.__name__
+        refused = kwargs.keys() & _REFUSED_OPTIONS.get(name, ())
+        if name in _REFUSED or refused:
+            raise TypeError(f"{name} is not implemented for {type(self)} {refused or ''}")
         if func in _SHAPED_BY_VALUES:
             _wait()
         out = kwargs.get("out")
@@ -111,7 +130,7 @@ class Duck:
     itemsize = property(lambda self: self._a.itemsize)
     nbytes = property(lambda self: self._a.nbytes)
     strides = property(lambda self: self._a.strides)
-    flags = property(lambda self: self._a.flags)
+    flags = property(lambda self: _Flags(self._a.flags))
     base = property(lambda self: self._a.base)
     real = property(lambda self: Duck(self._a.real))
     imag = property(lambda self: Duck(self._a.imag))

@@ -13,6 +13,7 @@ NAME = PACKAGE.name
 # From the bottom up. A module may import its own part and the parts listed before it.
 LAYERS = [
     "checks",
+    "libraries",
     "files",
     "autograd",
     "provenance",
@@ -69,7 +70,7 @@ def violations(source, path):
     found = []
     for line, module in imports(ast.parse(source), [NAME, *folders]):
         numpy_only = {"numpy", *sys.stdlib_module_names}
-        own = part(module) in ("prox", "checks")
+        own = part(module) in ("prox", "checks", "libraries")
         if mine == "prox" and not own and module.split(".")[0] not in numpy_only:
             found.append(f"{path}:{line}: prox is NumPy only, but imports {module}")
         elif part(module) in LAYERS[LAYERS.index(mine) + 1 :]:

@@ -11,6 +11,7 @@ from proxquant_np.autograd.ops import axes_of, check_floats
 from proxquant_np.autograd.summation import pairwise_sum
 from proxquant_np.autograd.tensor import Array, Traced, as_array, differentiable
 from proxquant_np.checks import check_choice, check_number
+from proxquant_np.libraries import moved
 
 
 def _stable_exp(x: Array, dim: int) -> tuple[Array, Array, Array]:
@@ -176,8 +177,12 @@ def _class_weights(weight: Any, shape: tuple[int, ...], dtype: np.dtype) -> Arra
     return weight
 
 
-def _classes(target: Array, n: int, ignore_index: int) -> tuple[Array, Array | None]:
-    """The classes in one row, 0 for ignored ones, and which are kept (None if all are)."""
+def _classes(target: Array, x: Array, ignore_index: int) -> tuple[Array, Array | None]:
+    """The classes in one row, 0 for ignored ones, and which are kept (None if all are).
+
+    Integers of NumPy are checked on the host and then moved to where x is.
+    """
+    n = x.shape[1]
     wanted = target.astype(np.intp).ravel()
     kept, largest = None, int(wanted.view(np.uintp).max())  # unsigned, so that -1 is large
     if 0 <= ignore_index < n or largest >= n:  # otherwise a device is waited for only once
@@ -190,14 +195,14 @@ def _classes(target: Array, n: int, ignore_index: int) -> tuple[Array, Array | N
             f"cross_entropy: target must hold classes 0..{n - 1}, "
             f"got {target.min()}..{target.max()}"
         )
-    return wanted, kept
+    return moved(wanted, x), None if kept is None else moved(kept, x)
 
 
 def _hard(
     x: Array, target: Array, weight: Array | None, ignore_index: int
 ) -> tuple[Array, Any, Rows]:
     """Losses, the divisor of a mean, and the VJP, for classes: entries are picked, not summed."""
-    wanted, kept = _classes(target, x.shape[1], ignore_index)
+    wanted, kept = _classes(target, x, ignore_index)
     rows = np.arange(len(wanted), like=wanted)
     top, e, total = _stable_exp(x, 1)
     losses = np.log(total[:, 0]) - (x[rows, wanted] - top[:, 0])
@@ -230,11 +235,11 @@ def _soft(
 ) -> tuple[Array, Any]:
     """q with smoothing and weights, (n, c), and the divisor of a mean."""
     n, classes = x.shape
-    w = np.full(classes, 1, x.dtype, like=x) if weight is None else weight
+    w = np.full_like(x, 1, shape=(classes,)) if weight is None else weight
     if target.dtype.kind not in "iu":
         q = _by_class(target, axis).astype(x.dtype)
         return ((1 - smoothing) * q + smoothing / classes) * w, n
-    wanted, kept = _classes(target, classes, ignore_index)
+    wanted, kept = _classes(target, x, ignore_index)
     q = np.tile(smoothing / classes * w, (n, 1))
     q[np.arange(n, like=x), wanted] += (1 - smoothing) * w[wanted]
     share = w[wanted]

@@ -677,7 +677,7 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float =
         )
     kept = tuple(slice(*_less(-b, -a, n)) for (b, a), n in zip(pairs, input.shape, strict=True))
     inside = tuple(slice(*_less(b, a, n)) for (b, a), n in zip(pairs, sizes, strict=True))
-    y = np.full(sizes, 0 if value is None else value, input.dtype, like=input)
+    y = np.full_like(input, 0 if value is None else value, order="C", shape=tuple(sizes))
     y[inside] = input[kept]
 
     def vjp(g: Array) -> Array:

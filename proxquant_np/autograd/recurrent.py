@@ -16,6 +16,7 @@ from proxquant_np.autograd.ops import stack, transpose
 from proxquant_np.autograd.summation import pairwise_sum
 from proxquant_np.autograd.tensor import Array, Tensor, Traced, as_array, differentiable
 from proxquant_np.autograd.threads import blas_on_one_thread
+from proxquant_np.libraries import moved, on_host
 
 
 @differentiable
@@ -46,19 +47,21 @@ def embedding(input: Array, weight: Array) -> Traced:
             f"embedding: input must hold 0..{len(weight) - 1} for weight {weight.shape}, "
             f"got {input.min()}..{input.max()}"
         )
+    index = moved(input, weight)  # NumPy's will do, which can be looked at at once
 
     def to_weight(g: Array) -> Array:
         full = np.zeros(weight.shape, g.dtype, like=g)
-        if not isinstance(g, np.ndarray):  # counting rows would wait for the device
+        if not on_host(input):  # to count rows would wait for a device
             np.add.at(full, input.reshape(-1), g.reshape(-1, g.shape[-1]))
         elif input.size:
             order = np.argsort(input, axis=None, kind="stable")  # puts equal indices together
             rows = input.reshape(-1)[order]
             starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
-            full[rows[starts]] = np.add.reduceat(g.reshape(-1, g.shape[-1])[order], starts)
+            sorted_g = g.reshape(-1, g.shape[-1])[moved(order, g)]
+            full[moved(rows[starts], g)] = np.add.reduceat(sorted_g, moved(starts, g))
         return full
 
-    return weight[input], lambda g: (None, lambda: to_weight(g))
+    return weight[index], lambda g: (None, lambda: to_weight(g))
 
 
 # sigmoid(a) = 1/2 tanh(a/2) + 1/2, so one tanh serves all gates: they are y = s tanh(s a) + 1 - s

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd.summation import pairwise_sum
+from proxquant_np.libraries import as_array, is_array
 
 Array = np.ndarray
 VJP = Callable[[Array], Any]
@@ -40,28 +41,6 @@ _NUMPY_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch accepts both
 _creation_order = itertools.count()
 """A single clock stamps each operation when it is recorded and each leaf when it changes."""
 _last_change = -1  # the clock when any leaf last changed in place
-
-
-def is_array(x: Any) -> bool:
-    """Whether x is a NumPy array, or one of a library that implements NumPy's functions.
-
-    Examples:
-        >>> from proxquant_np.autograd.tensor import is_array
-        >>> is_array(np.ones(3)), is_array([1.0]), is_array(1.0), is_array(np.float32(1))
-        (True, False, False, False)
-    """
-    return hasattr(type(x), "__array_function__")
-
-
-def as_array(x: Any) -> Array:
-    """x itself if it is an array of a library other than NumPy, else `np.asarray(x)`.
-
-    Examples:
-        >>> from proxquant_np.autograd.tensor import as_array
-        >>> as_array([1.0, 2.0])
-        array([1., 2.])
-    """
-    return np.asarray(x) if isinstance(x, np.ndarray) or not is_array(x) else x
 
 
 _blocks: ContextVar[int] = ContextVar("no_grad blocks around the running code", default=0)

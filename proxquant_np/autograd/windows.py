@@ -71,7 +71,7 @@ def padded(x: Array, rows: slice, columns: slice, fill: float = 0) -> Array:
         shape.append(count)
     if where == [slice(0, count) for count in shape]:
         return x[*inside]
-    piece = np.full((*shape, *x.shape[2:]), fill, x.dtype, like=x)
+    piece = np.full_like(x, fill, order="C", shape=(*shape, *x.shape[2:]))
     piece[*where] = x[*inside]
     return piece
 

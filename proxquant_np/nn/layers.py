@@ -18,7 +18,7 @@ import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor, no_grad
 from proxquant_np.checks import check_counts, check_number
 from proxquant_np.nn import init
-from proxquant_np.nn.module import Module, Parameter
+from proxquant_np.nn.module import Module, Parameter, beside
 
 
 class Linear(Module):
@@ -445,7 +445,7 @@ def recalibrate_batch_norm(model: Module, batches: Iterable[Any]) -> None:
     seen = False
     with no_grad():
         for x in batches:
-            trial(x)
+            trial(beside(x, trial.parameters()))
             seen = True
     if not seen:
         raise ValueError("batches must hold at least one batch, got none")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
-from proxquant_np.autograd.tensor import as_array, is_array
 from proxquant_np.checks import check_callable
+from proxquant_np.libraries import as_array, is_array, moved
 
 
 class Parameter(Tensor):
@@ -320,6 +320,21 @@ def check_state(
         there = not isinstance(mine, np.ndarray) and isinstance(value, np.ndarray)
         checked[name] = np.asarray(value, like=mine) if there else value
     return checked
+
+
+def beside(x: np.ndarray, parameters: Iterable[Tensor]) -> np.ndarray:
+    """A batch where the parameters lie; but integers, which a device would be waited for to look
+    at, stay NumPy's: the operations that take them look at them first, then move them.
+
+    Examples:
+        >>> from proxquant_np.nn.module import beside
+        >>> x = np.ones((5, 4), np.float32)
+        >>> beside(x, pq.models.MLP((4, 8, 2)).parameters()) is x
+        True
+    """
+    first = next(iter(parameters), None)
+    stays = first is None or not is_array(x) or x.dtype.kind != "f"
+    return x if stays else moved(x, first.data)
 
 
 def quantizable_parameters(

@@ -49,9 +49,9 @@ class AskewSGD(QuantizedOptimizer):
             w = p.data
             excess, slope = (w * w - 1) ** 2 - width, 4 * w * (w * w - 1)
             outside = (excess > 0) & (slope != 0)
-            v = -self.pull * excess[outside] / slope[outside]  # the least allowed move to the level
-            g = p.grad[outside]
-            p.grad[outside] = np.where(-g * v > v * v, g, -v)
+            v = -self.pull * excess / np.where(outside, slope, 1)  # least allowed, to the level
+            g = p.grad
+            g[...] = np.where(~outside | (-g * v > v * v), g, -v)
         self.base.step()
         for p in turned:
             np.clip(p.data, -1, 1, out=p.data)

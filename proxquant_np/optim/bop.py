@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from proxquant_np.autograd import mark_changed
+from proxquant_np.libraries import together
 from proxquant_np.optim.optimizer import Number, Optimizer, Params
 from proxquant_np.optim.quantized import QuantizedOptimizer
 from proxquant_np.prox import BinaryL1
@@ -45,18 +48,22 @@ class Bop(QuantizedOptimizer):
     def step(self) -> None:
         """Step the parameters that are not quantized, then flip signs."""
         self.check_step()
-        self._check_signs()
         self.base.step(dict.fromkeys(self.params))  # None means that they stay
         moved = [i for i in self.trained() if self.params[i].grad is not None]
         for i in moved:
             m, w = self.momentum[i], self.params[i].data
             m *= 1 - self.adaptivity
             m += self.adaptivity * self.params[i].grad
-            np.negative(w, out=w, where=m * w > self.threshold)  # |w| = 1
+            np.copyto(w, -w, where=m * w > self.threshold)  # |w| = 1
         mark_changed(self.params[i] for i in moved)
         self.steps += 1
 
-    def _check_signs(self) -> None:
+    def _holds(self) -> list[Any]:
+        weights = together(self.params[i].data for i in self.trained())
+        return [(np.abs(w) == 1).all() for w in weights]
+
+    def _refuse(self) -> None:
+        super()._refuse()
         for i in self.trained():
             p = self.params[i]
             if not (np.abs(p.data) == 1).all():

@@ -17,6 +17,7 @@ import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.checks import check_instance, check_number
+from proxquant_np.libraries import on_host
 from proxquant_np.nn.module import check_state
 
 Params = Mapping[str, Tensor] | Iterable[Tensor]
@@ -39,7 +40,7 @@ def as_parameters(params: Params) -> list[Tensor]:
     for i, p in enumerate(found):
         if not isinstance(p, Tensor):
             raise TypeError(f"params must hold tensors, got {type(p).__name__} at position {i}")
-        leaf, writeable = p._vjp is None, p.data.flags.writeable
+        leaf, writeable = p._vjp is None, _writeable(p.data)
         if p.dtype not in (np.float32, np.float64) or not leaf or not writeable:
             raise ValueError(
                 "params must be writeable leaves of dtype float32 or float64, got at position "
@@ -53,6 +54,33 @@ def as_parameters(params: Params) -> list[Tensor]:
     if len({id(p) for p in found}) < len(found):
         raise ValueError("params must be distinct, got one parameter twice")
     return found
+
+
+def _writeable(x: np.ndarray) -> bool:
+    return not on_host(x) or x.flags.writeable  # others are, and have no such flag
+
+
+def grads_of(name: str, params: list[Tensor]) -> dict[int, np.ndarray]:
+    """Those of the parameters that a step moves, by position; ValueError for another shape."""
+    found = {}
+    for i, p in enumerate(params):
+        if p.grad is not None and p.requires_grad:
+            if p.grad.shape != p.shape:
+                raise ValueError(
+                    f"the gradient of {name}[{i}] must have its shape {p.shape}, got {p.grad.shape}"
+                )
+            found[i] = p.grad
+    return found
+
+
+def check_gradients(name: str, params: list[Tensor]) -> None:
+    """ValueError unless all of these gradients are finite."""
+    for i, g in grads_of(name, params).items():
+        if not np.isfinite(g).all():
+            raise ValueError(
+                f"the gradient of {name}[{i}] (shape {g.shape}) must be finite, got NaN or "
+                "infinite entries (nothing was changed)"
+            )
 
 
 class Number:
@@ -99,14 +127,19 @@ class Optimizer:
         if len(dtypes) > 1:
             raise ValueError(f"params must have one dtype, got {sorted(map(str, dtypes))}")
         dtype = dtypes.pop()
+        if len({on_host(p.data) for p in self.params}) > 1:
+            raise ValueError("params must lie in one place, got some of NumPy and others")
         ends = np.cumsum([0] + [p.size for p in self.params]).tolist()
         self._spans = [slice(a, b) for a, b in itertools.pairwise(ends)]
-        self._state = [np.zeros(ends[-1], dtype) for _ in self.slots]
+        kind = self.params[0].data
+        self._state = [np.zeros(ends[-1], dtype, like=kind) for _ in self.slots]
         self._steps = np.zeros(len(self.params), np.int64)
         self._active: tuple[bool, ...] = ()
         self._plan: list[tuple[slice, list[int]]] = []
-        self._joined = np.empty((2, _BLOCK), dtype)
-        self._scratch = np.empty(_BLOCK, dtype)
+        # Elsewhere than on a processor with caches calls cost, and all is one block.
+        self._block = _BLOCK if on_host(kind) else max(1, ends[-1])
+        self._joined = np.empty((2, self._block), dtype, like=kind)
+        self._scratch = np.empty(self._block, dtype, like=kind)
         self._held = frozenset(self.params)
         self.wrappers = 0  # how many were constructed over it; only the last may step it
 
@@ -138,6 +171,11 @@ class Optimizer:
             >>> w.data, latent
             (array([1.]), array([-0.25]))
         """
+        if on_host(self.params[0].data) != on_host(self._scratch):
+            raise ValueError(
+                "params must lie where they did at construction, got them in another array "
+                "library: construct the optimizer after model.to(...)"
+            )
         moving = [p.data for p in self.params] if points is None else self._moving(points)
         active = tuple(
             [
@@ -170,7 +208,7 @@ class Optimizer:
                 w = _flat(x, part)
                 self.update(w, _flat(self.params[i].grad, part), state, t, self._scratch[:n])
                 if not x.flags.c_contiguous:
-                    x.flat[part] = w
+                    _write_flat(x, part, w)
             else:
                 w, g = self._joined[:, :n]
                 together = [moving[i] for i in members]
@@ -192,16 +230,17 @@ class Optimizer:
         for p, x in points.items():
             if x is None:
                 continue
-            check_instance("a point", x, np.ndarray, "an array, or None")
-            if x.shape != p.shape or x.dtype != p.dtype or not x.flags.writeable:
+            kind = np.ndarray if on_host(p.data) else type(p.data)
+            check_instance("a point", x, kind, "an array, or None")
+            if x.shape != p.shape or x.dtype != p.dtype or not _writeable(x):
                 raise ValueError(
                     f"a point must be writeable and have its parameter's shape {p.shape} and dtype "
-                    f"{p.dtype}, got {x.shape} and {x.dtype}, writeable = {x.flags.writeable}"
+                    f"{p.dtype}, got {x.shape} and {x.dtype}, writeable = {_writeable(x)}"
                 )
         return [points.get(p, p.data) for p in self.params]
 
     def _make_plan(self, active: tuple[bool, ...]) -> list[tuple[slice, list[int]]]:
-        """Blocks of at most _BLOCK entries: a part of one parameter, or several whole parameters.
+        """Blocks of at most `_block` entries: a part of one parameter, or several whole ones.
 
         Parameters are joined if they are neighbours and have taken the same number of steps.
         """
@@ -214,13 +253,13 @@ class Optimizer:
                 if (
                     last.stop == span.start
                     and last.start == self._spans[members[0]].start  # not the tail of a large one
-                    and span.stop - last.start <= _BLOCK
+                    and span.stop - last.start <= self._block
                     and self._steps[members[0]] == self._steps[i]
                 ):
                     plan[-1] = (slice(last.start, span.stop), [*members, i])
                     continue
-            for start in range(span.start, span.stop, _BLOCK):
-                plan.append((slice(start, min(start + _BLOCK, span.stop)), [i]))
+            for start in range(span.start, span.stop, self._block):
+                plan.append((slice(start, min(start + self._block, span.stop)), [i]))
         return plan
 
     def zero_grad(self) -> None:
@@ -263,4 +302,12 @@ class Optimizer:
 
 def _flat(a: np.ndarray, part: slice) -> np.ndarray:
     """These entries of `a` in C order: a view if `a` is contiguous, else a copy."""
-    return a.reshape(-1)[part] if a.flags.c_contiguous else a.flat[part]
+    return a.reshape(-1)[part] if a.flags.c_contiguous or not on_host(a) else a.flat[part]
+
+
+def _write_flat(a: np.ndarray, part: slice, values: np.ndarray) -> None:
+    """Write these entries of `a` in C order."""
+    if on_host(a):
+        a.flat[part] = values
+    else:  # one block then, so that these are all
+        a[...] = values.reshape(a.shape)

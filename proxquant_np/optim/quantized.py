@@ -12,11 +12,12 @@ import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.checks import check_callable, check_instance
+from proxquant_np.libraries import numbers, on_host, together
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.nn.module import check_state
-from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters
+from proxquant_np.optim.optimizer import Optimizer, Params, as_parameters, check_gradients, grads_of
 from proxquant_np.prox import QuantizedSet, Regularizer, as_regularizer, as_set
-from proxquant_np.prox.regularizer import as_weights
+from proxquant_np.prox.arrays import as_weights, check_finite
 
 Homotopy = Callable[[int], float]
 _REQUIRED: Any = object()
@@ -192,19 +193,32 @@ class QuantizedOptimizer:
                 f"and the two would step the {base} twice: use one wrapper over the {base}, with a "
                 "list of groups (params, regularizer, homotopy)"
             )
-        for i, p in enumerate(self.base.params):
-            g = p.grad
-            if g is None or not p.requires_grad:
-                continue
-            if g.shape != p.shape:
-                raise ValueError(
-                    f"the gradient of base.params[{i}] must have its shape {p.shape}, got {g.shape}"
-                )
-            if not (math.isfinite(np.vdot(g, g)) or np.isfinite(g).all()):  # the first is faster
-                raise ValueError(
-                    f"the gradient of base.params[{i}] (shape {p.shape}) must be finite, got NaN "
-                    "or infinite entries (nothing was changed)"
-                )
+        grads = grads_of("base.params", self.base.params).values()
+        squares = [np.vdot(g, g) for g in together(grads)]  # not finite unless the gradients are
+        found = numbers(squares + self._holds())
+        if not (all(map(math.isfinite, found)) and all(found[len(squares) :])):
+            self._refuse()
+
+    def _holds(self) -> list[Any]:
+        """What else must be true before a step, as conditions."""
+        trained, conditions = self.trained(), []
+        if self._image is not None:
+            weights = together(self.params[i].data for i in trained)
+            conditions += map(np.array_equal, weights, together(self._image[i] for i in trained))
+        points = [self._point(i) for i in trained]
+        if points and not on_host(points[0]):  # elsewhere prox does not look at them
+            conditions += [np.isfinite(x).all() for x in together(points)]
+        return conditions
+
+    def _point(self, i: int) -> np.ndarray:
+        """What moves in the place of parameter i, if not itself."""
+        return self.latent[i] if "latent" in self.slots else self.params[i].data
+
+    def _refuse(self) -> None:
+        """Say what is wrong, if anything is: squares may overflow."""
+        check_gradients("base.params", self.base.params)
+        for i in self.trained():
+            check_finite(f"params[{i}]", self._point(i))
         for i in self.trained() if self._image is not None else ():
             if not np.array_equal(self.params[i].data, self._image[i]):
                 raise ValueError(
@@ -370,6 +384,7 @@ def quantize_and_freeze(params: Params | Targets, regularizer: Quantized | None 
     chosen = targets(params, regularizer)
     projections = [as_set(own).project(p.data) for p, own in chosen]
     for i, ((p, own), projected) in enumerate(zip(chosen, projections, strict=True)):
+        check_finite(f"params[{i}]", projected)  # elsewhere than in NumPy nobody has looked
         if not (p.requires_grad or np.array_equal(projected, p.data)):
             raise ValueError(
                 f"params[{i}] (shape {p.shape}) is frozen, and {own} would quantize it anew: first "

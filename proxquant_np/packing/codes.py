@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxquant_np.libraries import as_numpy
 from proxquant_np.prox import QuantizedSet, Regularizer, as_set
 from proxquant_np.prox.quantized_set import codes_of, set_index
 
@@ -51,7 +52,7 @@ class Codes:
             ValueError: there are more than 2^16 levels, the regularizer refuses the weights, or
                 `frozen` weights would move, so that another regularizer must have quantized them.
         """
-        quantized = as_set(regularizer)
+        quantized, w = as_set(regularizer), as_numpy(w)
         axis = None if quantized.axis is None else quantized.axis % w.ndim
         levels, q = np.atleast_2d(quantized.levels(w)), quantized.project(w)
         n_levels = levels.shape[1]

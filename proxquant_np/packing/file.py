@@ -40,6 +40,7 @@ import numpy as np
 from proxquant_np import models
 from proxquant_np.files import read_json, read_whole, shown, written_whole
 from proxquant_np.interop import require
+from proxquant_np.libraries import as_numpy
 from proxquant_np.nn import Module, Parameter
 from proxquant_np.optim.quantized import Targets, targets_in
 from proxquant_np.packing.codes import MAX_BITS, Codes, count_sets, mirrored
@@ -120,7 +121,7 @@ def pack(
     entries: dict[str, Codes | np.ndarray | str] = {}
     seen: dict[int, str] = {}
     for name, array in model.state_dict().items():
-        value = attrgetter(name)(model)
+        array, value = as_numpy(array), attrgetter(name)(model)
         if id(value) in seen:
             entries[name] = seen[id(value)]
         elif id(value) in chosen:

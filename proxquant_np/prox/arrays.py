@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from proxquant_np.checks import check_instance, check_number
+from proxquant_np.libraries import as_array, on_host
 
 Floats = NDArray[Any]
 
@@ -26,23 +27,33 @@ BLOCK_BYTES = 1 << 18  # per block of an elementwise map, small enough to stay i
 
 
 def as_weights(w: ArrayLike) -> Floats:
-    """`w` as a finite, non-empty array of float32 or float64; otherwise TypeError or ValueError."""
-    x = np.asarray(w)
+    """`w` as a finite, non-empty array of float32 or float64; otherwise TypeError or ValueError.
+
+    Arrays of another library are not searched for NaN, as that would wait for their device: a map
+    is NaN where they are not finite.
+    """
+    x = as_array(w)
     if x.dtype not in DTYPES:
         raise TypeError(f"w must be of dtype float32 or float64, got {x.dtype}")
     if x.size == 0:
         raise ValueError(f"w must hold at least one weight, got shape {x.shape}")
-    # One pass instead of two: a sum is finite unless an entry is not or the sum overflows.
+    if on_host(x):
+        check_finite("w", x)
+    return x
+
+
+def check_finite(name: str, x: Floats) -> None:
+    """ValueError unless all of `x` is finite."""
+    # One pass instead of two: a sum is finite unless an entry is not, or the sum overflows.
     with np.errstate(over="ignore", invalid="ignore"):
         finite = math.isfinite(x.sum()) or np.isfinite(x).all()
     if not finite:
         bad = np.argwhere(~np.isfinite(x))
         first = tuple(bad[0].tolist())
         raise ValueError(
-            f"w must be finite, got {len(bad)} entries that are NaN or infinite in shape "
-            f"{x.shape}, the first at index {first}: {x[first]}"
+            f"{name} must be finite, got {len(bad)} entries that are NaN or infinite in shape "
+            f"{x.shape}, the first at index {first}: {x[first].item()}"
         )
-    return x
 
 
 def as_strength(strength: float, dtype: np.dtype[Any]) -> Any:
@@ -54,13 +65,16 @@ def as_strength(strength: float, dtype: np.dtype[Any]) -> Any:
 def as_output(out: Floats | None, x: Floats) -> Floats:
     """`out`, checked to be writeable and like `x`; a fresh array if it is None."""
     if out is None:
-        return np.empty(x.shape, x.dtype)
-    check_instance("out", out, np.ndarray, "a NumPy array")
+        return np.empty(x.shape, x.dtype, like=x)
+    if on_host(x):
+        check_instance("out", out, np.ndarray, "a NumPy array")
+    else:
+        check_instance("out", out, type(x), f"a {type(x).__name__}, as the weights are")
     if out.dtype != x.dtype:
         raise TypeError(f"out must have the dtype of the weights, {x.dtype}, got {out.dtype}")
     if out.shape != x.shape:
         raise ValueError(f"out must have the shape of the weights, {x.shape}, got {out.shape}")
-    if not out.flags.writeable:
+    if on_host(x) and not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
     return out
 
@@ -74,8 +88,10 @@ def fill(
     not overlap.
     """
     if not out.flags.c_contiguous:
-        out[...] = fill(kernel, x, np.empty(x.shape, x.dtype), elementwise)
+        out[...] = fill(kernel, x, np.empty(x.shape, x.dtype, like=x), elementwise)
         return out
+    if not on_host(x):
+        return _fill_elsewhere(kernel, x, out)
     in_place = elementwise and out is x
     if not x.flags.c_contiguous or (np.may_share_memory(x, out) and not in_place):
         x = x.copy()
@@ -90,4 +106,13 @@ def fill(
         if in_place:
             np.copyto(held[:n], source[block])
         kernel(held[:n] if in_place else source[block], target[block], tmp[:n])
+    return out
+
+
+def _fill_elsewhere(kernel, x, out):
+    """All at once, as calls cost there; NaN where `x` is not finite, which nobody looked at."""
+    if not x.flags.c_contiguous or np.may_share_memory(x, out):
+        x = x.copy()
+    kernel(x, out, np.empty_like(x))
+    np.copyto(out, np.nan, where=~np.isfinite(x))
     return out

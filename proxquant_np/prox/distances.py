@@ -157,7 +157,7 @@ class L1(Distance):
     def _value(self, x):
         if self.set.elementwise:
             return np.abs(self._residual(x)).sum()
-        near = np.empty(x.shape, x.dtype)  # in C order, whatever the order of x
+        near = np.empty(x.shape, x.dtype, like=x)  # in C order, whatever the order of x
         self.set.map_rows(x, near, nearest, lambda rows, exponent: self.set._fit_huber(rows, 0.0))
         return np.abs(np.subtract(x, near, dtype=np.float64)).sum()
 
@@ -268,7 +268,7 @@ class Parq(Regularizer):
             self.set.map_rows(x, out, lambda w, q, out: _steepen(w, q, 1 - s, out))
 
     def _value(self, x):
-        product = np.empty(x.shape)
+        product = np.empty(x.shape, like=x)
         self.set.map_rows(x, product, _hump)
         return product.sum() / 2
 

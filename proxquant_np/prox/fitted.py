@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.checks import check_choice, check_integer
+from proxquant_np.libraries import as_numpy, moved, on_host
 from proxquant_np.prox.arrays import BLOCK_BYTES, Floats
 from proxquant_np.prox.quantized_set import QuantizedSet
 from proxquant_np.prox.text import to_text
@@ -105,13 +106,16 @@ class Fitted(QuantizedSet):
             # The first few weights suffice to show that a row is not quantized.
             first = np.sort(rows[:, : 4 * n_levels], axis=1)
             few = (first[:, 1:] != first[:, :-1]).sum(axis=1) < n_levels
-            candidates = np.flatnonzero(few)
+            candidates = np.flatnonzero(as_numpy(few))
+            if not candidates.size:
+                return levels
+            rows, first = as_numpy(rows), as_numpy(first)  # here the way depends on the values
             possible = self._may_be_quantized(first[candidates], rows[candidates])
             for i in candidates[possible]:
                 values = np.unique(rows[i])
                 own = self._own_levels(values) if len(values) <= n_levels else None
                 if own is not None:
-                    levels[i] = own
+                    levels[i] = moved(own, levels)
         return levels
 
     def _may_be_quantized(self, first, rows):
@@ -185,13 +189,15 @@ class Fitted(QuantizedSet):
 
     def _row_levels(self, rows, fit=None):
         fit = fit or (lambda rows, exponent: self._fit_new(rows))
-        top = np.zeros((len(rows), 1))
+        top = np.zeros((len(rows), 1), like=rows)
         for i, j in tiles(rows):
             part = rows[i, j]
-            top[i, 0] = np.max([top[i, 0], part.max(axis=1), -part.min(axis=1)], axis=0)
+            ends = np.maximum(part.max(axis=1), -part.min(axis=1))
+            top[i, 0] = np.maximum(top[i, 0], ends)
         exponent = np.frexp(top)[1]
-        if np.abs(exponent).max() < 40:
-            levels = fit(rows, np.zeros_like(exponent))
+        exponent *= np.abs(exponent) >= 40  # the others are safe as they are
+        if on_host(rows) and not exponent.any():
+            levels = fit(rows, exponent)
         else:  # scaling by powers of two is exact
             levels = np.ldexp(fit(np.ldexp(rows, -exponent), exponent), exponent)
         return levels.astype(rows.dtype) + rows.dtype.type(0)  # turns -0.0 into 0.0
@@ -203,15 +209,21 @@ def _groups(rows):
     The rows are made contiguous, which those of an inner axis are not, so that sums always round
     alike.
     """
-    height = max(1, 4 * BLOCK_BYTES // (rows.itemsize * rows.shape[1]))
+    height = max(1, 4 * _tile_bytes(rows) // (rows.itemsize * rows.shape[1]))
     for i in range(0, len(rows), height):
         group = slice(i, i + height)
-        yield group, np.ascontiguousarray(rows[group])
+        part = rows[group]
+        yield group, part if part.flags.c_contiguous else part.copy()
+
+
+def _tile_bytes(rows):
+    """What fits the cache; elsewhere more, for fewer calls."""
+    return BLOCK_BYTES if on_host(rows) else 1 << 26
 
 
 def tiles(rows: Floats) -> Iterator[tuple[slice, slice]]:
     """Cut a matrix into pieces that fit into the cache, along each row before the next one."""
-    size = BLOCK_BYTES // rows.itemsize
+    size = _tile_bytes(rows) // rows.itemsize
     width = min(rows.shape[1], size)
     height = size // width
     for i in range(0, rows.shape[0], height):
@@ -221,8 +233,8 @@ def tiles(rows: Floats) -> Iterator[tuple[slice, slice]]:
 
 def mean(rows: Floats) -> Floats:
     """The mean of |row| for each row, in float64, and exact if its entries are all equal."""
-    total = np.zeros(len(rows))
-    low, high = np.full(len(rows), np.inf), np.zeros(len(rows))
+    total, high = np.zeros((2, len(rows)), like=rows)
+    low = total + np.inf
     for i, j in tiles(rows):
         part = np.abs(rows[i, j])
         total[i] += part.sum(axis=1)
@@ -234,16 +246,26 @@ def mean(rows: Floats) -> Floats:
 def sums_from(rows: Floats, first: Floats, sides: Sequence[Side]) -> tuple[Floats, Floats]:
     """For each row and k, count and sum of the sides[k](row) that reach first[row, k].
 
-    A side maps each weight by itself: np.abs, np.negative, or np.asarray for the weights unchanged.
+    A side maps each weight by itself: np.abs, np.negative, or `itself` for the weights unchanged.
     """
-    counts, sums = np.zeros(first.shape), np.zeros(first.shape)
+    counts, sums = np.zeros((2, *first.shape), like=first)
     for i, j in tiles(rows):
         parts = {side: side(rows[i, j]) for side in set(sides)}
         for k, side in enumerate(sides):
             reached = (parts[side] >= first[i, k : k + 1]).astype(rows.dtype)
-            counts[i, k] += np.vecdot(reached, reached)  # counts the ones among zeros and ones
-            sums[i, k] += np.vecdot(parts[side], reached)
+            counts[i, k] += _dots(reached, reached)  # counts the ones among zeros and ones
+            sums[i, k] += _dots(parts[side], reached)
     return counts, sums
+
+
+def itself(x: Floats) -> Floats:
+    """x, as a side."""
+    return x
+
+
+def _dots(a, b):
+    """The product of each row of a with that of b: np.vecdot, which not all libraries have."""
+    return np.vecdot(a, b) if on_host(a) else (a[:, None] @ b[..., None])[:, 0, 0]
 
 
 def best_split(ordered: Floats, score: Callable[..., Floats]) -> tuple[Floats, Floats]:
@@ -252,13 +274,14 @@ def best_split(ordered: Floats, score: Callable[..., Floats]) -> tuple[Floats, F
     `score` receives a slice of rows, the sums of their first m entries in float64, and those m.
     """
     shape = (len(ordered), 1)
-    top, best_m, best_sum = np.full(shape, -np.inf), np.ones(shape, np.intp), np.zeros(shape)
-    carry = np.zeros(shape)
+    top, best_sum, carry = np.zeros((3, *shape), like=ordered)
+    top -= np.inf
+    best_m = np.zeros(shape, np.intp, like=ordered) + 1
     for i, j in tiles(ordered):
         sums = np.cumsum(ordered[i, j], axis=1, dtype=np.float64)
         sums += carry[i]
         carry[i] = sums[:, -1:]
-        m = np.arange(j.start + 1, j.start + 1 + sums.shape[1])
+        m = np.arange(j.start + 1, j.start + 1 + sums.shape[1], like=sums)
         scores = score(i, sums, m)
         at = scores.argmax(axis=1)[:, None]
         found = np.take_along_axis(scores, at, axis=1)

@@ -14,7 +14,7 @@ from proxquant_np.prox.arrays import Floats
 def huber(d: Floats, s: Floats | float) -> Floats:
     """Huber's loss h(d) for d >= 0, or d itself if s is 0."""
     inner = np.minimum(d, s)
-    return inner * (d - inner / 2) if np.any(s) else d
+    return d if _is_zero(s) else inner * (d - inner / 2)
 
 
 def locations(ordered: Floats, s: Floats | float) -> tuple[Floats, Floats]:
@@ -26,21 +26,21 @@ def locations(ordered: Floats, s: Floats | float) -> tuple[Floats, Floats]:
     edges, for all m in parallel, finds the piece with the root.
     """
     n = ordered.shape[1]
-    m = np.arange(1, n + 1)
-    sums = np.insert(np.cumsum(ordered, axis=1), 0, 0, axis=1)
-    if not np.any(s):  # medians
+    m = np.arange(1, n + 1, like=ordered)
+    sums = _prefix_sums(ordered)
+    if _is_zero(s):  # medians
         half = m // 2
         a = ordered[:, (m - 1) // 2]
         upper, total = sums[:, half], sums[:, 1:]
         return a, (upper - half * a) + ((m - half) * a - (total - upper))
 
     s = np.minimum(s, ordered[:, :1] - ordered[:, -1:])  # no entry is farther from a
-    squares = np.insert(np.cumsum(ordered * ordered, axis=1), 0, 0, axis=1)
+    squares = _prefix_sums(ordered * ordered)
     edges = np.concatenate([ordered + s, ordered - s], axis=1)
     order = np.argsort(-edges, axis=1, kind="stable")
     edges = np.take_along_axis(edges, order, axis=1)
     reached = np.cumsum(order < n, axis=1)  # entries that are at least a - s, at each edge a
-    passed = np.arange(1, 2 * n + 1) - reached  # and those that are at least a + s
+    passed = np.arange(1, 2 * n + 1, like=ordered) - reached  # and those that are at least a + s
 
     def piece(at):
         """Of the first m, the number above a + s, the number above a - s, and the sum between."""
@@ -48,7 +48,7 @@ def locations(ordered: Floats, s: Floats | float) -> tuple[Floats, Floats]:
         inner = np.take_along_axis(sums, high, axis=1) - np.take_along_axis(sums, low, axis=1)
         return low, high, inner
 
-    at = np.zeros(ordered.shape, np.intp)
+    at = np.zeros(ordered.shape, np.intp, like=ordered)
     for step in (1 << i for i in reversed(range((2 * n - 1).bit_length()))):
         further = np.minimum(at + step, 2 * n - 1)
         low, high, inner = piece(further)
@@ -63,3 +63,13 @@ def locations(ordered: Floats, s: Floats | float) -> tuple[Floats, Floats]:
     tails = (upper - low * a) + ((m - high) * a - (sums[:, 1:] - lower))
     cost = s * tails - (low + m - high) * s * s / 2
     return a, cost + between / 2 - a * inner + (high - low) * a * a / 2
+
+
+def _is_zero(s):
+    """Whether it is the number 0; a column of strengths, which are greater, is not asked."""
+    return np.ndim(s) == 0 and s == 0
+
+
+def _prefix_sums(rows):
+    """The sums of the first 0, 1, ..., n entries of each row."""
+    return np.concatenate([np.zeros_like(rows[:, :1]), np.cumsum(rows, axis=1)], axis=1)

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from proxquant_np.libraries import moved
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.distances import L1, L2
 from proxquant_np.prox.nearest import pick, thresholds
@@ -62,7 +63,7 @@ class Levels(QuantizedSet):
         return _grid(self.values, x.dtype)[0].copy()
 
     def _project(self, x, out):
-        levels, first = _grid(self.values, x.dtype)
+        levels, first = (moved(a, x) for a in _grid(self.values, x.dtype))
         pick(x.reshape(1, -1), levels[None], first[None], out.reshape(1, -1))
 
 

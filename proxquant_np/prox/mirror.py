@@ -35,11 +35,11 @@ class TanhMirror(Regularizer):
     set = Binary()
 
     def _value(self, x):
-        p = (1 + np.asarray(x, np.float64)) / 2
+        p = (1 + x.astype(np.float64)) / 2
         if not ((p >= 0) & (p <= 1)).all():
             return np.inf
         odds = np.stack([p, 1 - p])
-        return -(odds * np.log(odds, where=odds > 0, out=np.zeros_like(odds))).sum() + 0.0
+        return -(odds * np.log(np.where(odds > 0, odds, 1))).sum() + 0.0
 
     def _prox(self, x, s, out, tmp):
         if np.isinf(s):

@@ -18,6 +18,7 @@ from itertools import combinations, permutations, product
 import numpy as np
 
 from proxquant_np.checks import check_integer
+from proxquant_np.libraries import moved
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.brute_force import multibit_codes
 from proxquant_np.prox.distances import L1, L2
@@ -232,7 +233,7 @@ def _sign_systems(n_bits):
 
 def _codes(a):
     """The non-negative levels of each row of coefficients, ascending, and their codes b."""
-    signs = np.array(list(product([-1.0, 1.0], repeat=a.shape[1])))
+    signs = moved(np.array(list(product([-1.0, 1.0], repeat=a.shape[1]))), a)
     levels = a @ signs.T
     order = np.argsort(levels, axis=1, kind="stable")[:, len(signs) // 2 :]
     return np.maximum(np.take_along_axis(levels, order, axis=1), 0), signs[order]
@@ -240,7 +241,7 @@ def _codes(a):
 
 def _greedy(rows, n_bits):
     """a_j = mean|r|, r being the residual of the terms before; its sign is the code b_j."""
-    a = np.empty((len(rows), n_bits))
+    a = np.empty((len(rows), n_bits), like=rows)
     left = np.abs(rows)
     for j in range(n_bits):
         a[:, j] = mean(left)
@@ -253,13 +254,25 @@ def _least_squares(rows, a):
     """The best coefficients if each weight keeps the code of its nearest level."""
     levels, codes = _codes(a)
     first = thresholds(levels.astype(rows.dtype))
-    counts, sums = sums_from(rows, np.insert(first, 0, 0, axis=1), [np.abs] * levels.shape[1])
+    counts, sums = sums_from(
+        rows,
+        np.concatenate([np.zeros_like(first[:, :1]), first], axis=1),
+        [np.abs] * levels.shape[1],
+    )
     # From "at least this level" to "exactly this level": subtract the next one.
     counts[:, :-1] -= counts[:, 1:].copy()
     sums[:, :-1] -= sums[:, 1:].copy()
     gram = np.einsum("rm,rmj,rmk->rjk", counts, codes, codes)
     right = np.einsum("rm,rmj->rj", sums, codes)
-    return np.abs(np.linalg.pinv(gram, rcond=1e-12, hermitian=True) @ right[..., None])[..., 0]
+    return np.abs(_pseudo_inverse(gram, 1e-12) @ right[..., None])[..., 0]
+
+
+def _pseudo_inverse(gram, rcond):
+    """As np.linalg.pinv, of which other libraries have no form for symmetric matrices."""
+    values, vectors = (part[..., ::-1] for part in np.linalg.eigh(gram))
+    kept = values > rcond * values[..., :1]
+    inverse = np.where(kept, 1 / np.where(kept, values, 1), 0)
+    return vectors @ (inverse[..., None] * vectors.mT)
 
 
 def _two_means(ordered):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from proxquant_np.libraries import on_host
 from proxquant_np.prox.arrays import Floats
 
 
@@ -31,22 +32,29 @@ def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
     """
     n_rows, n_levels = levels.shape
     if n_levels <= 32:
-        index = np.zeros(rows.shape, np.uint8)
+        index = np.zeros(rows.shape, np.uint8, like=rows)
         for j in range(n_levels - 1):
             index += rows >= first[:, j : j + 1]
         index = index.astype(np.intp)
         if n_rows > 1:
-            index += np.arange(n_rows)[:, None] * n_levels
+            index += np.arange(n_rows, like=rows)[:, None] * n_levels
     else:
         depth = (n_levels - 1).bit_length()
         missing = (0, 0), (0, (1 << depth) - n_levels)
         levels = np.pad(levels, missing, "edge")
         first = np.pad(first, missing, constant_values=np.inf)
-        index = np.broadcast_to(np.arange(n_rows)[:, None], rows.shape).copy()
-        reached, cut = np.empty(rows.shape, bool), np.empty_like(rows)
+        index = np.broadcast_to(np.arange(n_rows, like=rows)[:, None], rows.shape).copy()
+        reached, cut = np.empty(rows.shape, bool, like=rows), np.empty_like(rows)
         for half in (1 << i for i in reversed(range(depth))):
             # The bits found so far select the threshold that halves what is left.
-            np.take(first[:, half - 1 :: 2 * half].copy(), index, out=cut, mode="clip")
+            _take(first[:, half - 1 :: 2 * half].copy(), index, cut)
             index += index
             index += np.greater_equal(rows, cut, out=reached)
-    np.take(levels, index, out=out, mode="clip")
+    _take(levels, index, out)
+
+
+def _take(values, index, out):
+    if on_host(out):
+        np.take(values, index, out=out, mode="clip")  # which goes without a copy of `out`
+    else:
+        np.take(values, index, out=out)

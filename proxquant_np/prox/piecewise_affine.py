@@ -69,7 +69,7 @@ class PiecewiseAffine(Regularizer):
         object.__setattr__(self, "set", Levels(sorted({*q, *(-v for v in q)})))
 
     def _value(self, x):
-        size, total = np.abs(x, dtype=np.float64), np.zeros(x.shape)
+        size, total = np.abs(x, dtype=np.float64), np.zeros(x.shape, like=x)
         for a, low, high in zip(self.slopes, self.values[:-1], self.values[1:], strict=True):
             total += a * np.clip(size - low, 0, high - low)
         return np.where(size > x.dtype.type(self.values[-1]), np.inf, total).sum()

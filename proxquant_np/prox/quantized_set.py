@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from proxquant_np.libraries import moved
 from proxquant_np.prox.arrays import Floats, as_output, as_weights, fill, quiet
 from proxquant_np.prox.nearest import pick, thresholds
 
@@ -101,7 +102,8 @@ class QuantizedSet(ABC):
             >>> pq.prox.Ternary().levels([-1.0, 0.1, 0.0, 3.0, 5.0])
             array([-1.,  0.,  4.])
         """
-        return self._levels(as_weights(w))
+        x = as_weights(w)
+        return moved(self._levels(x), x)
 
     def codes(self, w: ArrayLike) -> np.ndarray:
         """For each weight, the index of `project(w)` among its `levels(w)`, as uint16.
@@ -114,7 +116,8 @@ class QuantizedSet(ABC):
 
     def map_rows(self, x: Floats, out: Floats, function: Callable[..., None]) -> None:
         """Run function(weights, levels, out) on rows of `x` that share their levels."""
-        function(x.reshape(1, -1), self._levels(x)[None], out.reshape(1, -1))
+        levels = moved(self._levels(x), x)
+        function(x.reshape(1, -1), levels[None], out.reshape(1, -1))
 
     # For subclasses to define. Arguments have been checked; `out` is like `x`, and fresh.
 
@@ -134,8 +137,8 @@ def nearest(rows: Floats, levels: Floats, out: Floats) -> None:
 
 def codes_of(q: Floats, levels: Floats, axis: int | None, block: int | None) -> np.ndarray:
     """The index of each entry of `q` among its levels, of which each group has a row."""
-    chosen = set_index(q.shape, axis, block)
-    codes = np.zeros(q.shape, np.uint16 if levels.shape[1] <= 1 << 16 else np.uint32)
+    chosen = moved(set_index(q.shape, axis, block), q)
+    codes = np.zeros(q.shape, np.uint16 if levels.shape[1] <= 1 << 16 else np.uint32, like=q)
     for level in levels.T[1:]:
         codes += q >= level[chosen]
     return codes

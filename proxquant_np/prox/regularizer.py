@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proxquant_np.checks import check_callable, check_instance
+from proxquant_np.libraries import on_host
 from proxquant_np.prox.arrays import Floats, as_output, as_strength, as_weights, fill, quiet
 from proxquant_np.prox.quantized_set import QuantizedSet
 
@@ -157,13 +158,14 @@ class ProxFunction(Regularizer):
         as_strength(strength, x.dtype)
         out = as_output(out, x)
         u = self.function(x.copy(), float(strength))
-        if not isinstance(u, np.ndarray | np.generic) or u.dtype != x.dtype or u.shape != x.shape:
+        fits = isinstance(u, np.ndarray | np.generic) if on_host(x) else isinstance(u, type(x))
+        if not fits or u.dtype != x.dtype or u.shape != x.shape:
             came = f"{np.shape(u)} of {getattr(u, 'dtype', type(u).__name__)}"
             raise TypeError(
                 f"{self!r} must return an array of shape {x.shape} and dtype {x.dtype}, got "
                 f"{came} (result.astype(w.dtype) keeps the dtype)"
             )
-        if not np.isfinite(u).all():
+        if on_host(x) and not np.isfinite(u).all():
             raise ValueError(f"{self!r} must return finite weights, got NaN or infinity")
         np.copyto(out, u)
         return out

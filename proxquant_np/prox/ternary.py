@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxquant_np.checks import check_integer
+from proxquant_np.libraries import on_host
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.brute_force import ternary_codes
 from proxquant_np.prox.distances import L1, L2
@@ -24,6 +25,7 @@ from proxquant_np.prox.fitted import (
     Fitted,
     best_split,
     distinct,
+    itself,
     mean,
     sums_from,
     too_many_magnitudes,
@@ -81,13 +83,15 @@ class Ternary(Fitted):
         ordered.sort(axis=1)
         if self.symmetric:
             return [_best_mean(ordered[:, ::-1])]
-        below = np.count_nonzero(ordered < 0, axis=1)
-        neg = ordered[:, : max(1, below.max())]  # each side: all of its weights, at least one
-        pos = ordered[:, min(below.min(), ordered.shape[1] - 1) :]
+        neg = pos = ordered  # a side has all of its weights, and at least one
+        if on_host(rows):
+            below = np.count_nonzero(ordered < 0, axis=1)
+            neg = ordered[:, : max(1, below.max())]
+            pos = ordered[:, min(below.min(), ordered.shape[1] - 1) :]
         return [_best_mean(-neg), _best_mean(pos[:, ::-1])]
 
     def _threshold(self, rows):
-        sides = [np.abs] if self.symmetric else [np.negative, np.asarray]
+        sides = [np.abs] if self.symmetric else [np.negative, itself]
         first = np.repeat(0.7 * mean(rows)[:, None], len(sides), axis=1)
         for _ in range(1 + self.rounds):
             counts, sums = sums_from(rows, first.astype(rows.dtype), sides)
@@ -99,7 +103,7 @@ class Ternary(Fitted):
         w = rows.astype(np.float64)
         sides = [np.abs(w)] if self.symmetric else [np.maximum(-w, 0), np.maximum(w, 0)]
         levels = [_best_location(np.sort(side, axis=1)[:, ::-1], s) for side in sides]
-        return np.stack([-levels[0], np.zeros(len(w)), levels[-1]], axis=1)
+        return np.stack([-levels[0], np.zeros_like(levels[0]), levels[-1]], axis=1)
 
     def exactly(self) -> Ternary:
         """The same Q with its exact projection."""
@@ -163,7 +167,7 @@ def _best_location(descending, s):
 
 def _best_mean(descending):
     """For each row, the mean of its m largest entries with the greatest gain(m); 0 if negative."""
-    if descending.shape[1] > 64 * _RUN:  # the size at which it becomes faster
+    if descending.shape[1] > 64 * _RUN and on_host(descending):  # the size at which it is faster
         return np.array([_best_mean_of_long(row) for row in descending])
     m, sums = best_split(descending, lambda i, sums, m: sums / np.sqrt(m))  # the root, signed
     # Clipped to the range of those entries, so that equal entries have exactly their mean.

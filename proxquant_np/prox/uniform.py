@@ -57,10 +57,10 @@ class Uniform(Fitted):
         low, high = (f(axis=1, keepdims=True).astype(np.float64) for f in (rows.min, rows.max))
         if self.symmetric:
             end = 2 ** (self.n_bits - 1) - 1
-            c = np.arange(-end, end + 1.0)
+            c = np.arange(-end, end + 1.0, like=rows)
             z, a = np.zeros_like(low), np.maximum(-low, high) / end
         else:
-            c = np.arange(2.0**self.n_bits)
+            c = np.arange(2.0**self.n_bits, like=rows)
             z, a = low, (high - low) / c[-1]
         if self.projection == "least_squares":
             for _ in range(self.rounds):
@@ -117,17 +117,17 @@ class Uniform(Fitted):
         """The best z and a if each weight keeps the code of its nearest level."""
         # The sums of 1, c, x, c^2 and c x over each row, with c relative to the grid's middle.
         middle = (c[0] + c[-1]) / 2
-        moments = np.zeros((5, len(rows)))
+        moments = np.zeros((5, len(rows)), like=rows)
         for i, j in tiles(rows):
             x = rows[i, j].astype(np.float64)
             code = np.floor((x - z[i]) / np.where(a[i] > 0, a[i], 1) + 0.5)
             code = np.clip(code, c[0], c[-1]) - middle
             parts = np.ones_like(x), code, x, code * code, code * x
-            moments[:, i] += [part.sum(axis=1) for part in parts]
+            moments[:, i] += np.stack([part.sum(axis=1) for part in parts])
         n, sc, sx, scc, scx = moments[..., None]
         if not self.symmetric:
             scc, scx = scc - sc**2 / n, scx - sc * sx / n
-        a = np.divide(scx, scc, out=a.copy(), where=scc > 0)
+        a = np.where(scc > 0, scx / np.where(scc > 0, scc, 1), a)
         return (z if self.symmetric else sx / n - a * (sc / n + middle)), a
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from proxquant_np.autograd import Tensor
 from proxquant_np.data import Split
+from proxquant_np.libraries import as_numpy, moved
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.optim import Optimizer, QuantizedOptimizer
 from proxquant_np.prox import Regularizer
@@ -104,20 +105,27 @@ class Recorder:
         now = _joined(p.data for p in self.weights.values()) >= 0
         self.signs = {"initial": now, "before_step": now, "before_epoch": now}
 
-    def step(self, loss: float, logits: np.ndarray, y: np.ndarray, strength: Any) -> None:
-        """Record a step: loss and logits from before it, and the strength of its map."""
+    def measure(self, loss: np.ndarray, logits: np.ndarray, y: np.ndarray) -> list[Any]:
+        """The numbers of a step, for `step`; loss and logits are those before it."""
         signs = _joined(p.data for p in self.weights.values()) >= 0  # sign_pm, True for +1
+        wrong = np.count_nonzero(logits.argmax(1) != moved(y, logits)) / y.size
+        changes = [_changed(signs, self.signs[name]) for name in ("initial", "before_step")]
+        self.signs["before_step"] = signs
+        return [loss, wrong, *changes]
+
+    def step(self, measured: list[float], strength: Any) -> None:
+        """After a step; `measured` by it, `strength` was that of its map."""
+        loss, wrong, since_start, since_last = measured
         suffixes = getattr(self.optimizer, "mapped", ("",))
         strengths = strength if isinstance(strength, tuple) else (strength,)
         now = {
             "loss": loss,
-            "error": float(np.count_nonzero(logits.argmax(1) != y) / y.size),
+            "error": wrong,
             "lr": self.optimizer.lr,
             **{f"strength{s}": value for s, value in zip(suffixes, strengths, strict=True)},
-            "change_from_start": _changed(signs, self.signs["initial"]),
-            "change_from_last_step": _changed(signs, self.signs["before_step"]),
+            "change_from_start": since_start,
+            "change_from_last_step": since_last,
         }
-        self.signs["before_step"] = signs
         _append(self.history.steps, now)
 
     def epoch(self, length: int) -> None:
@@ -131,13 +139,13 @@ class Recorder:
         if self.targets:
             now |= self._quantized()
         signs = self.signs["before_step"]
-        now["change_from_start"] = _changed(signs, self.signs["initial"])
-        now["change_from_last_epoch"] = _changed(signs, self.signs["before_epoch"])
+        now["change_from_start"] = float(_changed(signs, self.signs["initial"]))
+        now["change_from_last_epoch"] = float(_changed(signs, self.signs["before_epoch"]))
         _append(self.history.parameters, self._by_parameter(signs != self.signs["initial"]))
         _append(self.history.flips, self._by_parameter(signs != self.signs["before_epoch"]))
         self.signs["before_epoch"] = signs
         points = getattr(self.optimizer, "latent", None) or [p.data for p in self.weights.values()]
-        counts, _ = np.histogram(np.clip(_joined(points), -2, 2), HISTOGRAM_EDGES)
+        counts, _ = np.histogram(np.clip(as_numpy(_joined(points)), -2, 2), HISTOGRAM_EDGES)
         now["histogram"] = counts.tolist()
         _append(self.history.epochs, now)
 
@@ -159,7 +167,7 @@ class Recorder:
 
     def _by_parameter(self, changed: np.ndarray) -> dict[str, float]:
         ends = np.cumsum([p.size for p in self.weights.values()], dtype=int)
-        parts = zip(self.weights, np.split(changed, ends), strict=False)
+        parts = zip(self.weights, np.split(as_numpy(changed), ends), strict=False)
         return {name: float(part.mean()) for name, part in parts}
 
     def summary(self) -> str:
@@ -172,14 +180,15 @@ class Recorder:
 
     def arrays(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint keeps of the recorder."""
-        signs = {name: np.packbits(value) for name, value in self.signs.items()}
+        signs = {name: np.packbits(as_numpy(value)) for name, value in self.signs.items()}
         return {"signs": signs, **{name: getattr(self.history, name) for name in LISTS}}
 
     def restore(self, parts: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Restore what `arrays` returned."""
         size = self.signs["initial"].size
         for name, packed in parts["signs"].items():
-            self.signs[name] = np.unpackbits(packed, count=size).astype(bool)
+            unpacked = np.unpackbits(packed, count=size).astype(bool)
+            self.signs[name] = moved(unpacked, self.signs[name])
         self.history = History(*({k: v.tolist() for k, v in parts[name].items()} for name in LISTS))
 
 
@@ -188,8 +197,8 @@ def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate(flat) if flat else np.empty(0)
 
 
-def _changed(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.count_nonzero(a != b) / max(1, a.size))
+def _changed(a: np.ndarray, b: np.ndarray) -> Any:
+    return np.count_nonzero(a != b) / max(1, a.size)
 
 
 def _append(lists: dict[str, list[Any]], entries: Mapping[str, Any]) -> None:

@@ -14,7 +14,9 @@ import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor, no_grad
 from proxquant_np.checks import check_integer
 from proxquant_np.data import Split, chunks
+from proxquant_np.libraries import as_array, is_array, moved, numbers
 from proxquant_np.nn import Module, Parameter
+from proxquant_np.nn.module import beside
 from proxquant_np.optim.quantized import Targets, targets, targets_in
 from proxquant_np.prox import QuantizedSet, Regularizer, as_set
 
@@ -25,9 +27,10 @@ Weights = Any
 def _arrays(weights: Weights, name: str) -> list[np.ndarray]:
     if isinstance(weights, Mapping):
         weights = list(weights.values())
-    several = isinstance(weights, Iterable) and not isinstance(weights, np.ndarray | Tensor)
+    one = isinstance(weights, Tensor) or is_array(weights)
+    several = isinstance(weights, Iterable) and not one
     arrays = [
-        np.asarray(w.data if isinstance(w, Tensor) else w)
+        as_array(w.data if isinstance(w, Tensor) else w)
         for w in (weights if several else [weights])
     ]
     for w in arrays:
@@ -99,17 +102,11 @@ def transitions(a: Weights, b: Weights) -> Transitions:
         0.25
     """
     pairs = _pairs(a, b)
-    counts = np.sum(
-        [
-            (
-                np.count_nonzero((x < 0) & (y > 0)) + np.count_nonzero((x > 0) & (y < 0)),
-                np.count_nonzero((x != 0) & (y == 0)),
-                np.count_nonzero((x == 0) & (y != 0)),
-            )
-            for x, y in pairs
-        ],
-        axis=0,
-    )
+    masks = [
+        (((x < 0) & (y > 0)) | ((x > 0) & (y < 0)), (x != 0) & (y == 0), (x == 0) & (y != 0))
+        for x, y in pairs
+    ]
+    counts = np.sum([numbers([np.count_nonzero(m) for m in three]) for three in masks], axis=0)
     return Transitions(*(counts / sum(x.size for x, _ in pairs)).tolist())
 
 
@@ -206,14 +203,16 @@ def evaluate(
     )
     modes = [(m, m.training) for _, m in model.named_modules()]
     model.eval()
-    loss, wrong, count, state = 0.0, 0, 0, None
+    loss, wrong, count, state = 0.0, 0.0, 0, None
     try:
         with no_grad():
             for inputs, targets in batches:
+                inputs = beside(inputs, model.parameters())
                 logits, target, state = predict(model, inputs, targets, state)
-                loss += F.cross_entropy(logits, target, reduction="sum").item()
-                wrong += int(np.count_nonzero(logits.data.argmax(1) != target))
-                count += target.size
+                summed = F.cross_entropy(logits, target, reduction="sum").data
+                differing = logits.data.argmax(1) != moved(target, logits.data)
+                more, wrong_too = numbers([summed, np.count_nonzero(differing)])
+                loss, wrong, count = loss + more, wrong + wrong_too, count + target.size
     finally:
         for module, mode in modes:
             module.training = mode

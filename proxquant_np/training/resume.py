@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from proxquant_np.libraries import as_array, as_numpy
 from proxquant_np.nn import Module
 from proxquant_np.optim import Optimizer, QuantizedOptimizer
 from proxquant_np.prox import Regularizer
@@ -119,7 +120,7 @@ def _data_checksum(*arrays: np.ndarray) -> str:
     found = 0
     for a in arrays:
         found = zlib.crc32(f"{a.dtype.str} {a.shape}".encode(), found)
-        found = zlib.crc32(np.ascontiguousarray(a), found)
+        found = zlib.crc32(np.ascontiguousarray(as_numpy(a)), found)
     return f"{found:08x}"
 
 
@@ -140,7 +141,7 @@ def sample(array: np.ndarray) -> str:
         >>> pq.training.resume.sample(np.linspace(0, 1, 9))
         '(9,): 0 0.125 0.25 0.375 0.5 0.625 0.75 0.875 1'
     """
-    flat = np.asarray(array).reshape(-1)
+    flat = as_numpy(as_array(array)).reshape(-1)
     few = flat[np.linspace(0, flat.size - 1, min(flat.size, 12)).astype(int)]
     return f"{np.shape(array)}: " + " ".join(f"{float(v) + 0.0:.4g}" for v in few)
 

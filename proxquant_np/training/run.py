@@ -12,7 +12,9 @@ import proxquant_np.functional as F
 from proxquant_np.autograd import Tensor
 from proxquant_np.checks import check_integer, check_number
 from proxquant_np.data import Split, chunks
+from proxquant_np.libraries import as_array, moved, numbers, on_host, together
 from proxquant_np.nn import Module
+from proxquant_np.nn.module import beside
 from proxquant_np.optim import Optimizer, QuantizedOptimizer, clip_grad_norm
 from proxquant_np.training import metrics
 from proxquant_np.training.history import Recorder
@@ -52,7 +54,7 @@ class Batches:
                 order = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
                 self._epoch, self._order = epoch, order
             chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
-            inputs, targets = self.x[chosen], self.y[chosen]
+            inputs, targets = (a[moved(chosen, a)] for a in (self.x, self.y))
         if self.prepare is not None:  # 1 + position, since trailing zeros of a seed are ignored
             rng = np.random.default_rng([self.seed, epoch, 1 + position])
             inputs = self.prepare(inputs, rng)
@@ -85,10 +87,11 @@ class Run:
         """Forward, backward, step; FloatingPointError if the loss or the model is not finite."""
         for p in self._parameters:  # all, even if the optimizer lacks them: clipping counts them
             p.grad = None
+        x = beside(x, self._parameters)
         logits, y, self.state = metrics.predict(self.model, x, y, self.state)
         loss = F.cross_entropy(logits, y)
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the loss is {loss.item()}")
+        if on_host(loss.data):  # another device is not waited for here, but once, in the end
+            _check_loss(loss.item())
         loss.backward()
         if self.max_norm is not None:
             clip_grad_norm(self._parameters, self.max_norm)
@@ -96,13 +99,24 @@ class Run:
         try:
             self.optimizer.step()
         except ValueError:  # a wrapper checks gradients and weights itself
+            _check_loss(loss.item())
             self.check_finite()
             for name, p in self.model.named_parameters():
                 _check_finite(f"the gradient of {name}", p.grad)
             raise
-        for path, owner, name in self._held:
-            _check_finite(path, getattr(owner, name))
-        self.recorder.step(loss.item(), logits.data, y, strength)
+        measured = self.recorder.measure(loss.data, logits.data, y)
+        held = [_array(getattr(owner, name)) for _, owner, name in self._held]
+        squares = [np.vdot(a, a) for a in together(a for a in held if a.dtype.kind == "f")]
+        found = numbers([*measured, *squares])
+        if not all(map(math.isfinite, found)):  # squares may overflow
+            _check_loss(found[0])
+            for (path, _, _), a in zip(self._held, held, strict=True):
+                _check_finite(path, a)
+        self.recorder.step(found[: len(measured)], strength)
+
+    def place(self) -> np.ndarray:
+        """An array of the library that the network lies in."""
+        return next((p.data for p in self._parameters), np.empty(0))
 
     def end_epoch(self, length: int) -> None:
         """Measure the epoch of `length` steps; the next one starts without a recurrent state."""
@@ -121,11 +135,19 @@ class Run:
         """FloatingPointError if anything that a checkpoint must contain is no longer finite."""
         for part, entries in self.arrays().items():
             for name, value in entries.items():
-                _check_finite(name if part == "model" else f"{part}/{name}", np.asarray(value))
+                _check_finite(name if part == "model" else f"{part}/{name}", as_array(value))
 
 
-def _check_finite(name: str, value: Any) -> None:
-    a = value.data if isinstance(value, Tensor) else value
+def _array(value: Any) -> np.ndarray:
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _check_loss(loss: float) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss}")
+
+
+def _check_finite(name: str, a: Any) -> None:
     if a is None or a.dtype.kind != "f" or math.isfinite(np.vdot(a, a)):  # fast, but may overflow
         return
     if not np.isfinite(a).all():

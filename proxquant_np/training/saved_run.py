@@ -13,6 +13,7 @@ from proxquant_np import models
 from proxquant_np.autograd import Tensor, threads
 from proxquant_np.checks import check_integer
 from proxquant_np.files import shown
+from proxquant_np.libraries import as_array, as_numpy, moved
 from proxquant_np.nn import Module
 from proxquant_np.prox import Regularizer
 from proxquant_np.training import resume
@@ -60,7 +61,7 @@ class SavedRun:
             "since": self.since,
             "step": step,
             "generators": [g.bit_generator.state for g in _generators(self.run.model)],
-            "computed with": _computing(),
+            "computed with": self._computed_with(),
             "model": models.describe(self.run.model),
             "quantized": list(self.run.recorder.weights),
         }
@@ -70,7 +71,7 @@ class SavedRun:
     def _arrays(self) -> dict[str, np.ndarray]:
         parts = {**self.run.arrays(), **self.run.recorder.arrays()}
         return {
-            f"{part}/{name}": np.asarray(value)
+            f"{part}/{name}": as_numpy(as_array(value))
             for part, entries in parts.items()
             for name, value in entries.items()
         }
@@ -99,7 +100,8 @@ class SavedRun:
                 stacklevel=3,
             )
         self.run.recorder.restore(parts)
-        self.run.state = tuple(map(Tensor, parts["state"].values())) or None
+        state = (moved(s, self.run.place()) for s in parts["state"].values())
+        self.run.state = tuple(map(Tensor, state)) or None
         self.since = {**meta.get("since", {}), **dict.fromkeys(changed, step)}
         self.step = step
         return step
@@ -115,7 +117,7 @@ class SavedRun:
             saved = {"generators": saved_kinds, **_layout(arrays)}
             check_integer("step", meta["step"], 0)
             different = resume.differences(self.own, meta, arrays, self.functions)
-            before, now = meta.get("computed with", {}), _computing()
+            before, now = meta.get("computed with", {}), self._computed_with()
             rounding = [
                 shown(f"{k} was {before[k]}, is {now[k]}")
                 for k in now
@@ -134,6 +136,11 @@ class SavedRun:
         if what:
             raise CheckpointError(f"{shown(self.path)} belongs to another run: {shown(what)}")
         return rounding
+
+    def _computed_with(self) -> dict[str, Any]:
+        """What the last bits of a step depend on, beside the code and its arguments."""
+        arrays = type(self.run.place())
+        return {**_computing(), "arrays": f"{arrays.__module__}.{arrays.__qualname__}"}
 
     def _load(
         self,
@@ -184,6 +191,5 @@ def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def _computing() -> dict[str, Any]:
-    """What the last bits of a step depend on, besides the code and its arguments."""
     kernel, count = threads.blas_kernel(), threads.get_num_threads()
     return {"threads": count, "BLAS kernel": kernel, "NumPy": np.__version__}
