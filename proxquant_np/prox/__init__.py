@@ -7,7 +7,7 @@ to it draws them there (`L1`, `L2`, `Parq`): BinaryL1() is L1(Binary()) under it
 from proxquant_np.prox.binary import Binary, BinaryL1, BinaryL2, sign_pm
 from proxquant_np.prox.distances import L1, L2, BinaryRelax, Parq
 from proxquant_np.prox.fitted import Fitted
-from proxquant_np.prox.homotopy import Constant, Geometric, Homotopy, Linear
+from proxquant_np.prox.homotopy import Constant, Geometric, Homotopy, Linear, LinearHomotopy
 from proxquant_np.prox.levels import Levels, LevelsL1, LevelsL2
 from proxquant_np.prox.mirror import TanhMirror
 from proxquant_np.prox.multibit import MultiBit, MultiBitL1, MultiBitL2
@@ -34,6 +34,7 @@ __all__ = [
     "LevelsL1",
     "LevelsL2",
     "Linear",
+    "LinearHomotopy",
     "MultiBit",
     "MultiBitL1",
     "MultiBitL2",
