@@ -111,7 +111,8 @@ NOTEBOOKS = """
 :hidden:
 :glob:
 *
-exercises/*
+exercises/?_*
+exercises/??_*
 ```
 """
 
