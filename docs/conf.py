@@ -112,7 +112,8 @@ NOTEBOOKS = """
 :hidden:
 :glob:
 *
-exercises/*
+exercises/?_*
+exercises/??_*
 ```
 """
 

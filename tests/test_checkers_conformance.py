@@ -10,7 +10,7 @@ import pytest
 
 import proxquant_np as pq
 from proxquant_np.conformance import checks, steps
-from proxquant_np.prox import BinaryL1, LevelsL1, TernaryL2
+from proxquant_np.prox import BinaryL1, BinaryL2, LevelsL1, TernaryL2
 
 kit = pq.conformance
 
@@ -280,13 +280,14 @@ def straight_through(w, gradient, lr, strength):
     return BinaryL1().project(w - lr * gradient(BinaryL1().project(w)))
 
 
-def adam(w, gradient, lr, strength, m, v, t, correct=True, inside=False, hat=False):
+def adam(w, gradient, lr, strength, m, v, t, correct=True, inside=False, hat=False, root=True):
     g = gradient(w)
     m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
     c = (1 - 0.9**t, 1 - 0.999**t) if correct else (1, 1)
-    root = np.sqrt(v / c[1] + 1e-8) if inside else np.sqrt(v / c[1]) + 1e-8
-    root = (np.sqrt(v) + 1e-8) / math.sqrt(c[1]) if hat else root
-    u = BinaryL1().prox(w - lr * m / c[0] / root, strength)
+    below = np.sqrt(v / c[1] + 1e-8) if inside else np.sqrt(v / c[1]) + 1e-8
+    below = (np.sqrt(v) + 1e-8) / math.sqrt(c[1]) if hat else below
+    below = below if root else v / c[1] + 1e-8
+    u = BinaryL1().prox(w - lr * m / c[0] / below, strength)
     return u, m.astype(w.dtype), v.astype(w.dtype)
 
 
@@ -310,6 +311,25 @@ WRONG_STEPS = [
     (lambda *a: adam(*a, hat=True), "eager_adam", "epsilon", "before its correction"),
     (lambda *a: adam(*a[:-1], a[-1] + 1), "eager_adam", "bias correction", "once too often"),
     (adam_from_zero, "eager_adam", "wrong step", ""),
+    (lambda *a: adam(*a, root=False), "eager_adam", "moments", "not by its root"),
+    (
+        lambda w, g, lr, s: BinaryL1().prox(w - lr * g(BinaryL1().project(w)), s),
+        "eager_sgd",
+        "gradient point",
+        "at P(w)",
+    ),
+    (
+        lambda w, g, lr, s: BinaryL2().prox(w - lr * g(w), s),
+        "eager_sgd",
+        "not optimal",
+        "squared distance",
+    ),
+    (
+        lambda z, g, lr: (lambda z: (z, np.sign(z)))(z - lr * g(BinaryL1().project(z))),
+        "lazy_sgd",
+        "sign(0)",
+        "in the weights returned",
+    ),
 ]
 
 
@@ -402,6 +422,7 @@ WRONG_GRADIENTS = [
         "(4, 3)",
     ),
     (tanh_layer, changed(2, lambda d, *a: 0 * d), LAYER, "wrong gradient", "zero"),
+    (np.tanh, lambda x, g: 1 - np.tanh(x) ** 2, LOGITS, "wrong gradient", "not depend on g"),
     (tanh_layer, changed(0, lambda d, *a: d.astype(np.float32)), LAYER, "dtype changed", "float32"),
     (tanh_layer, lambda x, w, b, g: tanh_layer_vjp(x, w, b, g)[:2], LAYER, "result", "2 gradients"),
     (cross_entropy, lambda z: cross_entropy_gradient(z, 1), LOGITS, "not averaged", "5 times"),

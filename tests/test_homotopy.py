@@ -8,7 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from proxquant_np.prox import Constant, Geometric, Homotopy, Linear
+from proxquant_np import nn, optim
+from proxquant_np.experiments.protocol import METHODS
+from proxquant_np.nn import quantizable_parameters
+from proxquant_np.prox import BinaryL1, Constant, Geometric, Homotopy, Linear, LinearHomotopy
 
 
 def test_values():
@@ -17,6 +20,35 @@ def test_values():
     assert [Geometric(0.5, 2)(t) for t in (0, 1, 4)] == [0.5, 1, 8]
     assert Linear.to(8, steps=4) == Linear(2)
     assert math.isclose(Linear.to(0.3, steps=1000)(1000), 0.3)
+
+
+@pytest.mark.parametrize(("reach", "lr", "steps"), [(1, 0.1, 2), (7.76, 0.01, 468), (0, 1, 9)])
+def test_the_strengths_sum_to_the_reach(reach, lr, steps):
+    h = LinearHomotopy.reaching(reach, lr, steps)
+    assert math.isclose(sum(lr * h(t) for t in range(steps)), reach, rel_tol=1e-12)
+    w = np.array([-50.0])  # the prox alone carries it as far, if no level is nearer
+    for t in range(steps):
+        w = BinaryL1().prox(w, lr * h(t))
+    assert math.isclose(w[0] + 50, reach, rel_tol=1e-12)
+
+
+def test_the_reach_of_the_experiments():
+    model = nn.Linear(3, 2)
+    adam = optim.Adam(model.parameters(), 0.01)
+    wrapped = METHODS["prox_quant"].wrap(
+        adam, quantizable_parameters(model), BinaryL1(), 468, reach=7.76
+    )
+    assert wrapped.homotopy == LinearHomotopy.reaching(7.76, 0.01, 468)
+
+
+def test_linear_is_the_older_name():
+    assert Linear is LinearHomotopy
+    assert repr(LinearHomotopy(0.5)) == "Linear(rate=0.5)"  # as in checkpoints
+
+    class Slow(Linear):
+        pass
+
+    assert repr(Slow(0.5)) == "test_linear_is_the_older_name.<locals>.Slow(rate=0.5)"
 
 
 @pytest.mark.parametrize("h", [Linear(1), Constant(1), Geometric(1, 1)], ids=repr)
@@ -55,6 +87,8 @@ def test_bad_parameters_are_refused(bad):
         (lambda v: Geometric(v, 2), "initial"),
         (lambda v: Geometric(1, v), "ratio"),
         (lambda v: Linear.to(v, 10), "end"),
+        (lambda v: Linear.reaching(v, 0.1, 10), "reach"),
+        (lambda v: Linear.reaching(1, v, 10), "lr"),
     ]:
         with pytest.raises(ValueError, match=name):
             make(bad)
@@ -73,3 +107,7 @@ def test_bad_steps_are_refused():
         Linear.to(1, steps=0)
     with pytest.raises(TypeError, match="steps"):
         Linear.to(1, steps=2.5)
+    with pytest.raises(ValueError, match="lr must be a number > 0 and < inf, got 0"):
+        Linear.reaching(1, 0, steps=10)
+    with pytest.raises(ValueError, match="steps must be an integer >= 2, got 1"):
+        Linear.reaching(1, 0.1, steps=1)

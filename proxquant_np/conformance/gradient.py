@@ -184,8 +184,16 @@ class _Gradient:
                 gradient, numerical = error.gradient, error.numerical
                 said = str(error).replace("input 0", f"input {i}", 1)
         kind, detail = _diagnose(gradient, numerical, self.y.shape, 1e-2 if self.single else 1e-3)
+        if kind == "wrong gradient" and not detail and self.y.ndim and not self._uses_g(i):
+            detail = "it does not depend on g"
         detail = f"{detail}; {said}" if detail else said
         return [Fault(kind, detail, self.shown, gradient, numerical)]
+
+    def _uses_g(self, i):
+        """Whether the gradient of input i changes with g."""
+        outs = [self.grad_fn(*self._at(i, self.inputs[i]), g) for g in (self.g, -2 * self.g)]
+        parts = [out[i] if isinstance(out, tuple | list) else out for out in outs]
+        return not np.array_equal(*parts)
 
     def _at(self, i, x):
         at = [x if j == i else other for j, other in enumerate(self.inputs)]

@@ -237,6 +237,8 @@ class _Step:
         def prox(w):
             factors = {"lr twice": lr, "over lr": 1 / lr, "doubled": 2, "halved": 0.5}
             s = strength * math.prod(f for twist, f in factors.items() if twist in twists)
+            if "squared" in twists:
+                return at_zero(w, (w + s * self.r.project(w)) / (1 + s))
             return at_zero(w, self.r.prox(w, np.inf if "projects" in twists else s))
 
         def project(w):
@@ -246,6 +248,7 @@ class _Step:
             point = point.clip(low, high)
         image = project(point) if self.lazy else point
         at = prox(point) if "at mapped" in twists else point if "at latent" in twists else image
+        at = project(point) if "at projected" in twists else at
         g = -gradient(at) if "ascent" in twists else gradient(at)
         if "saturated" in twists:
             g = np.where((point < low) | (point > high), 0, g)
@@ -259,6 +262,8 @@ class _Step:
             mapped = moved if "unmapped" in twists else prox(moved)
             return mapped.clip(low, high) if "clipped" in twists else mapped, *moments
         mapped = moved if "unmapped" in twists else image if "stale" in twists else project(moved)
+        if "sign(0) at last" in twists:
+            mapped = np.where(moved == 0, 0, mapped)
         latent = project(moved) if {"image kept", "no latent"} & {*twists} else moved
         return latent, mapped, *moments
 
@@ -278,6 +283,8 @@ def _adam(g, m, v, t, twists):
     root = np.sqrt(new_v / c2) + 1e-8 / (math.sqrt(c2) if "eps hat" in twists else 1)
     if "eps inside" in twists:
         root = np.sqrt(new_v / c2 + 1e-8)
+    if "no root" in twists:
+        root = new_v / c2 + 1e-8
     d = (g if "no momentum" in twists else new_m / c1) / root
     return (d, m, v) if "old moments" in twists else (d, new_m, new_v)
 
@@ -285,6 +292,7 @@ def _adam(g, m, v, t, twists):
 TWISTS = {
     "at latent": ("gradient point", "the gradient is taken at the latent, not at its image"),
     "at mapped": ("gradient point", "the gradient is taken at the mapped weights"),
+    "at projected": ("gradient point", "the gradient is taken at P(w), not at the weights w"),
     "from image": ("latent overwritten", "the step starts from the image P(z), not from z"),
     "no latent": ("latent overwritten", "there is no latent: the image P(z) is moved and mapped"),
     "image kept": ("latent overwritten", "the image replaces the new latent"),
@@ -294,7 +302,9 @@ TWISTS = {
     "saturated": ("clipped", "the gradient is 0 where the latent lies beyond the levels"),
     "unmapped": ("not quantized", "the weights returned are not mapped"),
     "sign(0)": ("sign(0)", "0 stays 0, as with numpy.sign"),
+    "sign(0) at last": ("sign(0)", "0 stays 0 in the weights returned, as with numpy.sign"),
     "low": ("sign(0)", "0 goes to the lower level"),
+    "squared": ("not optimal", "the prox is that of the squared distance: (x + s q) / (1 + s)"),
     "map first": ("order", "the weights are mapped before the base step, not after it"),
     "lr twice": ("wrong strength", "the strength is multiplied by lr once more"),
     "over lr": ("wrong strength", "the strength is divided by lr, but is lr * lambda_t already"),
@@ -311,10 +321,12 @@ TWISTS = {
     "swapped": ("moments", "beta1 and beta2 are exchanged"),
     "unsquared": ("moments", "v averages |g|, not g^2"),
     "old moments": ("moments", "the moments before the step are returned"),
+    "no root": ("moments", "the step is divided by v, not by its root"),
     "no momentum": ("moments", "the gradient is used in place of m"),
 }
 """Mistakes that `_Step.formula` can make, and which convention they break, and how."""
 
 LAZY = {"at latent", "from image", "no latent", "image kept", "stale", "low", "clipped first"}
-LAZY |= {"saturated"}
+LAZY |= {"saturated", "sign(0) at last"}
 EAGER = {"at mapped", "map first", "lr twice", "over lr", "projects", "doubled", "halved"}
+EAGER |= {"at projected", "squared"}

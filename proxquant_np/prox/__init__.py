@@ -17,6 +17,7 @@ from proxquant_np.prox.homotopy import Constant as Constant
 from proxquant_np.prox.homotopy import Geometric as Geometric
 from proxquant_np.prox.homotopy import Homotopy as Homotopy
 from proxquant_np.prox.homotopy import Linear as Linear
+from proxquant_np.prox.homotopy import LinearHomotopy as LinearHomotopy
 from proxquant_np.prox.levels import Levels as Levels
 from proxquant_np.prox.levels import LevelsL1 as LevelsL1
 from proxquant_np.prox.levels import LevelsL2 as LevelsL2

@@ -4,10 +4,13 @@ A homotopy is a pure function of t, the number of steps already taken, so the fi
 lambda_0. The optimizer, not the homotopy, counts steps. The strength of a prox step is
 lr * lambda_t.
 
-    Linear(rate)                 rate * t               the paper's
-    Linear.to(end, steps)        end * t / steps        reaches `end` at `steps` and keeps growing
-    Constant(lam)                lam
-    Geometric(initial, ratio)    initial * ratio**t
+    LinearHomotopy(rate)                          rate * t               the paper's
+    LinearHomotopy.to(end, steps)                 end * t / steps        `end` after `steps` steps
+    LinearHomotopy.reaching(reach, lr, steps)     the strengths of `steps` steps sum to `reach`
+    Constant(lam)                                 lam
+    Geometric(initial, ratio)                     initial * ratio**t
+
+`Linear` is the older name of `LinearHomotopy`, not to be confused with the layer `nn.Linear`.
 """
 
 from __future__ import annotations
@@ -45,31 +48,58 @@ class Homotopy(ABC):
     def _at(self, t): ...
 
 
-@dataclass(frozen=True)
-class Linear(Homotopy):
+@dataclass(frozen=True, repr=False)
+class LinearHomotopy(Homotopy):
     """lambda_t = rate * t. Source: Bai, Wang, Liberty 2019, Section 3.2.
 
+    `pq.prox.Linear` is the same class. Its repr is "Linear(rate=...)", as checkpoints hold it.
+
     Examples:
-        >>> pq.prox.Linear(0.5)(3)
+        >>> pq.prox.LinearHomotopy(0.5)(3)
         1.5
     """
 
     rate: float
 
+    def __repr__(self) -> str:
+        name = "Linear" if type(self) is LinearHomotopy else type(self).__qualname__
+        return f"{name}(rate={self.rate!r})"
+
     @classmethod
-    def to(cls, end: float, steps: int) -> Linear:
+    def to(cls, end: float, steps: int) -> LinearHomotopy:
         """The line through 0 at t = 0 and `end` at t = `steps` >= 1.
 
         Examples:
-            >>> pq.prox.Linear.to(end=2.0, steps=100)(50)
+            >>> pq.prox.LinearHomotopy.to(end=2.0, steps=100)(50)
             1.0
         """
         check_number("end", end, least=0, below=math.inf)
         check_integer("steps", steps, least=1)
         return cls(end / steps)
 
+    @classmethod
+    def reaching(cls, reach: float, lr: float, steps: int) -> LinearHomotopy:
+        """The line whose strengths lr * lambda_t, t = 0 .. steps - 1, sum to `reach`.
+
+        The rate is 2 reach / (lr steps (steps - 1)). The sum says how far the prox alone carries a
+        weight in `steps` >= 2 steps at a constant rate lr > 0: under an L1 distance by `reach`, if
+        no level is nearer; under an L2 distance about e^-reach of its distance is left.
+
+        Examples:
+            >>> homotopy = pq.prox.LinearHomotopy.reaching(2.0, lr=0.1, steps=1000)
+            >>> float(round(sum(0.1 * homotopy(t) for t in range(1000)), 9))
+            2.0
+        """
+        check_number("reach", reach, least=0, below=math.inf)
+        check_number("lr", lr, above=0, below=math.inf)
+        check_integer("steps", steps, least=2)
+        return cls(2 * reach / (lr * steps * (steps - 1)))
+
     def _at(self, t):
         return self.rate * t
+
+
+Linear = LinearHomotopy
 
 
 @dataclass(frozen=True)
