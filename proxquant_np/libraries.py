@@ -1,10 +1,11 @@
-"""Arrays of other libraries than NumPy, such as CuPy's on a GPU.
+"""Arrays of libraries other than NumPy, such as CuPy's on a GPU.
 
-NumPy's functions hand over to whoever implements `__array_ufunc__` and `__array_function__`, so
-that one code computes with NumPy's arrays and with theirs. What NumPy does not give a name to is
-here: what such an array is, how to bring one here or there, which never happens implicitly, and how
-to ask for numbers. A device that works on its own has to be waited for then, and each call costs,
-however little it does; so numbers are asked for together, and many arrays are looked at as one.
+NumPy's functions dispatch to any library that implements `__array_ufunc__` and
+`__array_function__`, so one code computes with NumPy arrays and with theirs. This file has what
+NumPy has no name for: what such an array is, how to move one between libraries, which never happens
+implicitly, and how to read numbers. Reading a number waits for a device that works asynchronously,
+and every call has a cost, however little it does; so numbers are read together, and many arrays are
+tested as one.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 
 Array = Any
-"""NumPy's, or one that answers to NumPy's functions."""
+"""An array of NumPy, or of a library that implements NumPy's functions."""
 
 
 def is_array(x: Any) -> bool:
-    """Whether it is NumPy's array or one of a library that answers to NumPy's functions.
+    """Whether x is a NumPy array, or one of a library that implements NumPy's functions.
 
     Examples:
         >>> from proxquant_np.libraries import is_array
@@ -30,7 +31,7 @@ def is_array(x: Any) -> bool:
 
 
 def as_array(x: Any) -> Array:
-    """x itself, if it is an array of another library than NumPy; else as `np.asarray` makes it.
+    """x itself if it is an array of a library other than NumPy, else `np.asarray(x)`.
 
     Examples:
         >>> from proxquant_np.libraries import as_array
@@ -41,9 +42,10 @@ def as_array(x: Any) -> Array:
 
 
 def on_host(x: Array) -> bool:
-    """Whether x is NumPy's: in the memory of a processor with caches, which can look at it at once.
+    """Whether x is a NumPy array, in the memory of a processor that can read it without waiting.
 
-    There blocks pay that fit a cache; elsewhere few calls do, and not to ask for numbers.
+    On such a processor, blocks that fit into the cache pay off; on a device, few calls do, and not
+    reading numbers.
 
     Examples:
         >>> from proxquant_np.libraries import on_host
@@ -54,7 +56,7 @@ def on_host(x: Array) -> bool:
 
 
 def as_numpy(x: Array) -> np.ndarray:
-    """x itself, if it is NumPy's; else a copy, for which the device is waited for.
+    """x itself if it is a NumPy array, else a copy, which waits for the device.
 
     Examples:
         >>> from proxquant_np.libraries import as_numpy
@@ -67,7 +69,7 @@ def as_numpy(x: Array) -> np.ndarray:
 
 
 def moved(x: Array, where: Array) -> Array:
-    """x as an array of the library of `where`; itself, if it is one already.
+    """x as an array of the library of `where`; x itself if it already is one.
 
     Examples:
         >>> from proxquant_np.libraries import moved
@@ -81,9 +83,9 @@ def moved(x: Array, where: Array) -> Array:
 
 
 def together(arrays: Iterable[Array]) -> list[Array]:
-    """NumPy's arrays as they are; those of another library, of one dtype, as a flat one.
+    """NumPy arrays unchanged; arrays of another library, all of one dtype, joined into a flat one.
 
-    So that a condition for all costs one pass over each, or few calls.
+    A condition on all of them then costs one pass over each, or few calls.
 
     Examples:
         >>> from proxquant_np.libraries import together
@@ -97,7 +99,7 @@ def together(arrays: Iterable[Array]) -> list[Array]:
 
 
 def numbers(scalars: Sequence[Any]) -> list[float]:
-    """Numbers and arrays without axes as floats, for which a device is waited for once.
+    """Numbers and arrays without axes as floats, waiting for a device only once.
 
     Examples:
         >>> from proxquant_np.libraries import numbers

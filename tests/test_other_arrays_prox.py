@@ -129,7 +129,7 @@ def test_extreme_scales():
 
 def test_outputs_are_of_the_same_library():
     R, w = prox.BinaryL1(), np.array([0.5, -2.0])
-    with pytest.raises(TypeError, match="out must be a Duck, as the weights are"):
+    with pytest.raises(TypeError, match="out must be a Duck like the weights"):
         R.prox(Duck(w), 0.25, out=np.empty(2))
     with pytest.raises(TypeError, match="out must be a NumPy array"):
         R.prox(w, 0.25, out=Duck(np.empty(2)))

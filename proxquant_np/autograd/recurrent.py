@@ -47,11 +47,11 @@ def embedding(input: Array, weight: Array) -> Traced:
             f"embedding: input must hold 0..{len(weight) - 1} for weight {weight.shape}, "
             f"got {input.min()}..{input.max()}"
         )
-    index = moved(input, weight)  # NumPy's will do, which can be looked at at once
+    index = moved(input, weight)  # NumPy's are allowed: they can be checked without waiting
 
     def to_weight(g: Array) -> Array:
         full = np.zeros(weight.shape, g.dtype, like=g)
-        if not on_host(input):  # to count rows would wait for a device
+        if not on_host(input):  # counting rows would wait for the device
             np.add.at(full, input.reshape(-1), g.reshape(-1, g.shape[-1]))
         elif input.size:
             order = np.argsort(input, axis=None, kind="stable")  # puts equal indices together

@@ -323,8 +323,8 @@ def check_state(
 
 
 def beside(x: np.ndarray, parameters: Iterable[Tensor]) -> np.ndarray:
-    """A batch where the parameters lie; but integers, which a device would be waited for to look
-    at, stay NumPy's: the operations that take them look at them first, then move them.
+    """A batch moved to where the parameters are; but integers stay NumPy's, because the operations
+    that take them check them, which would wait for a device, before they move them.
 
     Examples:
         >>> from proxquant_np.nn.module import beside

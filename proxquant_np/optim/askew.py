@@ -49,7 +49,7 @@ class AskewSGD(QuantizedOptimizer):
             w = p.data
             excess, slope = (w * w - 1) ** 2 - width, 4 * w * (w * w - 1)
             outside = (excess > 0) & (slope != 0)
-            v = -self.pull * excess / np.where(outside, slope, 1)  # least allowed, to the level
+            v = -self.pull * excess / np.where(outside, slope, 1)  # the least move allowed
             g = p.grad
             g[...] = np.where(~outside | (-g * v > v * v), g, -v)
         self.base.step()

@@ -71,7 +71,7 @@ def _square(g: np.ndarray) -> Any:
 
 
 def _clip_elsewhere(grads: list[np.ndarray], max_norm: float) -> np.ndarray:
-    """The same without a look at any number, which would wait."""
+    """The same without reading any number, which would wait for the device."""
     square = sum(map(_square, grads))
     least = max(g.size * _LEAST[g.dtype] for g in grads)
     top = np.max(np.stack([np.max(np.abs(g)) for g in grads]))

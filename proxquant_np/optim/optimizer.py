@@ -57,7 +57,7 @@ def as_parameters(params: Params) -> list[Tensor]:
 
 
 def _writeable(x: np.ndarray) -> bool:
-    return not on_host(x) or x.flags.writeable  # others are, and have no such flag
+    return not on_host(x) or x.flags.writeable  # other arrays always are, and have no such flag
 
 
 def grads_of(name: str, params: list[Tensor]) -> dict[int, np.ndarray]:
@@ -136,7 +136,7 @@ class Optimizer:
         self._steps = np.zeros(len(self.params), np.int64)
         self._active: tuple[bool, ...] = ()
         self._plan: list[tuple[slice, list[int]]] = []
-        # Elsewhere than on a processor with caches calls cost, and all is one block.
+        # On a device, calls are what costs, so there is a single block.
         self._block = _BLOCK if on_host(kind) else max(1, ends[-1])
         self._joined = np.empty((2, self._block), dtype, like=kind)
         self._scratch = np.empty(self._block, dtype, like=kind)
@@ -309,5 +309,5 @@ def _write_flat(a: np.ndarray, part: slice, values: np.ndarray) -> None:
     """Write these entries of `a` in C order."""
     if on_host(a):
         a.flat[part] = values
-    else:  # one block then, so that these are all
+    else:  # there is a single block, so these are all entries
         a[...] = values.reshape(a.shape)

@@ -194,13 +194,13 @@ class QuantizedOptimizer:
                 "list of groups (params, regularizer, homotopy)"
             )
         grads = grads_of("base.params", self.base.params).values()
-        squares = [np.vdot(g, g) for g in together(grads)]  # not finite unless the gradients are
+        squares = [np.vdot(g, g) for g in together(grads)]  # finite only if the gradients are
         found = numbers(squares + self._holds())
         if not (all(map(math.isfinite, found)) and all(found[len(squares) :])):
             self._refuse()
 
     def _holds(self) -> list[Any]:
-        """What else must be true before a step, as conditions."""
+        """Further conditions that must hold before a step."""
         trained, conditions = self.trained(), []
         if self._image is not None:
             weights = together(self.params[i].data for i in trained)
@@ -211,11 +211,11 @@ class QuantizedOptimizer:
         return conditions
 
     def _point(self, i: int) -> np.ndarray:
-        """What moves in the place of parameter i, if not itself."""
+        """What moves in place of parameter i, or the parameter itself."""
         return self.latent[i] if "latent" in self.slots else self.params[i].data
 
     def _refuse(self) -> None:
-        """Say what is wrong, if anything is: squares may overflow."""
+        """Raise the error, if there is one: squares may overflow without any."""
         check_gradients("base.params", self.base.params)
         for i in self.trained():
             check_finite(f"params[{i}]", self._point(i))
@@ -384,7 +384,7 @@ def quantize_and_freeze(params: Params | Targets, regularizer: Quantized | None 
     chosen = targets(params, regularizer)
     projections = [as_set(own).project(p.data) for p, own in chosen]
     for i, ((p, own), projected) in enumerate(zip(chosen, projections, strict=True)):
-        check_finite(f"params[{i}]", projected)  # elsewhere than in NumPy nobody has looked
+        check_finite(f"params[{i}]", projected)  # not yet checked on a device
         if not (p.requires_grad or np.array_equal(projected, p.data)):
             raise ValueError(
                 f"params[{i}] (shape {p.shape}) is frozen, and {own} would quantize it anew: first "

@@ -69,7 +69,7 @@ def as_output(out: Floats | None, x: Floats) -> Floats:
     if on_host(x):
         check_instance("out", out, np.ndarray, "a NumPy array")
     else:
-        check_instance("out", out, type(x), f"a {type(x).__name__}, as the weights are")
+        check_instance("out", out, type(x), f"a {type(x).__name__} like the weights")
     if out.dtype != x.dtype:
         raise TypeError(f"out must have the dtype of the weights, {x.dtype}, got {out.dtype}")
     if out.shape != x.shape:
@@ -110,7 +110,7 @@ def fill(
 
 
 def _fill_elsewhere(kernel, x, out):
-    """All at once, as calls cost there; NaN where `x` is not finite, which nobody looked at."""
+    """All in one call, as calls are what costs; NaN where `x`, unchecked, is not finite."""
     if not x.flags.c_contiguous or np.may_share_memory(x, out):
         x = x.copy()
     kernel(x, out, np.empty_like(x))

@@ -109,7 +109,7 @@ class Fitted(QuantizedSet):
             candidates = np.flatnonzero(as_numpy(few))
             if not candidates.size:
                 return levels
-            rows, first = as_numpy(rows), as_numpy(first)  # here the way depends on the values
+            rows, first = as_numpy(rows), as_numpy(first)  # from here on, values decide
             possible = self._may_be_quantized(first[candidates], rows[candidates])
             for i in candidates[possible]:
                 values = np.unique(rows[i])
@@ -195,7 +195,7 @@ class Fitted(QuantizedSet):
             ends = np.maximum(part.max(axis=1), -part.min(axis=1))
             top[i, 0] = np.maximum(top[i, 0], ends)
         exponent = np.frexp(top)[1]
-        exponent *= np.abs(exponent) >= 40  # the others are safe as they are
+        exponent *= np.abs(exponent) >= 40  # the others are safe without scaling
         if on_host(rows) and not exponent.any():
             levels = fit(rows, exponent)
         else:  # scaling by powers of two is exact
@@ -217,7 +217,7 @@ def _groups(rows):
 
 
 def _tile_bytes(rows):
-    """What fits the cache; elsewhere more, for fewer calls."""
+    """The bytes that fit into the cache; on a device more, for fewer calls."""
     return BLOCK_BYTES if on_host(rows) else 1 << 26
 
 
@@ -264,7 +264,7 @@ def itself(x: Floats) -> Floats:
 
 
 def _dots(a, b):
-    """The product of each row of a with that of b: np.vecdot, which not all libraries have."""
+    """The dot product of each row of a and of b: np.vecdot, which not all libraries have."""
     return np.vecdot(a, b) if on_host(a) else (a[:, None] @ b[..., None])[:, 0, 0]
 
 

@@ -66,7 +66,7 @@ def locations(ordered: Floats, s: Floats | float) -> tuple[Floats, Floats]:
 
 
 def _is_zero(s):
-    """Whether it is the number 0; a column of strengths, which are greater, is not asked."""
+    """Whether s is the number 0; a column of strengths, which are > 0, is not read."""
     return np.ndim(s) == 0 and s == 0
 
 

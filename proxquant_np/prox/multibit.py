@@ -268,7 +268,7 @@ def _least_squares(rows, a):
 
 
 def _pseudo_inverse(gram, rcond):
-    """As np.linalg.pinv, of which other libraries have no form for symmetric matrices."""
+    """As np.linalg.pinv, whose form for symmetric matrices other libraries lack."""
     values, vectors = (part[..., ::-1] for part in np.linalg.eigh(gram))
     kept = values > rcond * values[..., :1]
     inverse = np.where(kept, 1 / np.where(kept, values, 1), 0)

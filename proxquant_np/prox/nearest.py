@@ -55,6 +55,6 @@ def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
 
 def _take(values, index, out):
     if on_host(out):
-        np.take(values, index, out=out, mode="clip")  # which goes without a copy of `out`
+        np.take(values, index, out=out, mode="clip")  # "clip" avoids a copy of `out`
     else:
         np.take(values, index, out=out)

@@ -83,7 +83,7 @@ class Ternary(Fitted):
         ordered.sort(axis=1)
         if self.symmetric:
             return [_best_mean(ordered[:, ::-1])]
-        neg = pos = ordered  # a side has all of its weights, and at least one
+        neg = pos = ordered  # each side: all of its weights, at least one
         if on_host(rows):
             below = np.count_nonzero(ordered < 0, axis=1)
             neg = ordered[:, : max(1, below.max())]

@@ -106,7 +106,7 @@ class Recorder:
         self.signs = {"initial": now, "before_step": now, "before_epoch": now}
 
     def measure(self, loss: np.ndarray, logits: np.ndarray, y: np.ndarray) -> list[Any]:
-        """The numbers of a step, for `step`; loss and logits are those before it."""
+        """The numbers that `step` records; loss and logits are from before the step."""
         signs = _joined(p.data for p in self.weights.values()) >= 0  # sign_pm, True for +1
         wrong = np.count_nonzero(logits.argmax(1) != moved(y, logits)) / y.size
         changes = [_changed(signs, self.signs[name]) for name in ("initial", "before_step")]
@@ -114,7 +114,7 @@ class Recorder:
         return [loss, wrong, *changes]
 
     def step(self, measured: list[float], strength: Any) -> None:
-        """After a step; `measured` by it, `strength` was that of its map."""
+        """Record a step: the numbers `measured` at it, and the strength of its map."""
         loss, wrong, since_start, since_last = measured
         suffixes = getattr(self.optimizer, "mapped", ("",))
         strengths = strength if isinstance(strength, tuple) else (strength,)

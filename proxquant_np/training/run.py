@@ -90,7 +90,7 @@ class Run:
         x = beside(x, self._parameters)
         logits, y, self.state = metrics.predict(self.model, x, y, self.state)
         loss = F.cross_entropy(logits, y)
-        if on_host(loss.data):  # another device is not waited for here, but once, in the end
+        if on_host(loss.data):  # a device is waited for only once, at the end
             _check_loss(loss.item())
         loss.backward()
         if self.max_norm is not None:
@@ -115,7 +115,7 @@ class Run:
         self.recorder.step(found[: len(measured)], strength)
 
     def place(self) -> np.ndarray:
-        """An array of the library that the network lies in."""
+        """An array of the network's library."""
         return next((p.data for p in self._parameters), np.empty(0))
 
     def end_epoch(self, length: int) -> None:

@@ -138,7 +138,7 @@ class SavedRun:
         return rounding
 
     def _computed_with(self) -> dict[str, Any]:
-        """What the last bits of a step depend on, beside the code and its arguments."""
+        """What the last bits of a step depend on, besides the code and its arguments."""
         arrays = type(self.run.place())
         return {**_computing(), "arrays": f"{arrays.__module__}.{arrays.__qualname__}"}
 
