@@ -106,9 +106,10 @@ def numbers(scalars: Sequence[Any]) -> list[float]:
         >>> numbers([np.float32(0.5), 2, np.array(True)])
         [0.5, 2.0, 1.0]
     """
-    at = [i for i, x in enumerate(scalars) if is_array(x) and not on_host(x)]
-    if not at:
-        return [float(x) for x in scalars]
+    kinds = {kind for kind in set(map(type, scalars)) if hasattr(kind, "__array_function__")}
+    if kinds <= {np.ndarray}:
+        return list(map(float, scalars))
+    at = [i for i, x in enumerate(scalars) if type(x) in kinds and not on_host(x)]
     read = np.stack([scalars[i].astype(np.float64) for i in at]).tolist()
     found = dict(zip(at, read, strict=True))
     return [found[i] if i in found else float(x) for i, x in enumerate(scalars)]

@@ -131,7 +131,7 @@ def test_checkpoints_are_interchangeable(name, first, tmp_path):
     arrays, _ = load_checkpoint(file)
     assert all(type(a) is np.ndarray for a in arrays.values())
     model, optimizer, run = start(name, second)
-    with pytest.warns(UserWarning, match="with different rounding: arrays was"):
+    with pytest.warns(UserWarning, match="different rounding: arrays was"):
         resumed = run(checkpoint=file)
     assert resumed.to_dict() == history.to_dict()
     same_state(model, whole)

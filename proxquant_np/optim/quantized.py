@@ -205,9 +205,9 @@ class QuantizedOptimizer:
         if self._image is not None:
             weights = together(self.params[i].data for i in trained)
             conditions += map(np.array_equal, weights, together(self._image[i] for i in trained))
-        points = [self._point(i) for i in trained]
-        if points and not on_host(points[0]):  # elsewhere prox does not look at them
-            conditions += [np.isfinite(x).all() for x in together(points)]
+        if trained and not on_host(self.params[0].data):  # elsewhere prox does not look at points
+            points = together(map(self._point, trained))
+            conditions += [np.isfinite(x).all() for x in points]
         return conditions
 
     def _point(self, i: int) -> np.ndarray:

@@ -80,8 +80,12 @@ class Run:
         if max_norm is not None:
             self.max_norm = check_number("max_norm", max_norm, 0, below=math.inf)
         self.state: metrics.State | None = None  # None at the start of an epoch
-        self._held = list(model._named())
         self._parameters = list(model.parameters())
+        self._buffers = [
+            (owner, name)
+            for _, owner, name in model._named()
+            if name in owner.buffers and getattr(owner, name).dtype.kind == "f"
+        ]
 
     def step(self, x: np.ndarray, y: np.ndarray) -> None:
         """Forward, backward, step; FloatingPointError if the loss or the model is not finite."""
@@ -105,13 +109,14 @@ class Run:
                 _check_finite(f"the gradient of {name}", p.grad)
             raise
         measured = self.recorder.measure(loss.data, logits.data, y)
-        held = [_array(getattr(owner, name)) for _, owner, name in self._held]
-        squares = [np.vdot(a, a) for a in together(a for a in held if a.dtype.kind == "f")]
-        found = numbers([*measured, *squares])
+        held = [p.data for p in self._parameters]
+        held += [getattr(owner, name) for owner, name in self._buffers]
+        found = numbers(measured + [np.vdot(a, a) for a in together(held)])
         if not all(map(math.isfinite, found)):  # squares may overflow
             _check_loss(found[0])
-            for (path, _, _), a in zip(self._held, held, strict=True):
-                _check_finite(path, a)
+            for path, owner, name in self.model._named():
+                value = getattr(owner, name)
+                _check_finite(path, value.data if isinstance(value, Tensor) else value)
         self.recorder.step(found[: len(measured)], strength)
 
     def place(self) -> np.ndarray:
@@ -136,10 +141,6 @@ class Run:
         for part, entries in self.arrays().items():
             for name, value in entries.items():
                 _check_finite(name if part == "model" else f"{part}/{name}", as_array(value))
-
-
-def _array(value: Any) -> np.ndarray:
-    return value.data if isinstance(value, Tensor) else value
 
 
 def _check_loss(loss: float) -> None:
