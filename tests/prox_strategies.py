@@ -40,6 +40,15 @@ def level_sets(max_size: int = 6):
     )
 
 
+def distances(q):
+    """Those that can be made of this set: of fitted levels not every distance is known."""
+    for kind in DISTANCES:
+        try:
+            yield kind(q)
+        except ValueError:
+            assert not q.elementwise
+
+
 def fixed_sets():
     """Every set whose levels do not depend on the weights."""
     fixed = [q for q in SETS if q.elementwise]

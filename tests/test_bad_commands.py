@@ -16,7 +16,8 @@ from proxquant_np import cli
 from proxquant_np.commands import arguments as kinds
 from proxquant_np.commands import experiments as training
 from proxquant_np.commands import figures as drawing
-from proxquant_np.experiments import EXPERIMENTS, experiment, figures, runner, summary
+from proxquant_np.experiments import experiment, figures, runner, summary
+from proxquant_np.experiments.catalog import EXPERIMENTS
 
 NUMBERS = ["0", "-1", "1.5", "three", "", "nan", "inf", "1e3", "0x10", " 1", "+1", "1_0", "\u00b2"]
 NUMBERS += ["1000000", "9" * 30, "9" * 5000]
@@ -183,7 +184,7 @@ DAMAGED += ['{"model": "none", "setting": {}, "methods": {}}']
 
 @pytest.mark.parametrize("content", DAMAGED, ids=lambda content: content[:30])
 def test_damaged_records(content, capsys):
-    path = Path("folder") / f"{EXPERIMENTS[0]}.json"
+    path = Path("folder") / f"{next(iter(EXPERIMENTS))}.json"
     path.write_text(content)
     try:
         line = refused(["claims", "--records", "folder", "--out", "new"], capsys)
@@ -194,7 +195,7 @@ def test_damaged_records(content, capsys):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
 def test_a_record_that_is_a_pipe(capsys):
-    path = Path("folder") / f"{EXPERIMENTS[0]}.json"
+    path = Path("folder") / f"{next(iter(EXPERIMENTS))}.json"
     os.mkfifo(path)
     try:
         line = refused(["claims", "--records", "folder", "--out", "new"], capsys)

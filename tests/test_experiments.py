@@ -9,8 +9,8 @@ import pytest
 
 from proxquant_np import Tensor, cli, functional, models, nn, prox
 from proxquant_np.data import cifar10, load_digits
-from proxquant_np.experiments import EXPERIMENTS, ablation, experiment, protocol, search
-from proxquant_np.experiments.catalog import experiment_named
+from proxquant_np.experiments import ablation, experiment, protocol, search
+from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
 from proxquant_np.experiments.experiment import Claim
 from proxquant_np.experiments.protocol import (
     FULL_PRECISION,

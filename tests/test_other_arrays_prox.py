@@ -6,7 +6,7 @@ import pytest
 import strategies as draws
 from duck_array import Duck, asduck
 from hypothesis import given, settings
-from prox_strategies import SETS, strengths, weights
+from prox_strategies import SETS, distances, strengths, weights
 
 from proxquant_np import prox
 
@@ -26,12 +26,7 @@ PLAIN = [
     prox.PiecewiseAffine([0, 0.5, 1], [0.5, 1]),
     prox.TanhMirror(),
 ]
-REGULARIZERS = PLAIN + [
-    distance(Q)
-    for Q in SETS + MORE
-    for distance in (prox.L1, prox.L2, prox.Parq, prox.BinaryRelax)
-    if distance is not prox.L1 or Q.fits_l1
-]
+REGULARIZERS = PLAIN + [R for Q in SETS + MORE for R in distances(Q)]
 
 
 def same(found, expected):

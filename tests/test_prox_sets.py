@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from prox_strategies import DISTANCES, SETS, TESTED_ELSEWHERE, fixed_sets, strengths, weights
+from prox_strategies import (
+    DISTANCES,
+    SETS,
+    TESTED_ELSEWHERE,
+    distances,
+    fixed_sets,
+    strengths,
+    weights,
+)
 
 import proxquant_np as pq
 from proxquant_np import models, nn, optim, prox
@@ -150,15 +158,6 @@ def test_what_is_left_out_is_noticed(new, test, monkeypatch):
 
 OWN = [PowersOfTwo(3), OneLevel(), OneLevel(axis=0), OneLevel(block=1)]
 every_set = pytest.mark.parametrize("q", [*SETS, *OWN], ids=repr)
-
-
-def distances(q):
-    """Those that can be made of this set: of fitted levels not every distance is known."""
-    for kind in DISTANCES:
-        try:
-            yield kind(q)
-        except ValueError:
-            assert not q.elementwise
 
 
 @every_set

@@ -25,8 +25,10 @@ def blocks(title):
     """(language, content, the last file named before it) of each block of a section."""
     (section,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
     parts = re.split(r"^```(\w+)\n(.*?)^```\n", section, flags=re.MULTILINE | re.DOTALL)
+    file = None
     for prose, language, content in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
-        yield language, content, (re.findall(r"`([\w/]+\.py)`", prose) or [None])[-1]
+        file = [file, *re.findall(r"`([\w/]+\.py)`", prose)][-1]
+        yield language, content, file
 
 
 def apply(folder, language, content, file):
@@ -47,7 +49,9 @@ def apply(folder, language, content, file):
 def run(folder, command):
     """A command of the recipe, in the copy, with this Python and without more processes."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTEST_ADDOPTS": "-n0"}
-    command = command.replace(".venv/bin/python", f'"{sys.executable}"')
+    python = f'"{sys.executable}"'
+    command = command.replace(".venv/bin/python", python)
+    command = command.replace(".venv/bin/proxquant-np", f"{python} -m proxquant_np")
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -56,8 +60,8 @@ def run(folder, command):
 @pytest.fixture
 def copy(tmp_path):
     """The parts of the project that recipes touch."""
-    for name in ("proxquant_np", "tests", "docs"):
-        ignored = shutil.ignore_patterns("__pycache__", ".*", "*.npz")
+    for name in ("proxquant_np", "tests", "docs", "figures/records"):
+        ignored = shutil.ignore_patterns("__pycache__", ".*", "frozen")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     for name in ("pyproject.toml", "CONTRIBUTING.md", "CLAIMS.md", "README.md"):
         shutil.copy(ROOT / name, tmp_path / name)
@@ -110,3 +114,23 @@ def test_a_new_op(copy):
     assert stale.returncode == 1 and "softsign" in stale.stdout
     assert run(copy, derive[1]).returncode == 0
     assert passed(run(copy, command[1])) >= 7 and linted(copy)
+
+
+def test_a_new_experiment(copy):
+    file, *edits, commands = blocks("A new experiment")
+    assert [language for language, _, _ in edits] == ["diff"] * 3
+    quick, claims = commands[1].splitlines()
+    apply(copy, *file)
+    unknown = run(copy, quick)
+    assert unknown.returncode == 2 and "no experiment is called 'relaxation'" in unknown.stderr
+    for edit in edits:
+        apply(copy, *edit)
+    for command in (quick + " --seeds 1", claims):
+        result = run(copy, command)
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert (copy / "results-relaxation-quick" / "relaxation-record.json").is_file()
+    ledger = (copy / "CLAIMS.md").read_text("utf-8")
+    assert "`proxquant-np experiment relaxation --seeds 10`" in ledger
+    assert "| BinaryRelax errs less than BinaryConnect | mlp | not yet measured |" in ledger
+    assert "relaxation" in run(copy, ".venv/bin/proxquant-np experiment --help").stdout
+    assert linted(copy)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from proxquant_np.commands.arguments import Unfinished, as_path, check_matplotlib, one_of, positive
-from proxquant_np.experiments import EXPERIMENTS
 from proxquant_np.files import shown
 
 
@@ -116,8 +116,9 @@ def add_experiment(commands: Any) -> None:
         help="run one of the experiments behind CLAIMS.md",
         description="Run every task, method and seed of an experiment. Prints the table, and "
         "writes records, a summary and figures. Finished runs are kept and interrupted ones "
-        "resume: run again to go on. The experiments are " + ", ".join(EXPERIMENTS) + ".",
+        "resume: run again to go on.",
     )
+    command.format_help = functools.partial(_with_names, command)
     command.add_argument("name", type=_experiment_name, metavar="NAME")
     command.add_argument("--seeds", type=positive, help="paired seeds (default: its own)")
     _add_jobs(command)
@@ -155,7 +156,17 @@ def add_experiment(commands: Any) -> None:
     )
 
 
+def _with_names(command: argparse.ArgumentParser) -> str:
+    """The help, with the names of all experiments, which are slow to import."""
+    from proxquant_np.experiments.catalog import EXPERIMENTS
+
+    command.epilog = f"The experiments are {', '.join(EXPERIMENTS)}."
+    return argparse.ArgumentParser.format_help(command)
+
+
 def _experiment_name(text: str) -> str:
+    from proxquant_np.experiments.catalog import EXPERIMENTS
+
     return one_of("experiment", text, EXPERIMENTS)
 
 

@@ -1,10 +1,9 @@
-"""Every experiment by its name, for the command line and the ledger."""
+"""Every experiment by its name: those that the command line runs and that the ledger shows."""
 
 from __future__ import annotations
 
 from proxquant_np.checks import check_choice
 from proxquant_np.experiments import (
-    EXPERIMENTS,
     ablation,
     binary_digits,
     language_model,
@@ -15,15 +14,18 @@ from proxquant_np.experiments import (
 )
 from proxquant_np.experiments.experiment import Experiment
 
-_MODULES = (
-    binary_digits,
-    resnet_cifar10,
-    language_model,
-    stability,
-    regime_map,
-    ablation,
-    methods,
-)
+EXPERIMENTS: dict[str, Experiment] = {
+    module.EXPERIMENT.name: module.EXPERIMENT
+    for module in (
+        binary_digits,
+        resnet_cifar10,
+        language_model,
+        stability,
+        regime_map,
+        ablation,
+        methods,
+    )
+}
 
 
 def experiment_named(name: str) -> Experiment:
@@ -37,5 +39,4 @@ def experiment_named(name: str) -> Experiment:
         >>> experiment_named("binary_digits").title
         'Binary weights on handwritten digits'
     """
-    check_choice("name", name, EXPERIMENTS)
-    return next(m.EXPERIMENT for m in _MODULES if m.EXPERIMENT.name == name)
+    return EXPERIMENTS[check_choice("name", name, EXPERIMENTS)]

@@ -15,8 +15,8 @@ import numpy as np
 
 from proxquant_np import provenance
 from proxquant_np.checks import check_instance, check_integer
-from proxquant_np.experiments import EXPERIMENTS, resnet_cifar10, summary
-from proxquant_np.experiments.catalog import experiment_named
+from proxquant_np.experiments import resnet_cifar10, summary
+from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
@@ -107,7 +107,7 @@ def draw(records: Path, figures: Path | None = None) -> Iterator[Path]:
     """Draw every record of a folder into `figures`, by default its parent; the pictures' paths."""
     for stem, record in read_records(records).items():
         if record["experiment"] in EXPERIMENTS:
-            chosen = experiment_named(record["experiment"])
+            chosen = EXPERIMENTS[record["experiment"]]
             yield from summary.draw(chosen, record, (figures or records.parent) / stem)
 
 
@@ -130,8 +130,7 @@ def ledger(records: Path, figures: Path | None = None) -> str:
     counts: dict[str, Counter[str]] = {"paper": Counter(), "ours": Counter()}
     counted: set[tuple[str, Comparison | None]] = set()
     parts = []
-    for name in EXPERIMENTS:
-        chosen = experiment_named(name)
+    for name, chosen in EXPERIMENTS.items():
         own = {stem: record for stem, record in found.items() if record["experiment"] == name}
         lines = [f"## {chosen.title}", ""]
         for stem, record in (own or {name: None}).items():
