@@ -73,7 +73,8 @@ def differences(data: Mapping[str, Any]) -> Figure:
     )
     ax.set(ylim=(len(rows) - 0.5, -0.5))
     figure.suptitle(data["title"], fontsize="large")
-    ax.set_xlabel("paired difference, % of the rival's mean (left of 0: as claimed)", fontsize=10)
+    where = "left of 0, or of its margin:" if "margin" in labelled else "left of 0:"
+    ax.set_xlabel(f"paired difference, % of the rival's mean ({where} as claimed)", fontsize=10)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
 
