@@ -11,8 +11,6 @@ import re
 import shutil
 from pathlib import Path
 
-from docutils import nodes
-
 import proxquant_np
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +42,6 @@ html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
-PROSE = (nodes.title, nodes.paragraph)  # what may describe a figure that follows it
 INTERACTIVE = "docs/interactive"  # pages that are whole as they are
 
 myst_enable_extensions = ["dollarmath"]
@@ -177,6 +174,9 @@ def foreign(app, what, name, obj, skip, options):
 
 def describe_figures(app, doctree):
     """Describe the figures of notebooks in words: the section, and the text before them."""
+    from docutils import nodes  # here: who only reads the sources needs no docutils
+
+    prose = (nodes.title, nodes.paragraph)
     for image in doctree.findall(nodes.image):
         if image.get("alt"):
             continue
@@ -184,7 +184,7 @@ def describe_figures(app, doctree):
         while before.parent and not isinstance(before, nodes.section):
             cell, before = before, before.parent
         text = [n.astext() for n in before.children[: before.index(cell)]]
-        text = [t for t, n in zip(text, before.children, strict=False) if isinstance(n, PROSE)]
+        text = [t for t, n in zip(text, before.children, strict=False) if isinstance(n, prose)]
         text = "Figure. " + ". ".join(text[:1] + text[1:][-1:])
         image["alt"] = re.sub(
             r"\\(?:text|mathrm|mathbb)?|[{}]", "", text
@@ -193,6 +193,8 @@ def describe_figures(app, doctree):
 
 def lesson_command(app, doctree):
     """Put the command that opens a notebook in JupyterLab under its title."""
+    from docutils import nodes
+
     page = app.env.docname
     if page.startswith("notebooks/") and (ROOT / f"{page}.ipynb").exists():
         command = f".venv/bin/jupyter lab {page}.ipynb"

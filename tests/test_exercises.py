@@ -86,9 +86,12 @@ def test_stubs_fail_and_say_what_to_do(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_solutions_pass(name):
+    def kept(text):  # a counterexample depends on the version that searches, and on its imports
+        return text.splitlines()[: 2 if text.startswith("HEURISTIC") else None]
+
     said = checks(name, solved=True)
     committed = [c.outputs[0].text for c in cells(name, True) if "check" in tags(c)]
-    assert said == committed  # and those start with PASSED, as tested above
+    assert [*map(kept, said)] == [*map(kept, committed)]  # of which each says PASSED, see above
 
 
 def test_the_bugs_are_named():

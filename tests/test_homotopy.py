@@ -35,7 +35,7 @@ def test_the_strengths_sum_to_the_reach(reach, lr, steps):
 def test_the_reach_of_the_experiments():
     model = nn.Linear(3, 2)
     adam = optim.Adam(model.parameters(), 0.01)
-    groups = METHODS["prox_quant"].groups(model, BinaryL1())
+    groups = [(quantizable_parameters(model), BinaryL1())]
     wrapped = METHODS["prox_quant"].wrap(adam, groups, 468, reach=7.76)
     assert wrapped.homotopy == LinearHomotopy.reaching(7.76, 0.01, 468)
 

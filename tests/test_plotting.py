@@ -190,10 +190,68 @@ def test_only_the_last_row_of_a_filmstrip_names_its_axis():
     assert [ax.get_xlabel() for ax in figure.axes] == [""] * 4 + ["weight"] * 2
 
 
-@pytest.mark.parametrize(("epochs", "marker"), [(1, "o"), (3, "o"), (4, "None")])
-def test_short_curves_have_points(epochs, marker):
-    figure = plotting.error_curves({"prox_quant": [[0.1] * epochs]})
-    assert figure.axes[0].lines[0].get_marker() == marker
+@pytest.mark.parametrize(("epochs", "every"), [(1, 1), (3, 1), (40, 4)])
+def test_curves_have_the_marks_of_their_side(epochs, every):
+    data = {"prox_quant": [[0.1] * epochs], "binary_connect": [[0.2] * epochs]}
+    lines = plotting.error_curves(data).axes[0].lines
+    assert [line.get_marker() for line in lines] == ["o", "s"]  # told apart without colours
+    assert {line.get_markevery() for line in lines} == {every}
+
+
+def test_bands_are_explained():
+    words = [text.get_text() for text in plotting.sign_flips(CURVES).axes[0].legend_.texts]
+    assert words[-1] == "band: the range of 2 seeds"
+    one = {"prox_quant": [[0.1, 0.2]]}
+    assert len(plotting.sign_flips(one).axes[0].legend_.texts) == 1
+
+
+@pytest.mark.parametrize("name", ["sign_flips", "flips_over_time", "finite_time", "quantizer_gaps"])
+def test_linear_parts_of_axes_are_marked(name):
+    function, data = FIGURES[name]
+    for ax in function(data).axes:
+        linear = "symlog" in (ax.get_xscale(), ax.get_yscale())
+        assert linear == ("linear" in [text.get_text() for text in ax.texts])
+
+
+def test_filmstrips_have_one_scale():
+    few = [{"epoch": 1, "counts": [1] * len(COUNTS)}]
+    spike = [{"epoch": 1, "counts": [1000] + [1] * (len(COUNTS) - 1)}]
+    figure = plotting.weight_filmstrip({"binary_connect": few, "prox_quant": spike})
+    assert len({ax.get_ylim() for ax in figure.axes}) == 1
+    low, high = figure.axes[0].get_ylim()
+    assert low < 1 / 1080 and high == 1 and figure.axes[0].get_yscale() == "log"
+
+
+def drawn_differences(*rows):
+    """The axes, and of each row the mean and the ends of the interval that are drawn."""
+    ax = plotting.differences({"title": "", "rows": list(rows)}).axes[0]
+    lines = [line.get_xdata() for line in ax.lines[1:] if line.get_marker() != "|"]
+    return ax, [x.tolist() if len(x) > 1 else x[0] for x in lines]
+
+
+def test_a_margin_is_no_part_of_a_difference():
+    row = dict(label="on par", verdict="supported", mean=-0.05, low=-0.06, high=-0.04)
+    ax, (interval, mean) = drawn_differences(row | {"margin": 0.02})
+    assert mean == pytest.approx(-3) and interval == pytest.approx([-4, -2])
+    ticks = [line for line in ax.lines if line.get_marker() == "|"]
+    assert [line.get_xdata()[0] for line in ticks] == [2]
+    assert drawn_differences(row)[1][1] == pytest.approx(-5)
+
+
+def test_one_row_does_not_hide_the_rest():
+    far = dict(label="far", verdict="contradicted", mean=5.06, low=4.4, high=5.7)
+    sure = dict(label="sure", verdict="supported", mean=-0.9, low=-1.2, high=-0.6)
+    ax, (_, mean, interval, _) = drawn_differences(far, sure)
+    assert mean == 120 and ax.get_xlim()[1] < 150
+    assert [text.get_text() for text in ax.texts] == ["+506% [+440, +570] \u2192"]
+    assert interval == pytest.approx([-100, -60])
+
+
+def test_verdicts_differ_without_colours():
+    verdicts = ("supported", "contradicted", "inconclusive at this scale", "too few pairs")
+    rows = [dict(label="", verdict=v, mean=0.0, low=None, high=None) for v in verdicts]
+    ax, _ = drawn_differences(*rows)
+    assert len({line.get_marker() for line in ax.lines[1:]}) == 4
 
 
 def test_regularizers_are_drawn_at_four_strengths():

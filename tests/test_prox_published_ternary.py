@@ -46,6 +46,14 @@ def test_it_behaves_as_a_regularizer(w, s):
     assert np.array_equal(r.prox(out, s, out=out), r.prox(w, s))
 
 
+def test_at_infinite_strength_it_is_the_rule_applied_once():
+    """Applied again, the rule may round the mean of equal weights to its neighbour."""
+    draws = np.random.default_rng(0).normal(size=(2000, 9))
+    assert all(
+        (PublishedTernary().prox(w, np.inf) == PublishedTernary().project(w)).all() for w in draws
+    )
+
+
 def test_codes_by_threshold_are_not_the_nearest_levels():
     w = np.array([-2.0, -0.1, 0.6, 0.9, 1.1])
     q = PublishedTernary().project(w)

@@ -105,8 +105,8 @@ def _prox_quant(base: Any, groups: Groups, steps: int, reach: float) -> optim.Qu
     That is how far BinaryL1's prox alone can carry a weight (one at 0 has to travel 1). An L2 prox
     alone reduces the gap of a weight to about e^-reach of what it was.
     """
-    rate = 2 * reach / (base.lr * steps * max(1, steps - 1))
-    return optim.ProxGradient(base, _scheduled(groups, prox.Linear(rate)), clip=True)
+    homotopy = prox.LinearHomotopy.reaching(reach, base.lr, max(2, steps))
+    return optim.ProxGradient(base, _scheduled(groups, homotopy), clip=True)
 
 
 def _prox_connect(base: Any, groups: Groups, steps: int, reach: float) -> optim.QuantizedOptimizer:

@@ -357,11 +357,11 @@ def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list
     title, label = experiment.title, "{1.text}"
     if len({name for name, _ in pairs}) > 1:  # what all rows have in common is not said in each
         title, label = (
-            (pairs[0][1].text, "{0}") if len(experiment.claims) == 1 else (title, "{1.text} ({0})")
+            (pairs[0][1].text, "{2}") if len(experiment.claims) == 1 else (title, "{1.text} ({0})")
         )
     rows = [
         {
-            "label": label.format(name, claim),
+            "label": label.format(name, claim, tasks[name]["title"]),
             **_in_units_of_the_rival(claim, tasks[name]["methods"]),
         }
         for name, claim in pairs
@@ -381,5 +381,6 @@ def _in_units_of_the_rival(claim: Claim, methods: Mapping[str, Any]) -> dict[str
     ends = {k: getattr(found, k) / unit for k in ("mean", "low", "high")}
     return {
         "verdict": found.verdict,
+        **({"margin": claim.margin} if claim.margin else {}),
         **{k: None if math.isinf(v) else v for k, v in ends.items()},
     }

@@ -40,6 +40,7 @@ from proxquant_np.plotting.steps import one_step as one_step
 from proxquant_np.plotting.steps import one_step_data as one_step_data
 from proxquant_np.plotting.steps import straight_through as straight_through
 from proxquant_np.plotting.steps import straight_through_data as straight_through_data
+from proxquant_np.plotting.style import CYCLE as CYCLE
 from proxquant_np.plotting.style import EAGER as EAGER
 from proxquant_np.plotting.style import LAZY as LAZY
 from proxquant_np.plotting.style import NEUTRAL as NEUTRAL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from textwrap import fill
 from typing import Any
@@ -9,16 +10,26 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, STYLES, new_figure
+from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, STYLES, log_down_to_zero, new_figure
 
 VERDICT_COLOURS = {"supported": EAGER, "contradicted": LAZY}
+VERDICT_MARKERS = {"supported": "o", "contradicted": "s", "inconclusive at this scale": "D"}
+
+
+FARTHEST = 120  # percent; a row beyond is named at the edge
 
 
 def differences(data: Mapping[str, Any]) -> Figure:
     """The interval of each claim's paired difference, in percent of the rival's mean.
 
     `data`: "title" and "rows", each with "label", "verdict" and, as fractions, "mean", "low" and
-    "high" (None if a single seed gives no interval). Values left of 0 support the claim.
+    "high" (None if a single seed gives no interval). Values left of 0 support the claim; where it
+    allows a margin, a fraction of the rival's mean that is already taken off them, the row has it
+    as "margin": drawn are the differences themselves, and a tick at the margin.
+
+    What lies beyond +120% is named at the edge instead, lest one row hide the rest. Nothing lies
+    below -100%: the measures are no less than 0, so that what Student's interval claims beyond is
+    cut off.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -34,12 +45,25 @@ def differences(data: Mapping[str, Any]) -> Figure:
     ax.axvline(0, color="black", linewidth=0.8)
     labelled = set()
     for y, row in enumerate(rows):
-        verdict = row["verdict"]
-        colour = VERDICT_COLOURS.get(verdict, NEUTRAL)
+        verdict, margin = row["verdict"], row.get("margin") or 0
+        style = dict(color=VERDICT_COLOURS.get(verdict, NEUTRAL))
+        mean = 100 * (row["mean"] + margin)
+        ends = None
         if row["low"] is not None:
-            ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, linewidth=2)
+            ends = [100 * (row[end] + margin) for end in ("low", "high")]
+            ax.plot(np.clip(ends, -100, FARTHEST), [y, y], linewidth=2, **style)
+        if margin:
+            label = None if "margin" in labelled else "margin that the claim allows"
+            ax.plot(100 * margin, y, "|", color="black", markersize=16, label=label)
+            labelled.add("margin")
+        style |= dict(marker=VERDICT_MARKERS.get(verdict, "^"), linestyle="")
+        style |= dict(markerfacecolor=style["color"] if verdict in VERDICT_COLOURS else "white")
         label = None if verdict in labelled else verdict
-        ax.plot(100 * row["mean"], y, "o", color=colour, label=label)
+        ax.plot(min(mean, FARTHEST), y, label=label, zorder=3, **style)
+        if max([mean, *(ends or [])]) > FARTHEST:
+            said = f" [{ends[0]:+.0f}, {ends[1]:+.0f}]" if ends else ""
+            where = (FARTHEST, y - 0.42)
+            ax.annotate(f"{mean:+.0f}%{said} \u2192", where, ha="right", va="center", fontsize=8)
         labelled.add(verdict)
     ax.set_yticks(
         range(len(rows)),
@@ -49,7 +73,8 @@ def differences(data: Mapping[str, Any]) -> Figure:
     )
     ax.set(ylim=(len(rows) - 0.5, -0.5))
     figure.suptitle(data["title"], fontsize="large")
-    ax.set_xlabel("paired difference, % of the rival's mean (left of 0: as claimed)", fontsize=10)
+    where = "left of 0, or of its margin:" if "margin" in labelled else "left of 0:"
+    ax.set_xlabel(f"paired difference, % of the rival's mean ({where} as claimed)", fontsize=10)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
 
@@ -58,7 +83,8 @@ def regime_map(data: Mapping[str, Any]) -> Figure:
     """The difference eager - lazy in test error for each width and step budget, as a heat map.
 
     `data`: "widths" (upwards), "budgets" (to the right), and the nested lists "difference" and
-    "verdict", [width][budget]. A star and bold type mark cells whose interval excludes 0.
+    "verdict", [width][budget]. A star and bold type mark cells whose interval excludes 0; in grey
+    the sign, which is written in each cell, tells the two colours apart.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -117,19 +143,18 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
         start = "full precision" if run == method else "a BinaryConnect network"
         column[0].set_title(f"{STYLES[method]['label'].split(' (')[0]}\nfrom {start}", fontsize=10)
         for ax, (kind, label) in zip(column, kinds.items(), strict=True):
-            shades = np.linspace(1, 0.35, len(values[kind]))
-            for (layer, curve), alpha in zip(values[kind].items(), shades, strict=True):
+            lines = zip(values[kind].items(), itertools.cycle(("-", "--", "-.", ":")), strict=False)
+            for (layer, curve), line in lines:
                 ax.plot(
                     values["epochs"],
                     curve,
                     color=STYLES[method]["color"],
-                    alpha=alpha,
-                    linewidth=1 + alpha,
+                    linestyle=line,
                     label=layer.removesuffix(".weight"),
                 )
             if ax in axes[:, 0]:
                 ax.set_ylabel(label)
-        column[1].set_yscale("symlog", linthresh=1e-4)
+        log_down_to_zero(column[1].yaxis, 1e-4)
         column[1].set(xlabel="epoch", ylim=(0, 1))
     axes[0, 0].set_ylim(bottom=0)  # last, as it turns off autoscaling
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from proxquant_np.plotting.style import NEUTRAL, STRENGTH_COLOURS, new_figure
+from proxquant_np.plotting.style import NEUTRAL, STRENGTH_COLOURS, log_down_to_zero, new_figure
 from proxquant_np.prox import MultiBitL2, Regularizer, TernaryL2, UniformL2
 from proxquant_np.prox.brute_force import excess_error
 
@@ -84,7 +84,7 @@ def quantizer_gaps(data: Mapping[str, Any]) -> Figure:
             left.plot(values, y, markersize=4, label=kind if i == 0 else None, **style)
     left.set_yticks(range(len(names)), names[::-1])
     left.set(xlabel="squared error over that of the exact projection, less 1")
-    left.set_xscale("symlog", linthresh=1e-6)
+    log_down_to_zero(left.xaxis, 1e-6)
     most = max(max(v) for kinds in data["gaps"].values() for v in kinds.values())
     left.set_xlim(-3e-7, 3 * most)
     left.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -93,7 +93,7 @@ def quantizer_gaps(data: Mapping[str, Any]) -> Figure:
             style = dict(color=STRENGTH_COLOURS[j], marker=markers[j], linestyle=linestyle)
             right.plot(data["rounds"], values, markersize=4, **style)
         right.plot([], [], color=NEUTRAL, linestyle=linestyle, label=name)
-    right.set_yscale("symlog", linthresh=1e-6)
+    log_down_to_zero(right.yaxis, 1e-6)
     right.set(xlabel="rounds", ylabel="the same, median over the tensors")
     left.legend(frameon=False, fontsize="small", loc="lower left")
     right.legend(frameon=False, fontsize="small", title="colours as on the left")

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
@@ -19,6 +20,8 @@ from proxquant_np.files import written_whole
 LAZY, EAGER, NEUTRAL = "#D55E00", "#0072B2", "#666666"
 STRENGTH_COLOURS = ("#000000", "#56B4E9", "#009E73", "#E69F00", "#CC79A7")
 STRENGTH_LINES = (":", "-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = {LAZY: "s", EAGER: "o"}  # squares and circles also tell the two apart in grey
+CYCLE = cycler(color=STRENGTH_COLOURS) + cycler(linestyle=STRENGTH_LINES)
 STYLES = {
     "full_precision": dict(color=NEUTRAL, linestyle=":", label="full precision"),
     "binary_connect": dict(color=LAZY, linestyle="-", label="BinaryConnect (lazy, hard)"),
@@ -97,6 +100,29 @@ def mark_levels(ax: Any, levels: Sequence[float]) -> None:
     """A thin vertical line at each level."""
     for level in levels:
         ax.axvline(level, color="#bbbbbb", linewidth=0.8, zorder=0)
+
+
+def log_down_to_zero(axis: Any, threshold: float) -> None:
+    """Make an axis logarithmic above the threshold and linear below, down to 0, and shade that."""
+    ax, letter = axis.axes, axis.axis_name
+    getattr(ax, f"set_{letter}scale")("symlog", linthresh=threshold)
+    span, place = (ax.axhspan, (0.985, 0)) if letter == "y" else (ax.axvspan, (0, 0.985))
+    span(0, threshold, color="#eeeeee", zorder=-2, linewidth=0)
+    blended = ax.get_yaxis_transform() if letter == "y" else ax.get_xaxis_transform()
+    at = (place[0], threshold / 2) if letter == "y" else (threshold / 2, place[1])
+    turned = dict(rotation=90, va="top", ha="center") if letter == "x" else dict(ha="right")
+    words = dict(transform=blended, color="#555555", fontsize=7, zorder=-1) | turned
+    ax.text(*at, "linear", **({"va": "center"} | words))
+
+
+def marked(style: Mapping[str, Any], points: int) -> dict[str, Any]:
+    """The style with its side's marker, some ten times along a line of so many points."""
+    return {
+        "marker": MARKERS.get(style["color"]),
+        "markevery": max(1, points // 10),
+        "markersize": 4,
+        **style,
+    }
 
 
 def with_jumps(x: np.ndarray, y: np.ndarray, limit: float) -> np.ndarray:

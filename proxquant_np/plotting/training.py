@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, STYLES, mark_levels, new_figure
+from proxquant_np.plotting.style import (
+    EAGER,
+    LAZY,
+    NEUTRAL,
+    STYLES,
+    log_down_to_zero,
+    mark_levels,
+    marked,
+    new_figure,
+)
 from proxquant_np.training.fit import HISTOGRAM_EDGES
 
 
@@ -17,6 +26,7 @@ def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 
     `data`: method -> frames {"epoch", "counts" over HISTOGRAM_EDGES}. Of lazy methods the latent
     weights are shown, which is where their history is: their weights in use are -1 and +1 always.
+    All panels have one logarithmic axis, so that a spike does not hide the few weights beside it.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -28,18 +38,20 @@ def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         ['epoch 0', 'epoch 10']
     """
     columns = max(len(frames) for frames in data.values())
-    figure, axes = new_figure(len(data), columns, 1.9 * columns, 1.9 * len(data), sharex=True)
-    widths = np.diff(HISTOGRAM_EDGES)
+    size = (1.9 * columns, 1.9 * len(data))
+    figure, axes = new_figure(len(data), columns, *size, sharex=True, sharey=True)
+    least = min(1 / max(1, sum(f["counts"])) for frames in data.values() for f in frames)
     for row, (method, frames) in zip(axes, data.items(), strict=True):
         style = STYLES[method]
         for ax, frame in zip(row, frames, strict=False):
             share = np.array(frame["counts"]) / max(1, sum(frame["counts"]))
-            ax.bar(HISTOGRAM_EDGES[:-1], share, widths, align="edge", color=style["color"])
+            low = np.maximum(share, least / 2)  # log of 0 cannot be drawn
+            ax.stairs(low, HISTOGRAM_EDGES, baseline=least / 2, fill=True, color=style["color"])
             mark_levels(ax, (-1, 1))
-            ax.set(xlim=(-1.6, 1.6), yticks=[], title=f"epoch {frame['epoch']}")
-            ax.spines["left"].set_visible(False)
+            ax.set(yscale="log", title=f"epoch {frame['epoch']}")
+            ax.set(xlim=(-1.6, 1.6), ylim=(least / 2, 1))
         what = "latent $z$" if style["color"] == LAZY else "$w$"
-        row[0].set_ylabel(style["label"].split(" (")[0] + "\n" + what)
+        row[0].set_ylabel(style["label"].split(" (")[0] + f"\nshare of {what}, a bar")
     for ax in axes[-1]:
         ax.set_xlabel("weight")
     return figure
@@ -48,20 +60,20 @@ def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 def sign_flips(data: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Fraction of weights whose sign differs from the epoch before.
 
-    `data`: method -> one list over epochs for each seed; drawn are their mean and their range.
-    Zeros lie on the axis (symlog scale).
+    `data`: method -> one list over epochs for each seed; drawn are their mean and, as a band, their
+    range. The axis is logarithmic, and linear in the shaded strip, so that 0 is on it.
 
     Examples:
         >>> from proxquant_np import plotting
         >>> data = {"prox_quant": [[0.1, 0.0]], "binary_connect": [[0.1, 0.1]]}
         >>> figure = plotting.sign_flips(data)
-        >>> [text.get_text() for text in figure.axes[0].legend_.texts]
+        >>> [text.get_text() for text in figure.axes[0].legend_.texts][:2]
         ['ProxQuant (eager, soft)', 'BinaryConnect (lazy, hard)']
     """
     figure, axes = new_figure(1, 1, 7, 4)
     ax = axes[0, 0]
     _lines(ax, data)
-    ax.set_yscale("symlog", linthresh=1e-4)
+    log_down_to_zero(ax.yaxis, 1e-4)
     ax.set_ylim(0, 1)
     ax.set(xlabel="epoch of the quantizing phase", ylabel="fraction of signs changed in the epoch")
     return figure
@@ -70,7 +82,8 @@ def sign_flips(data: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
 def error_curves(data: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Validation error of the quantized network after each epoch.
 
-    `data`: method -> one list over epochs for each seed; drawn are their mean and their range.
+    `data`: method -> one list over epochs for each seed; drawn are their mean and, as a band, their
+    range.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -90,11 +103,13 @@ def _lines(ax: Any, data: Mapping[str, Sequence[Sequence[float]]]) -> None:
     for method, seeds in data.items():
         values = np.array(seeds)
         epochs = np.arange(1, values.shape[1] + 1)
-        marker = "o" if len(epochs) < 4 else None  # a line of one point is not to be seen
-        ax.plot(epochs, values.mean(0), linewidth=1.2, marker=marker, **STYLES[method])
+        ax.plot(epochs, values.mean(0), linewidth=1.2, **marked(STYLES[method], len(epochs)))
         ax.fill_between(
             epochs, values.min(0), values.max(0), color=STYLES[method]["color"], alpha=0.15
         )
+    most = max(map(len, data.values()), default=1)
+    if most > 1:
+        ax.fill_between([], [], color=NEUTRAL, alpha=0.25, label=f"band: the range of {most} seeds")
     ax.legend(frameon=False, fontsize="small")
 
 
@@ -116,7 +131,9 @@ def flip_raster(data: Mapping[str, Any]) -> Figure:
     for ax, (method, rows) in zip(axes[0], flips.items(), strict=True):
         points = [(t, row) for row, i in enumerate(order) for t in rows[i]]
         x, y = np.array(points or np.empty((0, 2))).T
-        ax.plot(x, y, ".", color=STYLES[method]["color"], markersize=2.5, rasterized=True)
+        size = 2.5 if len(points) > 50 else 7  # a few are to be seen, too
+        style = dict(color=STYLES[method]["color"], markersize=size, rasterized=True)
+        ax.plot(x, y, ".", **style)
         ax.set_title(STYLES[method]["label"].split(" (")[0] + f": {len(points)} flips")
         ax.set(xlabel="$t$", xlim=(-0.01 * data["steps"], data["steps"]), ylim=(-1, len(order)))
     axes[0, 0].set_ylabel("coordinate")
@@ -140,11 +157,12 @@ def flips_over_time(data: Mapping[str, Any]) -> Figure:
     left, right = axes[0]
     for method, rates in data["per_step"].items():
         edges = np.linspace(0, data["steps"], len(rates) + 1)
-        left.plot((edges[1:] + edges[:-1]) / 2, rates, **STYLES[method])
+        style = marked(STYLES[method], len(rates))
+        left.plot((edges[1:] + edges[:-1]) / 2, rates, **style)
     for method, counts in data["coordinates"].items():
         share = np.cumsum(counts[::-1])[::-1][1:] / sum(counts)
         right.step(np.arange(1, len(counts)), share, where="mid", **STYLES[method])
-    left.set_yscale("symlog", linthresh=1e-5)
+    log_down_to_zero(left.yaxis, 1e-5)
     left.set(xlabel="$t$", ylabel="fraction of weights that flip in a step", ylim=(0, 0.02))
     right.set(xscale="log", yscale="log", xlabel="$k$")
     right.set_ylabel("fraction of weights that flip at least $k$ times")
@@ -186,7 +204,7 @@ def finite_time(data: Mapping[str, Any]) -> Figure:
     top.set_title("ProxQuant's weights in a network")
     top.axhline(bound, color="black", linestyle=":", label=r"$G = \max_t G_t$")
     bottom.plot(t, curves["not_quantized"], color=EAGER, linestyle="--")
-    bottom.set_yscale("symlog", linthresh=1e-4)
+    log_down_to_zero(bottom.yaxis, 1e-4)
     bottom.set(xlabel="$t$", ylabel=r"fraction of weights off $\{-1, +1\}$", ylim=(0, 1.5))
     lines = [
         (summary["last_flip"], EAGER, "-", f"last flip: {summary['last_flip']}"),

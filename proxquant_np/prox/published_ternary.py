@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ class PublishedTernary(L2):
 
     def _prox(self, x, s, out, tmp):
         np.copyto(out, x)
-        for _ in range(self.rounds):
+        for _ in range(self.rounds if math.isfinite(s) else 1):  # q(q) may round to another mean
             q = np.empty_like(x)
             self.set._project(out, q)
             self._towards(x, s, q, tmp)
