@@ -55,8 +55,8 @@ TEXTS = [
 
 
 @dataclass(frozen=True)
-class PowersOfTwo(prox.QuantizedSet):
-    """A set of somebody's own."""
+class Octaves(prox.QuantizedSet):
+    """A set of somebody's own; its name is no other's, since `parse` knows all that are defined."""
 
     n: int
 
@@ -66,7 +66,7 @@ class PowersOfTwo(prox.QuantizedSet):
 
 
 @dataclass(frozen=True, repr=False)
-class OneLevel(prox.Fitted):
+class RowMean(prox.Fitted):
     """And one whose level is fitted."""
 
     def _fit(self, rows):
@@ -103,7 +103,7 @@ def test_text_and_back(text):
     assert repr(prox.parse(text)) == text
 
 
-@pytest.mark.parametrize("bad", [prox.Uniform(2), prox.MultiBit(2), prox.MultiBit(3), OneLevel()])
+@pytest.mark.parametrize("bad", [prox.Uniform(2), prox.MultiBit(2), prox.MultiBit(3), RowMean()])
 def test_l1_refuses_what_it_cannot_fit_exactly(bad):
     with pytest.raises(ValueError, match=r"Huber's loss.*got .*no such fit") as error:
         prox.L1(bad)
@@ -146,7 +146,7 @@ class Doubled(prox.L1):
 @pytest.mark.parametrize(
     ("new", "test"),
     [
-        (PowersOfTwo, test_every_set_of_the_package_is_tested),
+        (Octaves, test_every_set_of_the_package_is_tested),
         (Doubled, test_every_distance_of_the_package_is_tested),
     ],
 )
@@ -156,7 +156,7 @@ def test_what_is_left_out_is_noticed(new, test, monkeypatch):
         test()
 
 
-OWN = [PowersOfTwo(3), OneLevel(), OneLevel(axis=0), OneLevel(block=1)]
+OWN = [Octaves(3), RowMean(), RowMean(axis=0), RowMean(block=1)]
 every_set = pytest.mark.parametrize("q", [*SETS, *OWN], ids=repr)
 
 
@@ -211,7 +211,7 @@ def test_the_kit_checks_every_set(q):
 
 
 def test_the_kit_sees_what_is_not_a_quantizer_for_a_set_of_ones_own():
-    report = pq.conformance.check_quantizer(lambda w: w, PowersOfTwo(3))
+    report = pq.conformance.check_quantizer(lambda w: w, Octaves(3))
     assert report.convention == "not quantized"
 
 
