@@ -48,6 +48,7 @@ class DualAveraging(QuantizedOptimizer):
     ) -> None:
         super().__init__(base, params, regularizer, homotopy, clip=clip)
         self.latent = [p.data.copy() for p in self.params]
+        # What map_ wrote last, by which check_step notices other writers.
         self._image = [p.data.copy() for p in self.params]
         self.map_(self.latent, self.strength)
 

@@ -105,6 +105,8 @@ class QuantizedOptimizer:
             raise ValueError("groups must be disjoint, got one parameter twice")
         if not {*base.params}.issuperset(members):
             raise ValueError("params must all be held by base, got one that it does not step")
+        # `_mapped` has the positions in `groups` of those with a map, `params` their parameters in
+        # a row, and `_places`, for each of these, the position in `_mapped` of its group.
         self._mapped = [i for i, group in enumerate(self.groups) if group.regularizer is not None]
         if not self._mapped:
             raise ValueError("groups must hold a regularizer, got None in each of them")

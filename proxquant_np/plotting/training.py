@@ -51,7 +51,7 @@ def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             ax.set(yscale="log", title=f"epoch {frame['epoch']}")
             ax.set(xlim=(-1.6, 1.6), ylim=(least / 2, 1))
         what = "latent $z$" if style["color"] == LAZY else "$w$"
-        row[0].set_ylabel(style["label"].split(" (")[0] + f"\nshare of {what}, a bar")
+        row[0].set_ylabel(style["label"].split(" (")[0] + f"\nshare of {what} per bar")
     for ax in axes[-1]:
         ax.set_xlabel("weight")
     return figure

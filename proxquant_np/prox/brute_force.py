@@ -1,4 +1,4 @@
-"""Slow references that use no formula, and a fault finder built on them; for tests.
+"""Slow references that use no formula, which everything else is compared with.
 
 Proxes are compared by *objective values*, 1/2 ||u - x||^2 + s R(u), never by minimisers, so neither
 ties nor nonconvex regularizers need an exemption.
@@ -20,8 +20,6 @@ import numpy as np
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.quantized_set import QuantizedSet
 from proxquant_np.prox.regularizer import Regularizer
-
-Prox = Callable[[Floats, float], Floats]
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -79,7 +77,9 @@ def _golden(cost, a, b):
     return (a + b) / 2
 
 
-def prox_fault(prox: Prox, regularizer: Regularizer, x: Floats, strength: float) -> str | None:
+def prox_fault(
+    prox: Callable[[Floats, float], Floats], regularizer: Regularizer, x: Floats, strength: float
+) -> str | None:
     """What is wrong with `prox(x, strength)`, strength < inf, if R is a sum over weights; or None.
 
     It must not modify `x`, must keep shape and dtype, return finite weights, and be the identity at

@@ -29,77 +29,30 @@ that is hard from `steps` on.
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import FrozenInstanceError, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from proxquant_np.checks import check_instance
 from proxquant_np.prox.arrays import Floats, as_strength, as_weights, quiet
+from proxquant_np.prox.names import Named
 from proxquant_np.prox.nearest import pick
 from proxquant_np.prox.quantized_set import QuantizedSet, nearest
 from proxquant_np.prox.regularizer import Regularizer, as_set
-from proxquant_np.prox.text import to_text
 
 
-class Distance(Regularizer):
+class Distance(Named, Regularizer):
     """L1 and L2: R(w) is the distance to Q, and prox moves w towards the best q in Q.
 
-    A subclass with `of`, a class of sets, is a name for the distance to these: BinaryL1() is
-    L1(Binary()). It takes the arguments of the set except those in `fixed`, has the set's
-    attributes, and its repr follows the set's.
+    Its names for one kind of set, such as BinaryL1() for L1(Binary()), are made in names.py.
     """
-
-    of: ClassVar[Callable[..., QuantizedSet] | None] = None
-    fixed: ClassVar[Mapping[str, Any]] = {}
-    kind: ClassVar[type]
 
     def __init__(self, set: QuantizedSet) -> None:
         check_instance("set", set, QuantizedSet, "a quantized set such as Binary()")
         object.__setattr__(self, "set", set)
-
-    def __init_subclass__(cls) -> None:
-        if "of" not in vars(cls):
-            cls.kind = cls
-            return
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.kind.__init__(self, self.of(*args, **kwargs, **self.fixed))
-
-        cls.__init__ = __init__
-        kept = inspect.signature(cls.of).parameters.values()
-        cls.__signature__ = inspect.Signature([p for p in kept if p.name not in cls.fixed])
-        # For `dataclasses`, above all `replace`, it has the fields of the set.
-        cls.__dataclass_fields__ = {
-            k: f
-            for k, f in getattr(cls.of, "__dataclass_fields__", {}).items()
-            if k not in cls.fixed
-        }
-
-    def __getattr__(self, name: str) -> Any:
-        if self.of is None or name == "set" or name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return getattr(self.set, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-    def __repr__(self) -> str:
-        name = type(self).__name__
-        return f"{name}({self.set!r})" if self.of is None else to_text(self.set, name, self.fixed)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Distance) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self):
-        return self.kind, self.set
 
     @quiet
     def towards(self, w: ArrayLike, strength: float, q: Floats) -> Floats:

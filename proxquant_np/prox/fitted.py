@@ -149,9 +149,11 @@ class Fitted(QuantizedSet):
         """Why no tensor of Q can hold these values, to within `close`; None if one can."""
         if not values.size:
             return None
-        moved = np.abs(values - self.project(values)).max()
+        distance = np.abs(values - self.project(values)).max()
         return (
-            None if moved <= close * np.sqrt(values.size) else "they are not levels of one tensor"
+            None
+            if distance <= close * np.sqrt(values.size)
+            else "they are not levels of one tensor"
         )
 
     # Weights as rows that share their levels.
@@ -170,8 +172,8 @@ class Fitted(QuantizedSet):
             for i, j in tiles(part):
                 function(part[i, j], levels[i], target[group][i, j])
         if not np.may_share_memory(target, out):  # rows of an inner axis are not a view
-            moved = np.moveaxis(out, self.axis, 0)
-            moved[...] = target.reshape(moved.shape)
+            axis_first = np.moveaxis(out, self.axis, 0)
+            axis_first[...] = target.reshape(axis_first.shape)
 
     def _levels(self, x):
         rows = self._rows(x)

@@ -169,7 +169,8 @@ def _best_mean(descending):
     """For each row, the mean of its m largest entries with the greatest gain(m); 0 if negative."""
     if descending.shape[1] > 64 * _RUN and on_host(descending):  # the size at which it is faster
         return np.array([_best_mean_of_long(row) for row in descending])
-    m, sums = best_split(descending, lambda i, sums, m: sums / np.sqrt(m))  # the root, signed
+    # The root of the gain, negative where the sum is, so that a negative sum is never the best.
+    m, sums = best_split(descending, lambda i, sums, m: sums / np.sqrt(m))
     # Clipped to the range of those entries, so that equal entries have exactly their mean.
     least = np.take_along_axis(descending, m - 1, axis=1)
     return np.clip(sums / m, np.maximum(least, 0), np.maximum(descending[:, :1], 0))[:, 0]

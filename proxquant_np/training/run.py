@@ -100,6 +100,12 @@ class Run:
         if self.max_norm is not None:
             clip_grad_norm(self._parameters, self.max_norm)
         strength = getattr(self.optimizer, "strength", 0.0)
+        self._move(loss)
+        measured = self.recorder.measure(loss.data, logits.data, y)
+        self.recorder.step(self._finite(measured), strength)
+
+    def _move(self, loss: Tensor) -> None:
+        """The optimizer's step. What it refuses is named by what is not finite, if anything."""
         try:
             self.optimizer.step()
         except ValueError:  # a wrapper checks gradients and weights itself
@@ -108,7 +114,9 @@ class Run:
             for name, p in self.model.named_parameters():
                 _check_finite(f"the gradient of {name}", p.grad)
             raise
-        measured = self.recorder.measure(loss.data, logits.data, y)
+
+    def _finite(self, measured: list[Any]) -> list[float]:
+        """The numbers measured, the loss first, once they and all of the model are finite."""
         held = [p.data for p in self._parameters]
         held += [getattr(owner, name) for owner, name in self._buffers]
         found = numbers(measured + [np.vdot(a, a) for a in together(held)])
@@ -117,7 +125,7 @@ class Run:
             for path, owner, name in self.model._named():
                 value = getattr(owner, name)
                 _check_finite(path, value.data if isinstance(value, Tensor) else value)
-        self.recorder.step(found[: len(measured)], strength)
+        return found[: len(measured)]
 
     def place(self) -> np.ndarray:
         """An array of the network's library."""
