@@ -2,7 +2,7 @@
 
 tests/frozen/prox_bits.json holds what prox_bits.py wrote of the package of that time: checksums,
 and, where bits hang on the BLAS kernel or the processor, sums that are compared to a few ulp.
-Four checksums are newer: PublishedTernary's prox at infinite strength is now its rule, applied once.
+Four checksums are newer: at infinite strength PublishedTernary is now its rule, applied once.
 """
 
 from __future__ import annotations
