@@ -19,6 +19,9 @@ Array = Any
 """An array of NumPy, or of a library that implements NumPy's functions."""
 
 
+_NUMBERS = {bool, int, float, np.bool, np.intp, np.float32, np.float64, np.ndarray}
+
+
 def is_array(x: Any) -> bool:
     """Whether x is a NumPy array, or one of a library that implements NumPy's functions.
 
@@ -106,10 +109,9 @@ def numbers(scalars: Sequence[Any]) -> list[float]:
         >>> numbers([np.float32(0.5), 2, np.array(True)])
         [0.5, 2.0, 1.0]
     """
-    kinds = {kind for kind in set(map(type, scalars)) if hasattr(kind, "__array_function__")}
-    if kinds <= {np.ndarray}:
+    if _NUMBERS.issuperset(map(type, scalars)):
         return list(map(float, scalars))
-    at = [i for i, x in enumerate(scalars) if type(x) in kinds and not on_host(x)]
+    at = [i for i, x in enumerate(scalars) if is_array(x) and not on_host(x)]
     read = np.stack([scalars[i].astype(np.float64) for i in at]).tolist()
     found = dict(zip(at, read, strict=True))
     return [found[i] if i in found else float(x) for i, x in enumerate(scalars)]

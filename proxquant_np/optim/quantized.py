@@ -203,13 +203,15 @@ class QuantizedOptimizer:
 
     def _holds(self) -> list[Any]:
         """Further conditions that must hold before a step."""
+        elsewhere = not on_host(self.params[0].data)  # where prox does not look at the points
+        if self._image is None and not elsewhere:
+            return []
         trained, conditions = self.trained(), []
         if self._image is not None:
             weights = together(self.params[i].data for i in trained)
             conditions += map(np.array_equal, weights, together(self._image[i] for i in trained))
-        if trained and not on_host(self.params[0].data):  # elsewhere prox does not look at points
-            points = together(map(self._point, trained))
-            conditions += [np.isfinite(x).all() for x in points]
+        if elsewhere:
+            conditions += [np.isfinite(x).all() for x in together(map(self._point, trained))]
         return conditions
 
     def _point(self, i: int) -> np.ndarray:

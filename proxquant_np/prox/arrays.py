@@ -66,7 +66,8 @@ def as_output(out: Floats | None, x: Floats) -> Floats:
     """`out`, checked to be writeable and like `x`; a fresh array if it is None."""
     if out is None:
         return np.empty(x.shape, x.dtype, like=x)
-    if on_host(x):
+    here = on_host(x)
+    if here:
         check_instance("out", out, np.ndarray, "a NumPy array")
     else:
         check_instance("out", out, type(x), f"a {type(x).__name__} like the weights")
@@ -74,7 +75,7 @@ def as_output(out: Floats | None, x: Floats) -> Floats:
         raise TypeError(f"out must have the dtype of the weights, {x.dtype}, got {out.dtype}")
     if out.shape != x.shape:
         raise ValueError(f"out must have the shape of the weights, {x.shape}, got {out.shape}")
-    if on_host(x) and not out.flags.writeable:
+    if here and not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
     return out
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxquant_np.libraries import moved
+from proxquant_np.libraries import moved, on_host
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.distances import L1, L2
 from proxquant_np.prox.nearest import pick, thresholds
@@ -63,7 +63,9 @@ class Levels(QuantizedSet):
         return _grid(self.values, x.dtype)[0].copy()
 
     def _project(self, x, out):
-        levels, first = (moved(a, x) for a in _grid(self.values, x.dtype))
+        levels, first = _grid(self.values, x.dtype)
+        if not on_host(x):
+            levels, first = moved(levels, x), moved(first, x)
         pick(x.reshape(1, -1), levels[None], first[None], out.reshape(1, -1))
 
 
