@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 Numbers = Sequence[Fraction]
 
@@ -213,3 +214,65 @@ def fixed_point(w: Numbers, n_bits: int, fraction: int, wrap: bool, ties: str) -
     if wrap:
         return [unit * ((k + half) % (2 * half) - half) for k in codes]
     return [unit * min(max(k, -half), half - 1) for k in codes]
+
+
+def reference(rule: Any) -> Callable[[Numbers], list[Fraction]]:
+    """The definition above of a set with a rule, by its parameters.
+
+    Examples:
+        >>> from proxquant_np.conformance.references import reference
+        >>> [int(q) for q in reference(pq.prox.Integers(4))([7, 2, -3])]
+        [7, 2, -3]
+    """
+    kind, ties = type(rule).__name__, rule.ties
+    if kind == "Integers":
+        full, scale, divisor = rule.range == "full", rule.scale, rule.divisor
+        return lambda w: integers(w, rule.n_bits, full, scale, ties, divisor)
+    if kind == "Codebook":
+        values = [Fraction(v) for v in FORMATS[rule.format]]
+        return lambda w: codebook(w, values, rule.scale == "power", ties)
+    if kind == "Rounded":
+        levels = [Fraction(v) for v in rule.values]
+        cuts = None if rule.thresholds is None else [Fraction(v) for v in rule.thresholds]
+        return lambda w: rounded(w, levels, cuts, ties)
+    if kind == "FixedPoint":
+        wrap = rule.overflow == "wrap"
+        return lambda w: fixed_point(w, rule.n_bits, rule.fraction, wrap, ties)
+    return {
+        "Affine": lambda w: affine(w, rule.n_bits, ties),
+        "PowersOfTwo": lambda w: powers_of_two(w, rule.n, rule.zero, ties),
+        "DoReFa": lambda w: dorefa(w, rule.n_bits),
+        "CentredBinary": lambda w: centred_binary(w, rule.scale, ties),
+    }[kind]
+
+
+def float_values(exponent: int, mantissa: int, top: float) -> list[float]:
+    """The values of a small float format up to `top`, with subnormal ones, ascending.
+
+    Examples:
+        >>> from proxquant_np.conformance.references import float_values
+        >>> [v for v in float_values(2, 1, 6.0) if v >= 0]
+        [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+    """
+    bias, steps, found = 2 ** (exponent - 1) - 1, 2**mantissa, set()
+    for e in range(2**exponent):
+        for m in range(steps):
+            size = m / steps * 2.0 ** (1 - bias) if e == 0 else (1 + m / steps) * 2.0 ** (e - bias)
+            found |= {size, 0.0 - size} if size <= top else set()
+    return sorted(found)
+
+
+FORMATS = {
+    "nf4": sorted(
+        [
+            *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+            *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0, 1.0),
+            *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+            *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023),
+        ]
+    ),
+    "e2m1": float_values(2, 1, 6.0),
+    "e4m3": float_values(4, 3, 448.0),
+    "e5m2": float_values(5, 2, 57344.0),
+}
+"""The values of each format."""
