@@ -35,7 +35,7 @@ def same(old, new):
 def test_golden_vectors_are_what_the_references_give():
     fresh = make_vectors.make()
     assert {*fresh, "SCHEMA.md"} == {path.name for path in vectors.FOLDER.iterdir()}
-    for name in ("prox.json", "quantizers.json", "steps.json", "sign_change.json"):
+    for name in ("prox.json", "quantizers.json", "rules.json", "steps.json", "sign_change.json"):
         assert same(vectors.table(name), json.loads(fresh[name])), name
     large, again = vectors.large(), make_vectors.large()
     assert list(large) == list(again)
@@ -56,9 +56,10 @@ def test_golden_vectors_are_small_whole_and_complete(tmp_path):
         assert hashlib.sha256((vectors.FOLDER / name).read_bytes()).hexdigest() == digest
     assert set(vectors.table("prox.json")) == set(kit.PROXES)
     assert set(vectors.table("quantizers.json")) == set(kit.QUANTIZERS)
+    assert set(vectors.table("rules.json")) == set(kit.RULES)
     assert set(vectors.table("steps.json")) == set(kit.STEPS)
     schema = (vectors.FOLDER / "SCHEMA.md").read_text("utf-8")
-    for table in ("prox.json", "quantizers.json", "steps.json", "sign_change.json"):
+    for table in ("prox.json", "quantizers.json", "rules.json", "steps.json", "sign_change.json"):
         keys = {key for entry in vectors.table(table).values() for c in entry["cases"] for key in c}
         assert [key for key in (table, *keys) if f"`{key}`" not in schema] == []
 
@@ -102,6 +103,15 @@ def test_quantizers_reach_the_golden_errors(name):
         slack = 64 * EPS * np.square(w).sum()
         assert error >= case["error"] - slack
         assert error <= case["error"] + slack or not best
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", kit.RULES)
+def test_rules_give_the_golden_weights(name, dtype):
+    for case in vectors.table("rules.json")[name]["cases"]:
+        w = np.array(case["w"], dtype)
+        close = 64 * float(np.finfo(dtype).eps) * max(map(abs, case["w"]))
+        assert kit.rule(name).quantize(w) == pytest.approx(np.array(case["q"]), rel=0, abs=close)
 
 
 def test_optimizers_take_the_golden_steps():
@@ -352,7 +362,7 @@ def test_exact_is_not_for_steps(module, capsys):
 
 def test_vectors(tmp_path, capsys):
     assert command("vectors", "--out", str(tmp_path / "out")) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(list((tmp_path / "out").iterdir())) == 7
+    assert len(capsys.readouterr().out.splitlines()) == len(list((tmp_path / "out").iterdir())) == 8
     (tmp_path / "taken").write_text("mine")
     assert command("vectors", "--out", str(tmp_path / "taken")) == 2
     assert "taken" in capsys.readouterr().err

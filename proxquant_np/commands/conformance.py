@@ -22,19 +22,53 @@ def add_check(commands: Any) -> None:
     command.add_argument("--exact", action="store_true", help="it claims to find the optimum")
     command.add_argument("--dtype", choices=["float32", "float64"], help="default: both")
     command.add_argument("--adapter", choices=["torch", "jax"], help="for functions on tensors")
+    _add_rule_options(command)
     command.set_defaults(run=_check, mistakes=(ValueError,))
+
+
+RULE_OPTIONS = ("bits", "axis", "block", "range", "scale", "divisor", "ties", "levels")
+RULE_OPTIONS += ("thresholds", "format", "powers", "fraction", "overflow")
+
+
+def _add_rule_options(command):
+    rules = command.add_argument_group(
+        "published rules",
+        "names absmax, absmean, absmedian, affine, nf4, fp4, fp8, mxfp4, mxfp8, powers_of_two, "
+        "dorefa, centred_binary, rounded, fixed_point; with, as far as they have them:",
+    )
+    rules.add_argument("--bits", type=int, metavar="N")
+    rules.add_argument("--axis", type=int, metavar="N", help="a scale for each index along it")
+    rules.add_argument("--block", type=int, metavar="N", help="a scale for so many weights each")
+    rules.add_argument("--range", choices=["narrow", "full"])
+    rules.add_argument("--scale", help="max, mean, median or least-squares")
+    rules.add_argument("--divisor", type=float, metavar="X", help="the scale is max|w| / X")
+    rules.add_argument("--ties", choices=["even", "away", "zero", "up", "down", "any"])
+    rules.add_argument("--levels", type=_numbers, metavar="A,B,...", help="as --levels=-1,0,1")
+    rules.add_argument("--thresholds", type=_numbers, metavar="A,B,...")
+    rules.add_argument("--format", choices=["e4m3", "e5m2"], help="of fp8 and mxfp8")
+    rules.add_argument("--powers", type=int, metavar="N", help="how many, of powers_of_two")
+    rules.add_argument("--fraction", type=int, metavar="N", help="bits behind the point")
+    rules.add_argument("--overflow", choices=["saturate", "wrap"])
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
 
 
 def _check(options: argparse.Namespace) -> int:
     from proxquant_np.conformance import command
 
     dtypes = {} if options.dtype is None else {"dtypes": [options.dtype]}
+    chosen = {name: getattr(options, name) for name in RULE_OPTIONS}
+    if chosen["scale"]:
+        chosen["scale"] = chosen["scale"].replace("-", "_")
     report = command.check_by_name(
         options.function,
         options.definition,
         exact=options.exact,
         adapter=options.adapter,
         **dtypes,
+        **{name: value for name, value in chosen.items() if value is not None},
     )
     print(report)
     return 2 if report.verdict == "misuse" else 0 if report else 1

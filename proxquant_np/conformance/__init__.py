@@ -19,5 +19,7 @@ from proxquant_np.conformance.definitions import STEPS as STEPS
 from proxquant_np.conformance.gradient import check_gradient as check_gradient
 from proxquant_np.conformance.report import CONVENTIONS as CONVENTIONS
 from proxquant_np.conformance.report import Report as Report
+from proxquant_np.conformance.rules import RULES as RULES
+from proxquant_np.conformance.rules import rule as rule
 from proxquant_np.conformance.steps import check_step as check_step
 from proxquant_np.conformance.vectors import write_vectors as write_vectors

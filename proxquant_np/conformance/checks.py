@@ -15,11 +15,14 @@ import numpy as np
 
 from proxquant_np.checks import check_callable
 from proxquant_np.conformance.calls import Misuse
-from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, look_up
+from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, check_name, look_up
+from proxquant_np.conformance.dequantized import dequantized
 from proxquant_np.conformance.fitted import FittedJudge
 from proxquant_np.conformance.fixed import FixedJudge
 from proxquant_np.conformance.form import DTYPES, Subject, beyond, form_faults
+from proxquant_np.conformance.judge_of_rules import RuleJudge, RuleSubject
 from proxquant_np.conformance.report import Fault, Report, in_order
+from proxquant_np.conformance.rules import RULES, rule
 from proxquant_np.conformance.search import collect
 from proxquant_np.prox import L2, QuantizedSet, Regularizer, as_regularizer, as_set
 from proxquant_np.prox.arrays import Floats
@@ -31,6 +34,10 @@ VALUES = {
     "wrong strength",
     "wrong scale",
     "factor of two",
+    "wrong reduction",
+    "wrong range",
+    "not the rule",
+    "not idempotent",
     "not nearest",
     "not optimal",
     "wrong tie",
@@ -85,6 +92,7 @@ def check_quantizer(
     definition: str | QuantizedSet | Regularizer,
     *,
     exact: bool = False,
+    any_tie: bool = False,
     dtypes: Sequence[str] = DTYPES,
 ) -> Report:
     """Is fn(w) a nearest point to w in the quantized set, argmin_{q in Q} ||q - w||^2?
@@ -96,7 +104,23 @@ def check_quantizer(
     claims more. The exception is levels that are off by a factor of two everywhere: this is the
     lost 1/2, and wrong.
 
+    Or is fn the published rule of a set that has one, `Integers` and others in pq.prox, by a name
+    in `conformance.RULES` or as the set, also per axis and per block? Then each weight must go
+    where its `quantize` sends it, ties too, unless any_tie=True. fn may return (codes, scale) or
+    (codes, scale, zero point) with codes of an integer dtype: (codes - zero point) * scale is
+    checked. Of a rule that is right the report says how far its squared error is from the least.
+
     Examples:
+        >>> def int4(w):
+        ...     a = np.abs(w).max() / 8 or 1
+        ...     return (np.clip(np.round(w / a), -8, 7) * a).astype(w.dtype)
+        ...
+        >>> report = pq.conformance.check_quantizer(int4, pq.prox.Integers(4))
+        >>> report.convention, report.fault.detail[:51]
+        ('wrong range', 'asymmetric: codes from -8 to 7, the scale max|w| / 8')
+        >>> pq.conformance.check_quantizer(int4, pq.prox.Integers(4, "full", divisor=8)).verdict
+        'right'
+
         >>> def ternarize(w):
         ...     q = np.where(np.abs(w) > 0.7 * np.abs(w).mean(), w, 0)
         ...     scale = np.abs(q[q != 0]).mean() if q.any() else 0
@@ -105,7 +129,11 @@ def check_quantizer(
         >>> print(pq.conformance.check_quantizer(ternarize, "ternary_symmetric").verdict)
         heuristic
     """
-    name, r = look_up(definition, QUANTIZERS, "definition")
+    name, r = look_up_quantizer(definition)
+    if hasattr(as_set(r), "quantize"):
+        return _check_rule(fn, f"quantizer {name!r}", as_set(r), any_tie, exact, dtypes)
+    if any_tie:
+        raise ValueError(f"any_tie must be False except for a published rule, got True for {name}")
     return _check(fn, f"quantizer {name!r}", L2(as_set(r)), False, exact, dtypes)
 
 
@@ -115,6 +143,33 @@ def check_dtypes(dtypes: Sequence[str]) -> list[str]:
     if not names or not set(names) <= set(DTYPES):
         raise ValueError(f"dtypes must be some of {', '.join(DTYPES)}, got {dtypes!r}")
     return names
+
+
+def look_up_quantizer(
+    definition: str | QuantizedSet | Regularizer,
+) -> tuple[str, QuantizedSet | Regularizer]:
+    """(name, definition), for names also those of RULES; a rule may be per axis or per block."""
+    if isinstance(definition, str):
+        check_name(definition, [*QUANTIZERS, *RULES], "definition")
+        if definition in RULES:
+            return definition, rule(definition)
+    elif hasattr(definition, "quantize"):
+        return repr(definition), definition
+    return look_up(definition, QUANTIZERS, "definition")
+
+
+def _check_rule(fn, title, r, any_tie, exact, dtypes):
+    check_callable("fn", fn)
+    if exact:
+        raise ValueError(
+            f"exact must be False for {r!r}, which is checked as published, not against an "
+            "optimum, got True"
+        )
+    if r.axis not in (None, 0, 1, -1):
+        raise ValueError(f"axis must be 0, 1 or -1 for a check, got {r.axis}")
+    dtypes = check_dtypes(dtypes)
+    judge = RuleJudge(RuleSubject(dequantized(fn, r), r), r, dtypes, any_tie)
+    return _report(fn, title, judge, exact, dtypes)
 
 
 def _check(fn, title, r, with_strength, exact, dtypes):
@@ -127,6 +182,10 @@ def _check(fn, title, r, with_strength, exact, dtypes):
             f"exact must be False for {r.set!r}, whose least squared error is not known, got True: "
             "the check is only whether results lie in the set"
         )
+    return _report(fn, title, judge, exact, dtypes)
+
+
+def _report(fn, title, judge, exact, dtypes):
     named = getattr(fn, "__name__", repr(fn)), title
     try:
         return _judged(*named, judge, exact, dtypes)
@@ -163,7 +222,7 @@ def _judged(name, title, judge, exact, dtypes):
             name, title, "heuristic", not exact, checked, in_turn, judge.gaps(), beyond=told
         )
     verdict = "right" if judge.optimum_known else "valid, optimum unknown"
-    return Report(name, title, verdict, True, checked, beyond=told)
+    return Report(name, title, verdict, True, checked, (), judge.excess(), told)
 
 
 def _fewer(judge, convention, fault, case):
@@ -171,8 +230,8 @@ def _fewer(judge, convention, fault, case):
 
     It stops at 1/64 of them at a time, so most superfluous weights are left out, but not all.
     """
-    part = case[0].size // 2
-    while part > case[0].size // 64:
+    part = case[0].size // 2 if judge.divisible else 0
+    while part > case[0].size // 64 and part:
         i = 0
         while i < case[0].size > part:
             smaller = (np.delete(case[0], slice(i, i + part)), *case[1:])

@@ -6,13 +6,16 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from proxquant_np.conformance.adapters import ADAPTERS
 from proxquant_np.conformance.checks import check_prox, check_quantizer
 from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, STEPS, check_name
 from proxquant_np.conformance.form import DTYPES
 from proxquant_np.conformance.report import Report
+from proxquant_np.conformance.rules import RULES, rule
 from proxquant_np.conformance.steps import check_step
 
 
@@ -23,18 +26,26 @@ def check_by_name(
     exact: bool = False,
     dtypes: Sequence[str] = DTYPES,
     adapter: str | None = None,
+    **options: Any,
 ) -> Report:
     """Check "package.module:function", in the current folder or installed, against a definition.
 
-    definition: a name in PROXES, QUANTIZERS or STEPS. adapter: "torch" or "jax", for functions on
-    their arrays.
+    definition: a name in PROXES, QUANTIZERS, RULES or STEPS. adapter: "torch" or "jax", for
+    functions on their arrays. options: what is chosen of a rule; ties="any" does not judge them.
 
     Raises:
         ValueError: in one line, what does not exist and perhaps what was meant.
     """
-    check_name(definition, [*PROXES, *QUANTIZERS, *STEPS], "--as")
+    check_name(definition, [*PROXES, *QUANTIZERS, *RULES, *STEPS], "--as")
     if exact and definition in STEPS:
         raise ValueError(f"--exact must be left out for a step, got --as {definition}")
+    if options and definition not in RULES:
+        given = ", ".join(f"--{name}" for name in options)
+        raise ValueError(f"{given} is for published rules: {', '.join(RULES)}; got {definition}")
+    any_tie = options.get("ties") == "any"
+    if any_tie:
+        del options["ties"]
+    chosen = rule(definition, **options) if definition in RULES else None
     fn = _load(function)
     if adapter is not None:
         try:
@@ -43,6 +54,9 @@ def check_by_name(
             raise ValueError(str(error)) from None
     if definition in STEPS:
         return check_step(fn, definition, dtypes=dtypes)
+    if chosen is not None:
+        report = check_quantizer(fn, chosen, exact=exact, any_tie=any_tie, dtypes=dtypes)
+        return replace(report, definition=f"quantizer {definition!r}: {chosen!r}")
     check = check_prox if definition in PROXES else check_quantizer
     return check(fn, definition, exact=exact, dtypes=dtypes)
 

@@ -50,6 +50,11 @@ class MapJudge:
 
     def __init__(self, subject: Subject, dtypes: Sequence[str]):
         self.subject, self.dtypes = subject, dtypes
+        self.divisible = True  # whether any part of the weights of a case makes a case
+
+    def excess(self) -> dict[str, float]:
+        """By how much the definition itself misses an optimum, in squared error; by what."""
+        return {}
 
     def strategy(self, st: Any) -> Any:
         """A strategy of cases, for `search`."""

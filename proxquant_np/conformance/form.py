@@ -27,7 +27,13 @@ class Subject:
     """The function under test, of weights and perhaps a strength.
 
     rank: that of the weights it accepts; if it needs a matrix, it is given vectors as rows of one.
+    values, shapes: what its form is found out with; any_rank: whether it must take all of these
+    shapes, tells_beyond: whether also weights of no shape.
     """
+
+    values: Sequence[float] = VALUES
+    shapes: Sequence[tuple[int, ...]] = SHAPES
+    any_rank = tells_beyond = True
 
     def __init__(self, fn: Callable[..., Any], with_strength: bool):
         self.fn, self.with_strength, self.rank = fn, with_strength, 1
@@ -44,12 +50,16 @@ class Subject:
 
     def run(self, x: Floats, *rest: float) -> tuple[Floats | None, list[Fault]]:
         """As `calls.run` for a vector x, but only once for the same arguments."""
-        key = x.dtype.str, x.tobytes(), *rest
+        key = x.dtype.str, x.shape, x.tobytes(), *rest
         if key not in self._seen:
-            w = x.reshape(1, *x.shape, *[1] * (self.rank - 2)) if self.rank > 1 else x
+            w = self.shaped(x)
             u, faults = run(self.fn, self.named(w, *rest), w)
             self._seen[key] = None if u is None else u.reshape(x.shape), faults
         return self._seen[key]
+
+    def shaped(self, x: Floats) -> Floats:
+        """A vector in the rank that fn takes."""
+        return x.reshape(1, *x.shape, *[1] * (self.rank - 2)) if self.rank > 1 else x
 
 
 def form_faults(subject: Subject, dtypes: Sequence[str]) -> tuple[list[Fault], bool]:
@@ -57,11 +67,11 @@ def form_faults(subject: Subject, dtypes: Sequence[str]) -> tuple[list[Fault], b
 
     Sets the rank of the subject. Misuse if fn cannot be checked as it was passed.
     """
-    w = np.array(VALUES, dtypes[0])
+    w = np.array(subject.values, dtypes[0]).reshape(subject.shapes[0])
     found = first_call(subject.fn, subject.named(w, *subject.rest))
     goes_on = True
     for dtype in dtypes:
-        faults, usable = _form(subject, np.array(VALUES, dtype))
+        faults, usable = _form(subject, np.array(subject.values, dtype))
         found += faults
         goes_on = goes_on and usable
     return list({fault.convention: fault for fault in reversed(found)}.values()), goes_on
@@ -73,10 +83,10 @@ def _form(subject, w):
     def result(array):
         return run(subject.fn, subject.named(array, *subject.rest), array)
 
-    results = {shape: result(w.reshape(shape)) for shape in SHAPES}
+    results = {shape: result(w.reshape(shape)) for shape in subject.shapes}
     works = [shape for shape, (u, _) in results.items() if u is not None]
     if not works:
-        return results[SHAPES[0]][1], False
+        return results[subject.shapes[0]][1], False
     found = [fault for shape in works for fault in results[shape][1]]
     subject.rank = len(works[0])
     first = w.reshape(works[0])
@@ -94,13 +104,13 @@ def _form(subject, w):
 
 def _rank(subject, w, results, works):
     """Which ranks are accepted, and whether they give the same result."""
-    if len(works) < len(SHAPES):
+    if len(works) < len(subject.shapes) and subject.any_rank:
         ranks = "- and ".join(str(len(shape)) for shape in works)
-        failed = next(shape for shape in SHAPES if shape not in works)
+        failed = next(shape for shape in subject.shapes if shape not in works)
         fault = results[failed][1][-1]
         detail = f"only {ranks}-D: weights of shape {failed}: {fault.convention}: {fault.detail}"
         return [Fault("rank", detail, fault.inputs, fault.got, fault.expected)]
-    first = results[works[0]][0]
+    first = results[works[0]][0].reshape(-1)
     for shape in works[1:]:
         other = results[shape][0]
         if not _alike(other.reshape(-1), first):
@@ -132,7 +142,9 @@ def _alike(u, v):
 
 def beyond(subject: Subject, dtype: str) -> dict[str, str]:
     """What fn makes of no weights, a scalar, NaN and infinity, in words."""
-    told = {}
+    told: dict[str, str] = {}
+    if not subject.tells_beyond:
+        return told
     for kind, values in BEYOND.items():
         w = np.array(values, dtype)
         with warnings.catch_warnings():

@@ -2,8 +2,9 @@
 
     python -m proxquant_np.conformance.make_vectors
 
-All expected values come from the slow references of prox/brute_force.py, which use no formula, and
-from the textbook formulas of SGD and Adam below, in float64. golden/SCHEMA.md describes the files.
+All expected values come from the slow references of prox/brute_force.py, which use no formula, from
+the definitions in plain Python of references.py, and from the textbook formulas of SGD and Adam
+below, in float64. golden/SCHEMA.md describes the files.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import json
 import math
 import zipfile
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from proxquant_np.conformance.definitions import FITTED, PROXES, QUANTIZERS, STEPS
+from proxquant_np.conformance.judge_of_rules import tie_tensors
+from proxquant_np.conformance.references import reference
+from proxquant_np.conformance.rules import RULES, rule
 from proxquant_np.conformance.vectors import FOLDER, STRENGTHS, TINY, VERSION, points
-from proxquant_np.prox import BinaryL1, Regularizer
+from proxquant_np.prox import BinaryL1, QuantizedSet, Regularizer
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.brute_force import (
     exhaustive_prox,
@@ -35,6 +40,7 @@ def make() -> dict[str, bytes]:
     files = {
         "prox.json": _json({name: _prox(r) for name, r in PROXES.items()}),
         "quantizers.json": _json({name: _quantizer(r) for name, r in QUANTIZERS.items()}),
+        "rules.json": _json({name: _rule(rule(name)) for name in RULES}),
         "steps.json": _json({name: _steps(name) for name in STEPS}),
         "sign_change.json": _json(_sign_changes()),
         "large.npz": _npz(large()),
@@ -112,6 +118,19 @@ def _prox(r):
 
 def _quantizer(r):
     return {"definition": repr(r), "cases": quantizer_cases(r)}
+
+
+def rule_cases(q: QuantizedSet) -> list[dict[str, Any]]:
+    """Cases of a published rule: weights w, and where it sends them, in fractions."""
+    definition = reference(q)
+    return [
+        {"w": w, "q": [float(x) + 0.0 for x in definition([Fraction(x) for x in w])]}
+        for w in [*tie_tensors(q), *TINY]
+    ]
+
+
+def _rule(q):
+    return {"definition": repr(q), "cases": rule_cases(q)}
 
 
 # Steps: gradient(w) = A w - b, and the map is BinaryL1's (lazy: sign_pm; eager: the prox)

@@ -25,6 +25,8 @@ CONVENTIONS = {
     "wrong scale": "weights that are already quantized, all of one magnitude, do not change",
     "factor of two": "the 1/2 in prox(x, s) = argmin_u 1/2 ||u - x||^2 + s R(u) and in "
     "1/2 ||.||^2; fitted levels are as large as the weights",
+    "wrong reduction": "the scale is taken from the weights, and by the measure, that are said",
+    "wrong range": "the codes go as far as is said; so the largest weight is kept, or clipped",
     "gradient point": "lazy: the gradient is taken at P(z); eager: at the weights",
     "latent overwritten": "lazy: the latent moves on from where it was, not from its image",
     "stale weights": "lazy: the deployed weights are the image of the latent after the step",
@@ -38,11 +40,13 @@ CONVENTIONS = {
     "not averaged": "the gradient of a mean has the factor 1/n, that of a sum does not",
     "transposed": "entry (i, j) of the gradient belongs to entry (i, j) of the input",
     "wrong gradient": "the gradient is that of the function",
+    "not the rule": "each weight goes where the published rule sends it",
     "not nearest": "a weight goes towards the nearest of its levels",
     "not optimal": "prox and projection are minimisers: no other point has a smaller objective",
     "not optimal although claimed": "an exact projection has the least squared error of all",
-    "wrong tie": "a weight halfway between two levels goes to the upper one",
+    "wrong tie": "a weight halfway between two levels goes to the upper one, or as is said",
     "sign(0)": "sign_pm(0) = +1, also of -0.0: no further level between the two signs",
+    "not idempotent": "quantized weights are left alone by a second call",
     "dtype changed": "float32 in, float32 out; float64 in, float64 out",
     "precision": "float64 in: computed in float64",
 }

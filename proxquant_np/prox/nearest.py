@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+from numpy.typing import NDArray
 
 from proxquant_np.libraries import on_host
 from proxquant_np.prox.arrays import Floats
 
 
-def thresholds(levels: Floats) -> Floats:
+def thresholds(levels: Floats, up: NDArray[np.bool_] | Literal[True] = True) -> Floats:
     """For each level but the first, the smallest number of its dtype that rounds to it or above.
 
-    Levels ascend along the last axis; a number halfway between two belongs to the upper one.
+    Levels ascend along the last axis; a number halfway between two belongs to the upper one, or,
+    where `up` says so of a pair of neighbours, to the lower.
     """
     halves = levels.astype(np.float64) / 2
     a, b = halves[..., :-1], halves[..., 1:]
@@ -19,7 +23,10 @@ def thresholds(levels: Floats) -> Floats:
     part = middle - a
     rest = (a - (middle - part)) + (b - part)  # the exact rounding error of the sum (Knuth)
     first = middle.astype(levels.dtype)
-    short = (first < middle) | ((first == middle) & (rest > 0))
+    beyond = rest > 0
+    if up is not True:
+        beyond = beyond | ((rest == 0) & ~up)
+    short = (first < middle) | ((first == middle) & beyond)
     return np.where(short, np.nextafter(first, levels.dtype.type(np.inf)), first)
 
 
