@@ -154,7 +154,7 @@ def test_it_trains_packs_and_is_refused_by_l1():
             prox.L1(q)
     prox.L1(Rounded([-1, 0, 1]))
     for q in (Rounded([-1, 1], "up", [0.5]), FixedPoint(4, 2, "wrap")):
-        with pytest.raises(ValueError, match="fitted exactly"):
+        with pytest.raises(ValueError, match="exact fit by Huber"):
             prox.L1(q)
 
 
