@@ -284,6 +284,9 @@ def tie_tensors(rule: QuantizedSet) -> list[list[float]]:
         return [[1.0, *ties], [-1.0, *ties], [1.5], [-0.75, 0.25]]
     if isinstance(rule, Codebook):
         values = codebook(rule.format)
+        if rule.format == "nf4":  # halfway is no short number: a quarter of the way
+            quarters = (0.75 * values[:-1] + 0.25 * values[1:]).astype(np.float32)
+            return [[1.0, *quarters.tolist()], [-1.0, *(-quarters).tolist()]]
         return [[end * values[-1], *_some(middles(values))] for end in (1, -1)]
     codes = rule._codes()
     ties = _some(middles(codes))

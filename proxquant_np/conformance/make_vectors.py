@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import math
 import zipfile
@@ -123,10 +124,22 @@ def _quantizer(r):
 def rule_cases(q: QuantizedSet) -> list[dict[str, Any]]:
     """Cases of a published rule: weights w, and where it sends them, in fractions."""
     definition = reference(q)
+    tiny = [w for w in TINY if not _on_threshold(definition, w)]
     return [
         {"w": w, "q": [float(x) + 0.0 for x in definition([Fraction(x) for x in w])]}
-        for w in [*tie_tensors(q), *TINY]
+        for w in [*tie_tensors(q), *tiny]
     ]
+
+
+def _on_threshold(definition, w):
+    """Whether a weight is where rounding would decide, as the scale is no short number."""
+    w = [Fraction(x) for x in w]
+    q = definition(w)
+    for i, by in itertools.product(range(len(w)), (-1, 1)):
+        moved = definition([*w[:i], w[i] * (1 + Fraction(by, 2**18)), *w[i + 1 :]])
+        if any(abs(a - b) > max(map(abs, w)) / 1000 for a, b in zip(q, moved, strict=True)):
+            return True
+    return False
 
 
 def _rule(q):
