@@ -206,6 +206,11 @@ ONE_OF_EACH = {type(q): q for q in [*OWN, *SETS][::-1] if q.axis is None and q.b
 
 @pytest.mark.parametrize("q", ONE_OF_EACH.values(), ids=repr)
 def test_the_kit_checks_every_set(q):
+    if hasattr(q, "quantize"):  # a published rule, which need not be a projection
+        assert pq.conformance.check_quantizer(q.quantize, q, dtypes=["float32"])
+        with pytest.raises(ValueError, match="check_quantizer checks the rule itself"):
+            pq.conformance.check_prox(prox.L2(q).prox, prox.L2(q))
+        return
     assert pq.conformance.check_quantizer(q.project, q, dtypes=["float32"])
     assert pq.conformance.check_prox(prox.L2(q).prox, prox.L2(q), dtypes=["float32"])
 

@@ -80,6 +80,11 @@ def check_prox(
     """
     name, r = look_up(definition, PROXES, "definition")
     r = as_regularizer(r)  # a set alone has no prox
+    if hasattr(r.set, "quantize"):
+        raise ValueError(
+            f"definition must not be a distance to a published rule, got {r!r}: check_quantizer "
+            "checks the rule itself"
+        )
     if not (r.elementwise or isinstance(r, L2)):
         raise ValueError(
             f"definition must have fixed levels, or be an L2 distance to fitted ones, got {r!r}"
