@@ -121,7 +121,7 @@ def check_quantizer(
         ...     return (np.clip(np.round(w / a), -8, 7) * a).astype(w.dtype)
         ...
         >>> report = pq.conformance.check_quantizer(int4, pq.prox.Integers(4))
-        >>> report.convention, report.fault.detail[:51]
+        >>> report.convention, report.fault.detail[:52]
         ('wrong range', 'asymmetric: codes from -8 to 7, the scale max|w| / 8')
         >>> pq.conformance.check_quantizer(int4, pq.prox.Integers(4, "full", divisor=8)).verdict
         'right'
