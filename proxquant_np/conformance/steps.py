@@ -220,7 +220,8 @@ class _Step:
     def _applies(self, twist):
         others = EAGER if self.lazy else LAZY
         adam = TWISTS[twist][0] in ("bias correction", "epsilon", "moments")
-        return twist not in others and (self.adam or not adam)
+        levels = twist == "squared" and isinstance(self.r, ProxFunction)  # needs the nearest level
+        return twist not in others and (self.adam or not adam) and not levels
 
     def formula(self, case: dict[str, Any], twists: tuple[str, ...] = ()) -> tuple[Floats, ...]:
         """What fn should return, in float64, or what it would return with these mistakes."""
