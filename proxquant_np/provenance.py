@@ -21,7 +21,7 @@ import numpy as np
 from proxquant_np.autograd import threads
 from proxquant_np.files import shown
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOT = Path(__file__).parent
 _BINARY = {".npz"}
