@@ -3,8 +3,8 @@
 //     proxquant-np vectors --out golden
 //     g++ -std=c++17 -o binary_l1 binary_l1.cpp && ./binary_l1 golden
 //
-// Put yours in their place. Exit status: 0 right, 1 wrong in the cases that are named, 2 the vectors
-// cannot be read.
+// Put yours in their place. Exit status: 0 right, 1 wrong in the cases that are named, 2 the
+// vectors cannot be read.
 
 #include "read.hpp"
 
@@ -84,7 +84,8 @@ Results steps(const Case& c, double e) {
         for (size_t j = 0; j < n; j++) d += A[i * n + j] * (lazy ? sign<Real>(point[j]) : point[j]);
         if (adam) {
             const double t = c.number("t");
-            const Real m = 0.9 * c.list("m")[i] + 0.1 * d, v = 0.999 * c.list("v")[i] + 0.001 * d * d;
+            const Real m = 0.9 * c.list("m")[i] + 0.1 * d;
+            const Real v = 0.999 * c.list("v")[i] + 0.001 * d * d;
             d = m / (1 - std::pow(0.9, t)) / (std::sqrt(v / (1 - std::pow(0.999, t))) + 1e-8);
             new_m.push_back(m);
             new_v.push_back(v);

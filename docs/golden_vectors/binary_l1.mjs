@@ -68,7 +68,7 @@ function faults(folder) {
         checked++;
         for (const [key, got, slack] of check(c, Real, e)) {
           const [mine, want] = [[got].flat(), [c[key]].flat()];
-          const i = want.findIndex((x, i) => !(Math.abs(mine[i] - x) <= slack)); // NaN is wrong, too
+          const i = want.findIndex((x, i) => !(Math.abs(mine[i] - x) <= slack)); // or NaN
           if (i < 0) continue;
           count++;
           console.log(`${c.place} in ${precision}: ${key}[${i}] is ${mine[i]}, not ${want[i]}`);

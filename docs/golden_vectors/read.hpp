@@ -27,6 +27,7 @@ struct Case {
         return lists.at(key);
     }
     double number(const std::string& key) const { return list(key)[0]; }
+    std::string text(const std::string& key) const { return texts.count(key) ? texts.at(key) : ""; }
 };
 
 class Reader {
@@ -93,7 +94,7 @@ inline std::vector<Case> cases(const std::string& folder, const std::string& fil
                                const std::string& kind = "") {
     const Case manifest = Reader(folder, "manifest.json").all[0];
     const double version = manifest.number("version");
-    demand(manifest.texts.at("format") == "proxquant-np golden vectors", "unknown format");
+    demand(manifest.text("format") == "proxquant-np golden vectors", "unknown format");
     demand(version == 1, "version must be 1, got " + std::to_string(version));
     std::vector<Case> found;
     for (const Case& c : Reader(folder, file).all) {
