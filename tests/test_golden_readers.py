@@ -81,7 +81,8 @@ def run(command, golden=vectors.FOLDER):
 def rewritten(folder, name, change):
     """Golden vectors in `folder`, one file changed and its checksum with it."""
     write_vectors(folder)
-    content = change((folder / name).read_bytes())
+    content = change(old := (folder / name).read_bytes())
+    assert content != old
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     manifest["sha256"][name] = hashlib.sha256(content).hexdigest()
@@ -192,6 +193,10 @@ def test_what_contradicts_the_schema_is_refused(command, tmp_path):
         (b"0.5, -0.5", b"inf, -0.5"),
         (b"0.5, -0.5", b"null, -0.5"),
         (b"0.5, -0.5", b"0.1, -0.5"),  # no float32 number
+        (b'"x": [0.0, ', b'"x": ['),
+        (b'"u": [0.0, ', b'"u": [0.0, 0.0, '),
+        (b'"u"', b'"v"'),
+        (b'"strength": 0.0', b'"strength": []'),
         (b'"binary_l1"', b'"binary_l0"'),
         (b"\n}", b"\n}}"),
     ):

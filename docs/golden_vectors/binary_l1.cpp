@@ -66,7 +66,7 @@ Results quantizers(const Case& c, double e) {
 
 template <class Real>
 Results sign_changes(const Case& c, double) {
-    const List &a = c.list("a"), &b = c.list("b");
+    const List a = c.list("a"), b = c.list("b");
     double changed = 0;
     for (size_t i = 0; i < a.size(); i++) changed += sign<Real>(a[i]) != sign<Real>(b[i]);
     return {{"changed", {{changed}, 0}}};
@@ -75,9 +75,8 @@ Results sign_changes(const Case& c, double) {
 template <class Real>
 Results steps(const Case& c, double e) {
     const bool lazy = c.has("latent"), adam = c.has("t");
-    const List &A = c.list("A"), &point = c.list("point");
+    const List A = c.list("A"), point = c.list("point");
     const size_t n = point.size();
-    demand(A.size() == n * n, c.place + ": A is no square matrix");
     List latent, weights, new_m, new_v;
     for (size_t i = 0; i < n; i++) {
         Real d = -c.list("b")[i];
@@ -109,7 +108,7 @@ void check(const std::vector<Case>& all, Results what(const Case&, double)) {
         checked++;
         for (const auto& [key, result] : what(c, std::numeric_limits<Real>::epsilon())) {
             const auto& [got, slack] = result;
-            const List& want = c.list(key);
+            const List want = c.list(key);
             size_t i = 0;  // of the first entry that is wrong, as NaN is
             while (i < want.size() && std::abs(got[i] - want[i]) <= slack) i++;
             if (i == want.size()) continue;

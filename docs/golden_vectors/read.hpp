@@ -17,17 +17,26 @@ inline void demand(bool fact, const std::string& text) {
 }
 
 struct Case {
-    std::string place;                         // "prox.json binary_l1[0]"
-    std::map<std::string, List> lists;         // a number is a list of one, rows stand in a row
-    std::map<std::string, std::string> texts;
+    std::string place;  // "prox.json binary_l1[0]"
+    std::map<std::string, double> numbers;
+    std::map<std::string, List> lists;  // of a matrix: row by row
 
-    bool has(const std::string& key) const { return lists.count(key); }
-    const List& list(const std::string& key) const {
-        demand(has(key), place + " has no " + key);
-        return lists.at(key);
+    bool has(const std::string& key) const { return numbers.count(key) || lists.count(key); }
+    double number(const std::string& key) const {
+        demand(numbers.count(key), place + " has no number " + key);
+        return numbers.at(key);
     }
-    double number(const std::string& key) const { return list(key)[0]; }
-    std::string text(const std::string& key) const { return texts.count(key) ? texts.at(key) : ""; }
+    List list(const std::string& key) const {  // or the list of one number
+        return lists.count(key) ? lists.at(key) : List{number(key)};
+    }
+    void check() const {
+        const size_t n = lists.empty() ? 0 : lists.rbegin()->second.size();
+        for (const auto& [key, list] : lists)
+            demand(list.size() == (key == "A" ? n * n : n), place + ": wrong length of " + key);
+        for (const char* key : {"x", "strength", "w", "A", "b", "point", "lr", "m", "v", "t", "a"})
+            for (double x : has(key) ? list(key) : List())
+                demand(float(x) == x, place + ": " + key + " is not float32");
+    }
 };
 
 class Reader {
@@ -55,8 +64,7 @@ class Reader {
         at = end - json.data();
         return x;
     }
-    void value(const std::string& kind, const std::string& key) {
-        int i = 0;
+    void value(const std::string& kind, const std::string& key, bool listed = false) {
         if (take('{')) {
             do {
                 const std::string name = text();
@@ -65,21 +73,25 @@ class Reader {
             } while (take(','));
             expect('}');
         } else if (take('[')) {
+            int i = 0;
             do {
                 const std::string place = file + " " + kind + "[" + std::to_string(i++) + "]";
                 if (next() == '{') all.push_back({place, {}, {}});
-                value(kind, key);
+                value(kind, key, true);
             } while (take(','));
             expect(']');
         } else if (next() == '"') {
-            all.back().texts[key] = text();
-        } else {
+            texts[key] = text();
+        } else if (listed) {
             all.back().lists[key].push_back(number());
+        } else {
+            all.back().numbers[key] = number();
         }
     }
 
 public:
-    std::vector<Case> all{1};  // the first has what stands outside of cases
+    std::vector<Case> all{1};                  // the first has what stands outside of cases
+    std::map<std::string, std::string> texts;  // of the manifest
 
     Reader(const std::string& folder, const std::string& name) : file(name) {
         std::ifstream stream(folder + "/" + name, std::ios::binary);
@@ -92,16 +104,14 @@ public:
 
 inline std::vector<Case> cases(const std::string& folder, const std::string& file,
                                const std::string& kind = "") {
-    const Case manifest = Reader(folder, "manifest.json").all[0];
-    const double version = manifest.number("version");
-    demand(manifest.text("format") == "proxquant-np golden vectors", "unknown format");
+    Reader manifest(folder, "manifest.json");
+    const double version = manifest.all[0].number("version");
+    demand(manifest.texts["format"] == "proxquant-np golden vectors", "unknown format");
     demand(version == 1, "version must be 1, got " + std::to_string(version));
     std::vector<Case> found;
     for (const Case& c : Reader(folder, file).all) {
         if (c.place.find(" " + kind + (kind.empty() ? "" : "[")) == std::string::npos) continue;
-        for (const char* key : {"x", "strength", "w", "A", "b", "point", "lr", "m", "v", "t", "a"})
-            for (double x : c.has(key) ? c.list(key) : List())
-                demand(float(x) == x, c.place + ": " + key + " is not float32");
+        c.check();
         found.push_back(c);
     }
     demand(!found.empty(), file + " has no cases of " + kind);
