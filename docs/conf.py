@@ -96,6 +96,7 @@ docs/derivatives
 docs/theorems
 docs/paper
 docs/one_step
+docs/golden_vectors
 CLAIMS
 benchmarks/README
 CHANGELOG
