@@ -62,7 +62,7 @@ def test_committed_records_are_those_of_the_present_experiments():
         if record["experiment"] == "theorems":
             assert list(record["theorems"]) == list(theorems.THEOREMS)
             continue
-        chosen = experiment_named(record["experiment"])
+        chosen = experiment_named(record["experiment"]).of_stream(record.get("stream"))
         for name, task in record["tasks"].items():
             assert task["setting"] == experiment.settings(chosen, quick=False)[name]
             for method, found in task["hyperparameters"].items():
@@ -161,7 +161,8 @@ def test_where_hyperparameters_are_from(records):
     setting = dataclasses.asdict(chosen.tasks["mlp"].setting)
     page = records(binary_digits=record(hyperparameters=found, setting=setting))
     assert (
-        "the best of 16 trials per method on the validation split (prox_quant lr 0.0154, " in page
+        "the best of 16 random trials (from one seed for all tasks) per method on the validation "
+        "split, each on 2 seeds (prox_quant lr 0.0154, " in page
     )
 
 
@@ -175,9 +176,10 @@ def test_a_search_on_something_else_is_said_to_be_one(records, monkeypatch):
     def said(text, **changes):
         planted = record(name="language_model", task="lstm64", **{**own, "text": text, **changes})
         (line,) = [x for x in records(language_model=planted).splitlines() if "- lstm64: " in x]
-        return line.partition("Hyperparameters: ")[2].partition(" (")[0]
+        return line.partition("Hyperparameters: ")[2].rpartition(", each ")[0]
 
-    split = "the best of 6 trials per method on the validation split"
+    split = "the best of 6 random trials (from one seed for all tasks) per method on the "
+    split += "validation split"
     assert said(report["text"]) == split
     other = {"name": "tinyshakespeare.txt", "sha256": "0" * 64}
     assert said(other) == f"{split} of another text, pydoc_data.topics of Python 3.11.7"
@@ -219,7 +221,8 @@ def test_a_grid_says_which_of_its_tasks_were_searched(records):
         planted = record(name="regime_map", task=name, setting=setting, hyperparameters=used)
         tasks |= planted["tasks"]
     page = records(regime_map={**planted, "tasks": tasks})
-    split = "the best of 8 trials per method on the validation split"
+    split = "the best of 8 random trials (from one seed for all tasks) per method on the "
+    split += "validation split, each on 2 seeds"
     assert "- 3 tasks, ROW-COLUMN below. Steps: 2,000 in full precision, 500 to fine-tune, " in page
     assert f"Hyperparameters: {split}.\n" in page
     tasks[name]["hyperparameters"] = {m: {"lr": 0.5} for m in METHODS}
@@ -378,7 +381,45 @@ def test_what_a_correction_takes_away(records):
     assert "- **Supported**, with Holm's correction too: none." in page
     assert ", 1 that Holm's correction takes away, " in page
     assert "| ours | 1 | 0 | 15 | 0 | 0 |" in page
-    assert "| ours, with Holm | 0 | 0 | 15 | 1 | 0 |" in page
+    assert "| ours, with Holm | 0 | 0 | 15 | 0 | 1 | 0 |" in page
+
+
+def test_what_depends_on_the_search(records):
+    """Streams that lead to several verdicts leave none; those that agree leave it as it is."""
+
+    def of_mlp(page, words):
+        return [row for row in rows(page, words) if "| mlp |" in row]
+
+    first, second = record(), record(better=-0.01, stream=1)
+    second["stream"] = second["tasks"]["mlp"].pop("stream")
+    page = records(binary_digits=first, binary_digits__stream1=second)
+    depending, signs = of_mlp(page, "weights err less than"), of_mlp(page, "since the warm start")
+    said = "**depends on the search** | depends on the search |"
+    assert len(depending) == 2 and all(said in row for row in depending)
+    assert all("**equal within m**" in row for row in signs) and len(signs) == 2
+    assert "`proxquant-np experiment binary_digits --seeds 10 --only mlp --stream 1`" in page
+    assert ", 2 that depend on the search, " in page
+    agreeing = {**record(better=0.02), "stream": 1}
+    page = records(binary_digits=first, binary_digits__stream1=agreeing)
+    assert all("**supported**" in row for row in of_mlp(page, "weights err less than"))
+    few = {**record(better=-0.02, seeds=3), "stream": 1}
+    page = records(binary_digits=first, binary_digits__stream1=few)
+    first, second = of_mlp(page, "weights err less than")
+    assert "**supported**" in first and f"**{TOO_FEW}**" in second
+
+
+def test_a_search_by_points_says_its_stream(records, monkeypatch):
+    chosen = experiment_named("binary_digits")
+    report = {**chosen.tasks["mlp"].found(), "scheme": "Halton points", "stream": 3}
+    report |= {"seeds": [1, 2, 3], "at_edge": {"prox_quant": {"lr": "lowest"}, "parq": {}}}
+    monkeypatch.setattr(Task, "found", lambda task: report)
+    found = {m: chosen.hyperparameters("mlp", m) for m in METHODS}
+    setting = dataclasses.asdict(chosen.tasks["mlp"].setting)
+    page = records(binary_digits=record(hyperparameters=found, setting=setting))
+    assert (
+        "the best of 16 trials (Halton points, stream 3) per method on the validation split, each "
+        "on 3 seeds, at an end of what was tried for prox_quant lr (prox_quant lr 0.0154, " in page
+    )
 
 
 def test_the_head_says_what_holds_and_at_which_scale(records):

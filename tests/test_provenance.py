@@ -110,7 +110,10 @@ def test_what_is_built_holds_the_revision(tmp_path, monkeypatch):
         hook, data = built["Revision"](), {"force_include": {}}
         hook.root = str(root)
         hook.initialize(version, data)
-        return {name: Path(file).read_text() for file, name in data["force_include"].items()}
+        found = {name: Path(file).read_text() for file, name in data["force_include"].items()}
+        hook.finalize(version, data, "")
+        assert not any(folder.exists() for folder in hook.made)
+        return found
 
     made = {built["NAME"]: f"{provenance._revision.__wrapped__()}\n"}
     assert included(ROOT) == made

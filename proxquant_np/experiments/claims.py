@@ -20,6 +20,7 @@ from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.origins import command, scale
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
+    DEPENDS,
     EQUAL,
     INCONCLUSIVE,
     MIN_PAIRS,
@@ -46,7 +47,9 @@ picking by it is what is tested). The claim is **supported** if the 95% confiden
 paired difference (Student's t) lies below zero, **contradicted** if it lies above zero, and
 otherwise **equal within m** if two one-sided tests at 5% place the difference between -m and m
 (which is to say that its 90% interval lies there), or else **inconclusive at this scale**. Fewer
-than five pairs give an estimate with its interval, but are **too few pairs for a verdict**.
+than five pairs give an estimate with its interval, but are **too few pairs for a verdict**. Where
+searches of several streams chose hyperparameters that lead to several verdicts, the claim **depends
+on the search**.
 
 - *with Holm*: the verdict after Holm's correction for the number of comparisons in the family,
   which is the experiment with all of its data. Tests of a difference and of equality are corrected
@@ -258,7 +261,8 @@ def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterabl
     lost = sum(row.plain.text in DECIDED and not row.stands for row in rows)
     yield (
         f"- **Not decided**: {counts[INCONCLUSIVE]} inconclusive at this scale, {lost} that Holm's "
-        f"correction takes away, {counts[TOO_FEW]} of fewer than {MIN_PAIRS} pairs, "
+        f"correction takes away, {counts[DEPENDS]} that depend on the search, {counts[TOO_FEW]} of "
+        f"fewer than {MIN_PAIRS} pairs, "
         f"{counts[NOT_YET]} not yet measured."
     )
     tasks = [
@@ -302,7 +306,7 @@ def _missing(records: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _total(rows: list[Row]) -> Iterable[str]:
     """How many comparisons have which verdict, and how many chance alone would decide."""
-    order = (*DECIDED, INCONCLUSIVE, TOO_FEW, NOT_YET)
+    order = (*DECIDED, DEPENDS, INCONCLUSIVE, TOO_FEW, NOT_YET)
     yield f"| claims | {' | '.join(order)} |"
     yield "|---" * (len(order) + 1) + "|"
     for source, name in (("paper", "the paper's"), ("ours", "ours")):
@@ -311,7 +315,7 @@ def _total(rows: list[Row]) -> Iterable[str]:
             found = Counter(row[i].text for row in own)
             yield f"| {name}{how} | {' | '.join(str(found[verdict]) for verdict in order)} |"
     yield ""
-    yield COUNTED.format(sum(row.plain.text in (*DECIDED, INCONCLUSIVE) for row in rows))
+    yield COUNTED.format(sum(row.plain.text in (*DECIDED, DEPENDS, INCONCLUSIVE) for row in rows))
 
 
 def _theorems(record: Mapping[str, Any] | None) -> Iterable[str]:

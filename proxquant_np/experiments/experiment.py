@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,7 @@ class Experiment:
         draw: makes further figures of a summary, at a path without suffix or with more behind it,
             and returns their paths.
         grid: what rows and columns are, if tasks are named ROW-COLUMN: the ledger shows a grid.
+        stream: which of several searches chose the hyperparameters, see `of_stream`.
     """
 
     name: str
@@ -119,6 +120,18 @@ class Experiment:
     download: Download | None = None
     draw: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
     grid: tuple[str, str] | None = None
+    stream: int | None = None
+
+    def of_stream(self, stream: int | None) -> Experiment:
+        """The same experiment with the hyperparameters of another search, `search --stream N`.
+
+        Searches draw their points in streams; None is the one that counts without --stream. What
+        depends on the stream depends on the luck of a search.
+        """
+        if stream is None:
+            return self
+        tasks = {name: task.of_stream(stream) for name, task in self.tasks.items()}
+        return replace(self, tasks=tasks, stream=stream)
 
     def hyperparameters(self, task: str, method: str) -> dict[str, float]:
         """What a search chose for this task, or else the method's default."""
@@ -129,7 +142,7 @@ class Experiment:
         return dict(self.tasks[task].hyperparameters().get(method, default))
 
     def space(self, method: str) -> Mapping[str, tuple[float, float]]:
-        """The bounds between which a search draws each hyperparameter."""
+        """The bounds between which a search draws each coordinate of its points."""
         return FULL_PRECISION_SPACE if method == FULL_PRECISION else self.methods[method].space
 
     @property
@@ -218,6 +231,17 @@ def checked_data(experiment: Experiment, data: str | Path | None) -> str | None:
     path = str(Path(data).resolve())
     next(iter(experiment.tasks.values())).load(path)
     return path
+
+
+def check_searched(experiment: Experiment, tasks: Iterable[str]) -> None:
+    """ValueError if hyperparameters of a stream are asked for, but were not searched for a task."""
+    for name in tasks:
+        task = experiment.tasks[name]
+        if experiment.stream is not None and task.found() is None:
+            raise ValueError(
+                f"{experiment.name} has no search of stream {experiment.stream} for {name}: "
+                f"--search --stream {experiment.stream} makes {task.choice.name}"
+            )
 
 
 def checked_tasks(experiment: Experiment, tasks: Iterable[str] | None) -> list[str]:

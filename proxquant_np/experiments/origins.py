@@ -25,6 +25,8 @@ def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
         text = record["tasks"][tasks[0]].get("text", {"python": ""})
         if "python" not in text:
             data = "DIR" if "," in text["name"] else text["name"]
+        if "stream" in record:
+            words.append(f"--stream {record['stream']}")
     return " ".join([*words, *([f"--data {data}"] if data else [])])
 
 
@@ -82,9 +84,9 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
     for method, values in used.items():
         origin = "set beforehand, without a search"
         if found.get(names[method]) == values:
-            trials = len(report["trials"][names[method]])
             split = f"the validation split{_of_another(report, chosen.tasks[name], task)}"
-            origin = f"the best of {trials} trials per method on {split}"
+            n = len(report["trials"][names[method]])
+            origin = f"the best of {n} {_scheme(report, split)}"
         shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
         origins.setdefault(origin, {})[names[method]] = shown
     shared = "; variants share their method's" if len({*names.values()}) < len(used) else ""
@@ -94,6 +96,19 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
         parts.append(origin + shared + ("" if chosen.grid else f" ({shown})"))
         shared = ""
     return "; ".join(parts)
+
+
+def _scheme(report: Mapping[str, Any], split: str) -> str:
+    """How the trials of a search were drawn, and on what they were scored."""
+    drawn = "random trials (from one seed for all tasks)"
+    if "scheme" in report:
+        drawn = f"trials ({report['scheme']}, stream {report['stream']})"
+    text = f"{drawn} per method on {split}"
+    if "seeds" in report:
+        text += f", each on {len(report['seeds'])} seeds"
+    if edges := [f"{m} {name}" for m, found in report.get("at_edge", {}).items() for name in found]:
+        text += f", at an end of what was tried for {', '.join(edges)}"
+    return text
 
 
 def _of_another(report: Mapping[str, Any], task: Task, record: Mapping[str, Any]) -> str:

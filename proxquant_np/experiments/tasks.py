@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,11 @@ class Task:
     def choice(self) -> Path:
         """The file to which a search of this task writes its report."""
         return Path(__file__).parent / self.chosen[0]
+
+    def of_stream(self, stream: int) -> Task:
+        """The same task, for which a search of this stream alone counts."""
+        own = self.choice
+        return replace(self, chosen=(str(own.with_stem(f"{own.stem}-stream{stream}")),))
 
     def found(self) -> dict[str, Any] | None:
         """The report of the search that counts; None if there is none.

@@ -15,7 +15,14 @@ from proxquant_np.checks import check_instance, check_integer
 from proxquant_np.experiments import summary
 from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
-from proxquant_np.experiments.statistics import Comparison, Equality, corrected
+from proxquant_np.experiments.statistics import (
+    DEPENDS,
+    MIN_PAIRS,
+    TOO_FEW,
+    Comparison,
+    Equality,
+    corrected,
+)
 from proxquant_np.files import shown
 
 NOT_YET = "not yet measured"
@@ -86,6 +93,24 @@ def verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules = LEDGER) ->
     for family in families.values():
         for i, found in zip(family, _corrected([made[i] for i in family]), strict=True):
             made[i] = made[i]._replace(found=found)
+    return _over_streams(made, records)
+
+
+def _over_streams(made: list[Verdict], records: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
+    """Where searches of several streams lead to several verdicts, each of them depends on that."""
+    alike: dict[Any, list[int]] = {}
+    for i, one in enumerate(made):
+        if one.found is not None:
+            held = records[one.record]["tasks"][one.task]
+            data = [held[kind]["sha256"] for kind in ("text", "images") if kind in held]
+            key = one.experiment.name, one.claim, one.task, *data
+            alike.setdefault(key, []).append(i)
+    for rows in alike.values():
+        if len({made[i].text for i in rows} - {TOO_FEW}) > 1:
+            for i in rows:
+                found = made[i].found
+                if found.n >= MIN_PAIRS:
+                    made[i] = made[i]._replace(found=found._replace(verdict=DEPENDS))
     return made
 
 
@@ -97,10 +122,11 @@ def _corrected(family: Sequence[Verdict]) -> list[Comparison]:
 
 
 def _verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules) -> Iterator[Verdict]:
-    for name, chosen in EXPERIMENTS.items():
+    for name, whole in EXPERIMENTS.items():
         own = {stem: record for stem, record in records.items() if record["experiment"] == name}
         for stem, record in (own or {name: None}).items():
             measured = {} if record is None else record["tasks"]
+            chosen = whole.of_stream(None if record is None else record.get("stream"))
             for claim in chosen.claims:
                 for task in claim.tasks or dict.fromkeys([*checked_tasks(chosen, None), *measured]):
                     found, methods = None, measured.get(task, {}).get("methods", {})
