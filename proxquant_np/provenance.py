@@ -52,8 +52,13 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def _revision() -> str | None:
-    """The commit of the checkout that this package runs from, marked if files were changed."""
+    """The commit of the checkout that this package runs from, marked if files were changed.
+
+    What is installed from a wheel tells the commit that it was built from: hatch_build.py wrote it.
+    """
     if not (_ROOT.parent / ".git").exists():
+        with contextlib.suppress(OSError):
+            return (_ROOT / ".revision").read_text("utf-8").strip() or None
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
     with contextlib.suppress(OSError):  # no git

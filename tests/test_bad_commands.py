@@ -82,7 +82,7 @@ def refused(arguments, capsys):
 def test_all_flags_are_known_here():
     """A new kind of flag belongs into one of the tests below."""
     names = {training._experiment_name, drawing._figure_name}
-    own = {kinds.positive, kinds.as_path, *names, None}
+    own = {kinds.positive, kinds.as_path, kinds.margin, kinds.seeds, *names, None}
     assert {action.type for p in commands().values() for action in p._actions} == own
     untyped = {
         (command, (action.option_strings or [action.dest])[-1])
@@ -105,6 +105,35 @@ def test_numbers(command, flag, capsys):
         line = refused([command, *NEEDED.get(command, []), f"{flag}={number}"], capsys)
         assert f"argument {flag}: must be an integer in 1..999999, got" in line
         assert len(line) < 200
+
+
+@pytest.mark.parametrize("m", ["0", "-1", "nan", "inf", "1e-3", "", "%", "0%", " 1", "9" * 30, "."])
+def test_margins(m, capsys):
+    line = refused(["claims", "--against", f"--margin={m}"], capsys)
+    assert "argument --margin: must be a number > 0, or with % a part of the rival's, got" in line
+
+
+@pytest.mark.parametrize("text", ["", "1,", "a", "-1", "3-", "2-1", "1,1", "0-3,2", "9" * 30])
+def test_seeds(text, capsys):
+    assert "argument --seeds: must " in refused(["claims", "--against", f"--seeds={text}"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--test", "sign"], "--test goes with --against"),
+        (["--all"], "--all goes with --against"),
+        (["--against", "--out", "new"], "--out does not go with --against"),
+        (["--against"], "figures/records"),
+        (["--against", "none.json"], "none.json"),
+        (["--against", "file"], "file is not a whole record"),
+        (["--against", "folder"], "folder holds no record of an experiment"),
+        (["--against", "--test", "z"], "argument --test: invalid choice: 'z'"),
+        (["--against", "--correction", "fdr"], "argument --correction: invalid choice: 'fdr'"),
+    ],
+)
+def test_attacks(arguments, says, capsys):
+    assert says in refused(["claims", *arguments], capsys)
 
 
 @pytest.mark.parametrize(("command", "flag"), flags(kinds.as_path))

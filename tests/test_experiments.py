@@ -46,6 +46,10 @@ def small(monkeypatch):
     return shorten
 
 
+def at_most(space):
+    return {name: high for name, (_, high) in space.items()}
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_definitions(name):
     chosen = experiment_named(name)
@@ -56,11 +60,12 @@ def test_definitions(name):
     assert set(chosen.measured) <= set(chosen.tasks)
     for method in chosen.methods.values():
         assert method.start in known
-        assert set(method.default) == set(method.space)
+        assert set(method.default) == set(method.hyperparameters(at_most(method.space), 100))
         assert all(low < high for low, high in method.space.values())
     for task in chosen.tasks:
         for method in known:
-            assert set(chosen.hyperparameters(task, method)) == set(chosen.space(method))
+            default = {"lr"} if method == FULL_PRECISION else chosen.methods[method].default
+            assert set(chosen.hyperparameters(task, method)) == set(default)
 
 
 def run_small(arguments, out, capsys):
@@ -217,7 +222,7 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
     for method, trials in report["trials"].items():
         scored = [trial for trial in trials if "failed" not in trial]
         best = min(scored, key=lambda trial: (trial["validation_error"], trial["validation_loss"]))
-        assert report["chosen"][method] == {name: best[name] for name in chosen.space(method)}
+        assert report["chosen"][method].items() <= best.items()
         for name, (low, high) in chosen.space(method).items():
             assert all(low <= trial[name] <= high for trial in trials)
         assert not any("test" in name for trial in trials for name in trial)
@@ -226,6 +231,73 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
     assert cli.main(command) == 0  # from its records
     assert (tmp_path / "methods.json").read_bytes() == before
     capsys.readouterr()
+
+
+def test_searches_of_several_streams(small, tmp_path, capsys, monkeypatch):
+    """Each has points and a file of its own, and --stream N runs with what it chose."""
+    arguments = small("regime_map", steps=33)[:-2]  # one task
+    whole = experiment_named("regime_map")
+    task = arguments[-1]
+    own = dataclasses.replace(whole.tasks[task], chosen=(str(tmp_path / "own.json"),))
+    monkeypatch.setitem(whole.tasks, task, own)
+    missing = [*arguments, "--stream", "2", "--out", str(tmp_path / "run")]
+    assert cli.main(missing) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"no search of stream 2 for {task}: --search --stream 2 makes own-stream2.json" in line
+    reports = []
+    for stream, more in ((0, []), (1, ["--stream", "1"]), (2, ["--stream", "2"])):
+        monkeypatch.chdir(tmp_path)
+        assert cli.main([*arguments, "--search", "--trials", "3", *more]) == 0
+        file = tmp_path / f"own{f'-stream{stream}' * bool(stream)}.json"
+        reports.append(json.loads(file.read_text("utf-8")))
+        printed = capsys.readouterr().out
+        assert (reports[-1]["stream"], reports[-1]["scheme"]) == (stream, "Halton points")
+        assert reports[-1]["seeds"] == [1000, 1001, 1002]
+        for method, edges in reports[-1]["at_edge"].items():
+            trials = reports[-1]["trials"][method]
+            for name in whole.space(method):
+                tried = [trial[name] for trial in trials]
+                best = min(trials, key=lambda t: (t["validation_error"], t["validation_loss"]))
+                assert (name in edges) == (best[name] in (min(tried), max(tried)))
+                said = f"the best {name} of {method} is the {edges.get(name)} that was tried"
+                assert (said in printed) == (name in edges)
+    points = {tuple(t["lr"] for t in r["trials"]["prox_quant"]) for r in reports}
+    assert len(points) == 3
+    for trial in reports[0]["trials"]["prox_quant"]:
+        assert trial["reach"] == pytest.approx(33 * trial["lr"] * trial["mean_lambda"], rel=1e-2)
+    assert cli.main(missing) == 0
+    made = json.loads((tmp_path / "run" / "regime_map-record.json").read_text("utf-8"))
+    assert made["stream"] == 2
+    assert made["tasks"][task]["hyperparameters"] == reports[2]["chosen"]
+    assert "stream" not in json.loads(json.dumps(reports[2]["setting"]))
+
+
+def test_points_fill_the_space():
+    """Of 16 in a plane every quarter of either logarithm has some, and each cell has its own."""
+    chosen = experiment_named("regime_map")
+    space, drawn = chosen.space("prox_quant"), {}
+    for task in chosen.tasks:
+        points = search._points(chosen, task, 16, 0)["prox_quant"]
+        assert points == search._points(chosen, task, 16, 0)["prox_quant"]
+        drawn[task] = points
+        for name, ends in space.items():
+            low, high = np.log(ends)
+            place = (np.log([point[name] for point in points]) - low) / (high - low)
+            assert (np.histogram(place, 4, (0, 1))[0] >= 2).all()
+    assert len({point["lr"] for points in drawn.values() for point in points}) > 200
+
+
+@pytest.mark.parametrize("name", ["prox_quant", "prox_connect"])
+def test_reach_follows_from_mean_lambda(name):
+    """By the strengths of the optimizer itself."""
+    method, steps = METHODS[name], 50
+    found = method.hyperparameters({"lr": 0.02, "mean_lambda": 0.5}, steps)
+    optimizer = method.optimizer(models.MLP(), steps, prox.BinaryL1(), **found)
+    lambdas = [optimizer.homotopy(t) for t in range(steps)]
+    assert np.mean(lambdas) == pytest.approx(0.5, rel=1e-2)
+    strengths = 0.02 * np.array(lambdas)
+    reach = strengths.sum() if name == "prox_quant" else strengths[-1]
+    assert found["reach"] == pytest.approx(reach, rel=1e-2)
 
 
 def test_a_search_does_not_replace_one_on_something_else(small, tmp_path, capsys, monkeypatch):

@@ -3,7 +3,10 @@
 import hashlib
 import importlib
 import json
+import runpy
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from proxquant_np import provenance
 from proxquant_np.experiments import claims, summary
 from proxquant_np.experiments.runner import read_record, run_cells
 from proxquant_np.provenance import described, environment, grouped, in_words, is_same_code
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -77,6 +82,48 @@ def test_digest_of_an_installed_copy_is_that_of_the_checkout(tmp_path, monkeypat
     monkeypatch.setattr(provenance, "_ROOT", tmp_path / "proxquant_np")
     provenance.package_digest.cache_clear()
     assert provenance.package_digest() == checkout
+
+
+@pytest.mark.parametrize(
+    ("held", "revision"), [("abc-dirty\n", "abc-dirty"), ("", None), (None, None)]
+)
+def test_an_installed_copy_knows_the_revision_of_its_wheel(held, revision, package, monkeypatch):
+    digest = package()
+    monkeypatch.setattr(provenance, "_ROOT", package.root)
+    if held is not None:
+        (package.root / ".revision").write_text(held)
+    assert provenance._revision.__wrapped__() == revision
+    assert package() == digest
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_what_is_built_holds_the_revision(tmp_path, monkeypatch):
+    """In a wheel and a source distribution; a wheel from the latter has its; if editable, none."""
+    interface = types.ModuleType("interface")
+    interface.BuildHookInterface = object
+    for name in ("", ".builders", ".builders.hooks", ".builders.hooks.plugin"):
+        monkeypatch.setitem(sys.modules, f"hatchling{name}", types.ModuleType("hatchling"))
+    monkeypatch.setitem(sys.modules, "hatchling.builders.hooks.plugin.interface", interface)
+    built = runpy.run_path(str(ROOT / "hatch_build.py"))
+
+    def included(root, version="standard"):
+        hook, data = built["Revision"](), {"force_include": {}}
+        hook.root = str(root)
+        hook.initialize(version, data)
+        found = {name: Path(file).read_text() for file, name in data["force_include"].items()}
+        hook.finalize(version, data, "")
+        assert not any(folder.exists() for folder in hook.made)
+        return found
+
+    made = {built["NAME"]: f"{provenance._revision.__wrapped__()}\n"}
+    assert included(ROOT) == made
+    assert included(ROOT, "editable") == included(tmp_path) == {}
+    (tmp_path / built["NAME"]).parent.mkdir()
+    (tmp_path / built["NAME"]).write_text("abc\n")
+    assert included(tmp_path) == {built["NAME"]: "abc\n"}
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert included(tmp_path) == {}  # no git
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from proxquant_np.experiments.statistics import (
     SUPPORTED,
     TESTS,
     TOO_FEW,
+    Equality,
     compare,
+    corrected,
     detectable,
     holm,
     pairs_needed,
@@ -101,7 +103,7 @@ def test_other_tests_are_exact_for_few_pairs():
 def test_equal_differences(difference, verdict):
     second = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
     p = 0.0 if difference else 1.0
-    expected = (difference, 0, difference, difference, 5, p, verdict)
+    expected = (difference, 0, difference, difference, 5, p, verdict, 1.0)
     assert compare(second + difference, second) == expected
 
 
@@ -124,7 +126,7 @@ def test_one_pair_never_decides():
 
 def test_returns_plain_numbers():
     found = compare(np.float32([1, 2]), np.float32([3, 5]))
-    assert [type(v) for v in found] == [float] * 4 + [int, float, str]
+    assert [type(v) for v in found] == [float] * 4 + [int, float, str, float]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,38 @@ def test_holm_rejects_as_defined(p):
     assert (adjusted < 0.05).sum() == rejected
     assert (adjusted >= p).all() and (adjusted <= 1).all()
     assert (adjusted >= false_discovery_control(p) - 1e-12).all()  # stricter than that
+
+
+def test_a_corrected_family_is_holms():
+    rng = np.random.default_rng(0)
+    family = [compare(d, np.zeros(8), margin=1.0) for d in rng.normal(0.4, 0.8, (12, 8))]
+    few = compare([1.0, 2.0], [2.0, 3.0], margin=1.0)
+    found = corrected([*family[:5], few, *family[5:]])
+    assert found.pop(5) == few  # it is not tested, and so it is not counted
+    p = holm([c.p for c in family])
+    equal = holm([c.p_equal for c in family])
+    assert [c.p for c in found] == p.tolist() and [c.p_equal for c in found] == equal.tolist()
+    for one, new in zip(family, found, strict=True):
+        assert new[:5] == one[:5]
+        decided = SUPPORTED if new.mean < 0 else CONTRADICTED
+        expected = EQUAL if new.p_equal < 0.05 else INCONCLUSIVE
+        assert new.verdict == (decided if new.p < 0.05 else expected)
+    assert [c.verdict for c in family] != [c.verdict for c in found]
+    assert corrected([]) == []
+
+
+@given(n=st.integers(5, 30), seed=st.integers(0, 2**32), margin=st.floats(0.1, 3))
+def test_equality_has_the_p_value_of_two_one_sided_tests(n, seed, margin):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=n), rng.normal(size=n)
+    below = ttest_rel(a - margin, b, alternative="less").pvalue
+    above = ttest_rel(a + margin, b, alternative="greater").pvalue
+    assert compare(a, b, margin=margin).p_equal == pytest.approx(max(below, above), abs=1e-12)
+
+
+def test_a_margin_in_percent_is_of_the_rival():
+    assert Equality(0.02, "why", relative=True).of([4.0, 6.0]) == pytest.approx(0.1)
+    assert Equality(0.02, "why").of([4.0, 6.0]) == 0.02
 
 
 SIMULATED = 2_000
@@ -194,6 +228,24 @@ def test_holm_keeps_a_family_of_true_hypotheses_at_five_percent():
     rejected = sum((holm(family) < 0.05).any() for family in p)
     assert rejected <= 0.05 * len(p) + 4 * math.sqrt(len(p) * 0.05 * 0.95)
     assert sum((family < 0.05).any() for family in p) > 0.25 * len(p)  # without it
+
+
+def test_holm_calls_nothing_equal_in_a_family_that_differs_by_the_margin():
+    """Five hypotheses of a difference m: with probability 0.95 none of them is called equal."""
+    drawn = simulated(10, 1.5).reshape(-1, 5, 10)
+    families = [[compare(d, np.zeros(10), margin=1.5) for d in five] for five in drawn]
+    plain = sum(any(c.p_equal < 0.05 for c in family) for family in families)
+    adjusted = sum(any(c.p_equal < 0.05 for c in corrected(family)) for family in families)
+    n = len(families)
+    assert plain > 0.15 * n  # 1 - 0.95^5 is 0.23
+    assert adjusted <= 0.05 * n + 4 * math.sqrt(n * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize("test", ["sign", "wilcoxon"])
+def test_other_tests_are_false_as_seldom_as_they_say(test):
+    found = [compare(d, np.zeros(8), test=test).verdict for d in simulated(8)]
+    false = found.count(SUPPORTED) + found.count(CONTRADICTED)
+    assert false <= 0.05 * SIMULATED + 4 * math.sqrt(SIMULATED * 0.05 * 0.95)
 
 
 @pytest.mark.parametrize("n", [5, 10])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from proxquant_np.experiments.statistics import Equality
 
 
 class Unfinished(Exception):
@@ -39,6 +42,27 @@ def positive(text: str) -> int:
     if not text.isdecimal() or len(text) > 6 or int(text) < 1:  # so many runs would never end
         raise Mistake(f"must be an integer in 1..999999, got {text[:20]!r}")
     return int(text)
+
+
+def margin(text: str) -> Equality:
+    """A difference that does not matter: a number > 0 or, with %, a part of the rival's mean."""
+    number = re.fullmatch(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})(%?)", text, re.ASCII)
+    if number is None or not float(number[1]):
+        raise Mistake(f"must be a number > 0, or with % a part of the rival's, got {text[:20]!r}")
+    return Equality(float(number[1]) / (100 if number[2] else 1), "as asked", bool(number[2]))
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """Numbers of seeds, and ranges of them: 0,2,5-8."""
+    found: list[int] = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part, re.ASCII)
+        if ends is None:
+            raise Mistake(f"must be numbers and ranges like 0,2,5-8, got {text[:20]!r}")
+        found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+    if not found or len(found) > len({*found}):
+        raise Mistake(f"must name at least one seed, and none twice, got {text[:20]!r}")
+    return tuple(found)
 
 
 def as_path(text: str) -> Path:

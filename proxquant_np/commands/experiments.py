@@ -32,6 +32,25 @@ def _add_rerun(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_stream(command: argparse.ArgumentParser, more: str) -> None:
+    command.add_argument(
+        "--stream",
+        type=positive,
+        metavar="N",
+        help=f"search with other points, into a file of their own (NAME-streamN.json); {more}",
+    )
+
+
+def _tell_searched(file: Path) -> None:
+    """Print what was written, and where a range may be too narrow."""
+    from proxquant_np.files import read_json, read_whole
+
+    print(f"wrote {shown(file)}")
+    for method, edges in read_json(read_whole(file))["at_edge"].items():
+        for name, end in edges.items():
+            print(f"  the best {name} of {method} is the {end} that was tried")
+
+
 def add_reproduce(commands: Any) -> None:
     """Add `reproduce`."""
     command = commands.add_parser(
@@ -89,13 +108,14 @@ def add_search(commands: Any) -> None:
     command = commands.add_parser(
         "search",
         help="choose the hyperparameters that reproduce uses (tens of minutes)",
-        description="Random search on the validation split, with the same number of trials for "
-        "every method. Unless --out names another file, the one that reproduce reads is "
+        description="Search on the validation split, with the same number of trials for every "
+        "method. Unless --out or --stream names another file, the one that reproduce reads is "
         "overwritten.",
     )
     _add_model(command)
     command.add_argument("--trials", type=positive, default=16, help="per method (default 16)")
     command.add_argument("--out", type=as_path, default=None, help="file to write")
+    _add_stream(command, "experiment binary_digits --stream N reads it")
     _add_jobs(command)
     command.set_defaults(run=_search)
 
@@ -104,9 +124,10 @@ def _search(options: argparse.Namespace) -> None:
     from proxquant_np.experiments.binary_digits import EXPERIMENT
     from proxquant_np.experiments.search import write_search
 
-    out = options.out or EXPERIMENT.tasks[options.model].choice
-    write_search(EXPERIMENT, options.model, options.trials, out, jobs=options.jobs)
-    print(f"wrote {shown(out)}")
+    stream = options.stream or 0
+    out = options.out or EXPERIMENT.of_stream(options.stream).tasks[options.model].choice
+    write_search(EXPERIMENT, options.model, options.trials, out, jobs=options.jobs, stream=stream)
+    _tell_searched(out)
 
 
 def add_experiment(commands: Any) -> None:
@@ -145,10 +166,11 @@ def add_experiment(commands: Any) -> None:
     command.add_argument(
         "--search",
         action="store_true",
-        help="choose hyperparameters instead: random search on the validation split, with the same "
-        "number of trials for every method; writes the files that the experiment reads",
+        help="choose hyperparameters instead, on the validation split, with the same number of "
+        "trials for every method; writes the files that the experiment reads",
     )
     command.add_argument("--trials", type=positive, default=16, help="per method (default 16)")
+    _add_stream(command, "or, without --search, run with what that search chose")
     command.set_defaults(
         run=_experiment,
         mistakes=(ValueError, ModuleNotFoundError),
@@ -179,14 +201,15 @@ def _experiment(options: argparse.Namespace) -> None:
 
     if not options.search:
         check_matplotlib()
-    chosen = experiment_named(options.name)
+    chosen = experiment_named(options.name).of_stream(options.stream)
     if options.dask is not None and find_spec("distributed") is None:
         raise ModuleNotFoundError("--dask needs Dask: pip install 'proxquant-np[sweep]'")
     if options.download:
         options.data = experiments.downloaded(chosen, options.data)
     data = experiments.checked_data(chosen, options.data)
     tasks = experiments.checked_tasks(chosen, options.only)
-    out = options.out or _default_out(options, options.name)
+    part = [] if options.stream is None else [f"stream{options.stream}"]
+    out = options.out or _default_out(options, options.name, *part)
     running = dict(
         quick=options.quick,
         data=data,
@@ -202,9 +225,14 @@ def _experiment(options: argparse.Namespace) -> None:
                 if options.out is not None:
                     file = out / file.name
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_search(chosen, task, options.trials, file, out=out / "search", **running)
-                print(f"wrote {shown(file)}")
+                stream = options.stream or 0
+                records = out / "search"
+                write_search(
+                    chosen, task, options.trials, file, out=records, stream=stream, **running
+                )
+                _tell_searched(file)
             return
+        experiments.check_searched(chosen, tasks)
         seeds = options.seeds or (2 if options.quick else chosen.seeds)
         summary, _ = summaries.measure(chosen, seeds, out, tasks=tasks, **running)
     except OutOfTime as unfinished:

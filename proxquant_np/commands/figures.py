@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from proxquant_np.commands.arguments import as_path, check_matplotlib, one_of
+from proxquant_np.commands.arguments import (
+    Mistake,
+    as_path,
+    check_matplotlib,
+    margin,
+    one_of,
+    seeds,
+)
+from proxquant_np.experiments.statistics import CORRECTIONS, TESTS
 from proxquant_np.files import shown
 
 
@@ -16,14 +24,48 @@ def add_claims(commands: Any) -> None:
         "claims",
         help="write CLAIMS.md from the committed records, and draw their figures",
         description="Write the ledger of claims, each with the verdict that its records give. "
-        "Their figures are drawn into the folder `figures` beside it.",
+        "Their figures are drawn into the folder `figures` beside it. With --against, write "
+        "nothing: compute the verdicts again by another test, correction, margin or choice of "
+        "seeds, and print those that change.",
     )
     command.add_argument("--records", type=as_path, default=Path("figures/records"))
-    command.add_argument("--out", type=as_path, default=Path("CLAIMS.md"), help="file to write")
+    command.add_argument("--out", type=as_path, help="file to write (default CLAIMS.md)")
+    attack = command.add_argument_group("an attack on the verdicts")
+    attack.add_argument(
+        "--against",
+        type=as_path,
+        nargs="*",
+        metavar="RECORD",
+        help="those of these records, or folders of records (default --records)",
+    )
+    attack.add_argument("--test", choices=[*TESTS], help="in place of Student's t")
+    attack.add_argument(
+        "--correction",
+        choices=CORRECTIONS,
+        help="Holm's, over the comparisons of each experiment or over all (default none)",
+    )
+    attack.add_argument(
+        "--margin",
+        type=margin,
+        metavar="M",
+        help="differences below it count as equal, and as on par: 0.5 (points of error, say), or "
+        "2%% of the rival's mean",
+    )
+    attack.add_argument("--seeds", type=seeds, metavar="0,2,5-8", help="those that count")
+    attack.add_argument("--all", action="store_true", help="print also what does not change")
     command.set_defaults(run=_claims, mistakes=(ValueError,))
 
 
 def _claims(options: argparse.Namespace) -> None:
+    asked = [k for k in ("test", "correction", "margin", "seeds", "all") if getattr(options, k)]
+    if options.against is not None:
+        if options.out is not None:
+            raise Mistake("--out does not go with --against, which writes no file")
+        _attack(options)
+        return
+    if asked:
+        raise Mistake(f"--{asked[0]} goes with --against")
+    options.out = options.out or Path("CLAIMS.md")
     check_matplotlib()
     from proxquant_np.experiments import claims
     from proxquant_np.training import written_whole
@@ -36,6 +78,16 @@ def _claims(options: argparse.Namespace) -> None:
             print(f"wrote {shown(path)}")
         file.write(claims.ledger(options.records, figures).encode())
     print(f"wrote {shown(options.out)}")
+
+
+def _attack(options: argparse.Namespace) -> None:
+    from proxquant_np.experiments.attack import attack, read
+    from proxquant_np.experiments.verdicts import LEDGER, Rules
+
+    records = read(options.against or [options.records])
+    test, correction = options.test or LEDGER.test, options.correction or LEDGER.correction
+    rules = Rules(test, correction, options.margin, options.seeds)
+    print(attack(records, rules, every=options.all))
 
 
 def add_figures(commands: Any) -> None:

@@ -9,7 +9,10 @@ experiment.py     what an experiment is, and how it is run
 search.py         how hyperparameters are chosen
 summary.py        what is kept of a finished experiment: a file, a table, figures
 catalog.py        every experiment by its name
+verdicts.py       the verdicts on all claims, computed from the records
+origins.py        what a record was made with, in words
 claims.py         the ledger: every claim, and what the records say of it
+attack.py         the same verdicts by other rules: what does not survive?
 
 binary_digits.py   ProxQuant against BinaryConnect on handwritten digits, binary weights
 resnet_cifar10.py  binary and ternary residual networks on CIFAR-10

@@ -26,7 +26,7 @@ from proxquant_np.data import Splits
 from proxquant_np.experiments import protocol
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS, Cell, Method, Phases
-from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.experiments.tasks import ON_DIGITS, TASKS
 from proxquant_np.prox.homotopy import Homotopy
 
 EPOCH = 33  # steps: 1,077 examples in batches of 32
@@ -135,7 +135,7 @@ def _picking(label: str, by: str) -> Picked:
 
 
 def _claim(text: str, first: str, second: str) -> Claim:
-    return Claim(text, first, second, "test_error", source="ours")
+    return Claim(text, first, second, "test_error", source="ours", equal=ON_DIGITS)
 
 
 EXPERIMENT = Experiment(

@@ -18,7 +18,7 @@ from typing import Any
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS as ALL_METHODS
 from proxquant_np.experiments.summary import made_with, measure
-from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.experiments.tasks import OF_SIGNS, ON_DIGITS, TASKS
 
 METHODS = {
     name: ALL_METHODS[name]
@@ -36,12 +36,14 @@ EXPERIMENT = Experiment(
             "prox_quant",
             "binary_connect",
             "test_error",
+            equal=ON_DIGITS,
         ),
         Claim(
             "ProxQuant changes fewer signs since the warm start than BinaryConnect",
             "prox_quant",
             "binary_connect",
             "sign_change",
+            equal=OF_SIGNS,
         ),
     ),
 )

@@ -1,7 +1,7 @@
 """The ledger: every claim, and what the committed records say of it. Writes CLAIMS.md.
 
-A record is the summary of a finished experiment. Verdicts are computed from it, by
-`statistics.compare`; what has no record, or only one of a --quick run, is "not yet measured".
+A record is the summary of a finished experiment. `verdicts` computes the verdicts from it; what has
+no record, or only one of a --quick run, is "not yet measured".
 """
 
 from __future__ import annotations
@@ -9,29 +9,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from proxquant_np import provenance
-from proxquant_np.checks import check_instance, check_integer
-from proxquant_np.experiments import resnet_cifar10, summary
+from proxquant_np.experiments import summary
 from proxquant_np.experiments.catalog import EXPERIMENTS
-from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
+from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.origins import command, scale
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
+    DEPENDS,
+    EQUAL,
     INCONCLUSIVE,
+    MIN_PAIRS,
     SUPPORTED,
     TOO_FEW,
     Comparison,
     detectable,
 )
-from proxquant_np.experiments.summary import in_words, runs_of, scaled, signed
-from proxquant_np.experiments.tasks import Task
+from proxquant_np.experiments.summary import in_words, scaled, signed
 from proxquant_np.experiments.theorems import THEOREMS
-from proxquant_np.files import shown
+from proxquant_np.experiments.verdicts import NOT_YET, Rules, Verdict, read_records, verdicts
 
-NOT_YET = "not yet measured"
+DECIDED = (SUPPORTED, CONTRADICTED, EQUAL)
 
 HEAD = """# Claims
 
@@ -43,64 +45,44 @@ and how long it is trained. Runs are paired: for each seed both methods start fr
 and see the same batches. The test split is read once, after everything is fixed (except where
 picking by it is what is tested). The claim is **supported** if the 95% confidence interval of the
 paired difference (Student's t) lies below zero, **contradicted** if it lies above zero, and
-otherwise **inconclusive at this scale**. Fewer than five pairs give an estimate with its interval,
-but are **too few pairs for a verdict**.
+otherwise **equal within m** if two one-sided tests at 5% place the difference between -m and m
+(which is to say that its 90% interval lies there), or else **inconclusive at this scale**. Fewer
+than five pairs give an estimate with its interval, but are **too few pairs for a verdict**. Where
+searches of several streams chose hyperparameters that lead to several verdicts, the claim **depends
+on the search**.
 
+- *with Holm*: the verdict after Holm's correction for the number of comparisons in the family,
+  which is the experiment with all of its data. Tests of a difference and of equality are corrected
+  each for themselves.
 - *difference*: the first method minus its rival, the mean over the seeds with its interval. Errors
   and fractions of signs are in percentage points; perplexities have no unit. Where a claim says "on
   par", the rival's measure is first raised by the margin, so equal methods support the claim.
 - *rival*: the rival's mean, and by what percentage of it the first method's mean is larger.
 - *power*: the smallest true difference that this many seeds detect with probability 0.8. The
   experiment is not powered to detect anything smaller.
+- *m*: the difference that does not matter, in the unit of the difference or in percent of the
+  rival's mean, for the reason given above the table. The margins were set after these records were
+  made: `--margin` shows what another would say. A claim of being on par has none, for it has a
+  margin of its own.
 - *by*: whose claim it is, the paper's (tested here at a scale of our own) or ours.
+
+Who doubts a verdict can compute it again by another test, correction, margin or choice of seeds:
+`proxquant-np claims --against figures/records --test sign-flip --correction all`.
 """
 
-TABLE = """| claim | task | verdict | difference [95%] | rival | power | seeds | by |
-|---|---|---|---|---|---|---|---|"""
+COLUMNS = ["claim", "task", "verdict", "with Holm", "difference [95%]", "rival", "power"]
+COLUMNS += ["m", "seeds", "by"]
 
 COUNTED = """Comparisons are counted, one for each claim, task and data set; a pair of runs that is
 in two experiments counts once. The intervals are not widened for the number of comparisons: if no
-method differed from any other, about one in twenty of these {} would still exclude zero."""
+method differed from any other, about one in twenty of these {} would still exclude zero. The rows
+"with Holm" are corrected for it."""
 
 TRIED = """Each theorem is proved in the file that the last column names, and was tried on random
 problems. *Violation* is the largest that occurred: for an exact statement the number of
 contradictions in a problem, for an inequality its relative excess, left - right over
 1 + |left| + |right|. The theorem is **supported** if that does not exceed the tolerance, which
 allows for rounding, and otherwise **contradicted**."""
-
-
-def read_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """The records in a folder by name, sorted; those of --quick runs are left out.
-
-    A record is called NAME-record.json, as `experiment` writes it, or NAME-DATA-record.json if the
-    same experiment ran on other data. Old records have these names without "-record".
-
-    Raises:
-        ValueError: a file that is not a record, or not named after its experiment; two files of the
-            same record.
-    """
-    found = {}
-    files = [(path.stem.removesuffix("-record"), path) for path in folder.glob("*.json")]
-    for name, path in sorted(files):
-        try:
-            record = summary.read_summary(path, finite=True)
-            experiment, quick = record["experiment"], record["quick"]
-            if experiment == "theorems":
-                check_instance("theorems", record["theorems"], dict, "an object")
-            else:
-                check_instance("tasks", record["tasks"], dict, "an object")
-                check_integer("seeds", record["seeds"], least=1)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{shown(path)} is not a whole record: {error!r}") from error
-        if experiment not in (*EXPERIMENTS, "theorems") or name.split("-")[0] != experiment:
-            raise ValueError(
-                f"{shown(path)} is a record of {experiment!r}; its name must begin with that"
-            )
-        if name in found:
-            raise ValueError(f"{shown(folder)} must hold one record of {name!r}, got two")
-        if not quick:
-            found[name] = record
-    return found
 
 
 def draw(records: Path, figures: Path | None = None) -> Iterator[Path]:
@@ -127,217 +109,213 @@ def ledger(records: Path, figures: Path | None = None) -> str:
         # Claims
     """
     found = read_records(records)
-    counts: dict[str, Counter[str]] = {"paper": Counter(), "ours": Counter()}
-    counted: set[tuple[str, Comparison | None]] = set()
-    parts = []
-    for name, chosen in EXPERIMENTS.items():
-        own = {stem: record for stem, record in found.items() if record["experiment"] == name}
-        lines = [f"## {chosen.title}", ""]
-        for stem, record in (own or {name: None}).items():
-            lines += [f"`{command(chosen, record)}`", ""]
-            if record is not None:
-                lines += [*_scale(chosen, record), ""]
-            for claim in chosen.claims:
-                for verdict, pairs in _compared(chosen, record, claim).values():
-                    if pairs is None or (claim.measure, pairs) not in counted:
-                        counts[claim.source][verdict] += 1
-                        counted.add((claim.measure, pairs))
-            lines += [*_tables(chosen, record), ""]
-            for path in sorted((figures or records.parent).glob(f"{stem}[._]*png")):
-                lines += [f"![{chosen.title}](figures/{path.name})", ""]
-        parts += lines
-    return "\n".join([HEAD, *_total(counts), "", *parts, *_theorems(found.get("theorems"))]) + "\n"
+    of_record: dict[str, list[Row]] = {}
+    plain, corrected = verdicts(found), verdicts(found, Rules(correction="experiment"))
+    for one, other in zip(plain, corrected, strict=True):
+        of_record.setdefault(one.record, []).append(Row(one, other))
+    parts, titled = [], set()
+    for stem, rows in of_record.items():
+        chosen, record = rows[0].plain.experiment, found.get(stem)
+        if chosen.name not in titled:
+            parts += [f"## {chosen.title}", ""]
+            titled.add(chosen.name)
+        parts += [f"`{command(chosen, record)}`", ""]
+        if record is not None:
+            parts += [*scale(chosen, record), *_family(rows), ""]
+        parts += [*_tables(chosen, record, rows), ""]
+        for path in sorted((figures or records.parent).glob(f"{stem}[._]*png")):
+            parts += [f"![{chosen.title}](figures/{path.name})", ""]
+    once = _once(row for rows in of_record.values() for row in rows)
+    head = [HEAD, *_holds(found, once), "", *_total(once), ""]
+    return "\n".join([*head, *parts, *_theorems(found.get("theorems"))]) + "\n"
 
 
-def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
-    """The command that makes a record again, or the first one of an experiment."""
-    words = [f"proxquant-np experiment {chosen.name}"]
-    words.append(f"--seeds {chosen.seeds if record is None else record['seeds']}")
-    data = "DIR" if chosen.needs_data else None
-    if record is not None:
-        tasks = list(record["tasks"])
-        if tasks != checked_tasks(chosen, None):
-            words += [f"--only {task}" for task in tasks]
-        text = record["tasks"][tasks[0]].get("text", {"python": ""})
-        if "python" not in text:
-            data = "DIR" if "," in text["name"] else text["name"]
-    return " ".join([*words, *([f"--data {data}"] if data else [])])
+class Row(NamedTuple):
+    """A verdict of the ledger, and the same after Holm's correction within its experiment."""
+
+    plain: Verdict
+    corrected: Verdict
+
+    @property
+    def stands(self) -> bool:
+        """Whether the correction leaves a verdict that decides something as it is."""
+        return self.plain.text in DECIDED and self.plain.text == self.corrected.text
 
 
-def _scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
-    """The tasks in words, and what the record was made with."""
-    tasks = record["tasks"]
-    steps = {name: _steps(chosen, task) for name, task in tasks.items()}
-    origin = {name: _hyperparameters(chosen, name, task) for name, task in tasks.items()}
-    if chosen.grid is None:
-        lines = [
-            f"- {name}: {task['title']}. {steps[name]} Hyperparameters: {origin[name]}."
-            for name, task in tasks.items()
-        ]
-    else:
-        said = Counter(origin.values())
-        chose = "; ".join(f"{o} in {n} of them" if len(said) > 1 else o for o, n in said.items())
-        first = next(iter(steps.values()))
-        lines = [f"- {len(tasks)} tasks, ROW-COLUMN below. {first} Hyperparameters: {chose}."]
-    made = provenance.described(runs_of(record))
-    if "runs" not in record:
-        made.append(f"They were summed up with {provenance.in_words(record['environment'])}")
-    return [*lines, *(f"- {line}." for line in made)]
+def _once(rows: Iterable[Row]) -> list[Row]:
+    """Without the pairs of runs that an experiment before has compared already."""
+    kept: dict[Any, Row] = {}
+    for row in rows:
+        plain = row.plain
+        kept.setdefault((plain.claim.measure, plain.found or (plain.claim, plain.task)), row)
+    return [*kept.values()]
 
 
-def _steps(chosen: Experiment, task: Mapping[str, Any]) -> str:
-    """How long a task is trained, and on what data."""
-    setting = task["setting"]
-    quantizing = "" if chosen.grid else f"{setting['quantizing_steps']:,} to quantize, "
-    text = (
-        f"Steps: {setting['full_precision_steps']:,} in full precision, {quantizing}"
-        f"{setting['fine_tuning_steps']:,} to fine-tune, batches of {setting['batch_size']}."
-    )
-    for kind in ("text", "images"):
-        if source := task.get(kind):
-            digest = source["sha256"][:12]
-            text += f" {kind.capitalize()}: {_name(source)} (SHA-256 {digest})."
-            if known := resnet_cifar10.COPIES.get(source["sha256"]):
-                text += f" These are {known}."
-    return text
+def _family(rows: list[Row]) -> Iterable[str]:
+    """What the verdicts of a record rest on beside the measurements."""
+    reasons = dict.fromkeys(one.claim.equal.reason for one, _ in rows if one.claim.equal)
+    if reasons:
+        yield f"- What counts as equal, m: {'; '.join(reasons)}."
 
 
-def _name(source: Mapping[str, Any]) -> str:
-    """The name of a text or of images."""
-    python = f" of Python {source['python']}" if "python" in source else ""
-    return f"{source['name']}{python}"
-
-
-def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> str:
-    """Where a record's hyperparameters come from and, except in a grid, what they are."""
-    used, methods = task["hyperparameters"], chosen.methods
-    names = {m: (methods[m].shares if m in methods else None) or m for m in used}
-    report = chosen.tasks[name].found()
-    found = {} if report is None else report["chosen"]
-    origins: dict[str, dict[str, str]] = {}
-    for method, values in used.items():
-        origin = "set beforehand, without a search"
-        if found.get(names[method]) == values:
-            trials = len(report["trials"][names[method]])
-            split = f"the validation split{_of_another(report, chosen.tasks[name], task)}"
-            origin = f"the best of {trials} trials per method on {split}"
-        shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
-        origins.setdefault(origin, {})[names[method]] = shown
-    shared = "; variants share their method's" if len({*names.values()}) < len(used) else ""
-    parts = []
-    for origin, values in origins.items():
-        shown = "; ".join(f"{method} {numbers}" for method, numbers in values.items())
-        parts.append(origin + shared + ("" if chosen.grid else f" ({shown})"))
-        shared = ""
-    return "; ".join(parts)
-
-
-def _of_another(report: Mapping[str, Any], task: Task, record: Mapping[str, Any]) -> str:
-    """In words, what a search was made on, if that was not the task of this record."""
-    for kind, another in (("text", "another text"), ("images", "other images")):
-        if kind in report and kind in record:
-            if report[kind]["sha256"] != record[kind]["sha256"]:
-                return f" of {another}, {_name(report[kind])}"
-    if report["task"] != task.title:
-        return f" of {report['task']}"
-    if report["setting"] != record["setting"]:
-        return " with other numbers of steps"
-    return ""
-
-
-def _compared(
-    chosen: Experiment, record: Mapping[str, Any] | None, claim: Claim
-) -> dict[str, tuple[str, Comparison | None]]:
-    """By task, the verdict on a claim and, if it was measured, the comparison."""
-    found: dict[str, tuple[str, Comparison | None]] = {}
-    measured = [*checked_tasks(chosen, None), *(record or {"tasks": ()})["tasks"]]
-    for name in claim.tasks or dict.fromkeys(measured):
-        methods = {} if record is None else record["tasks"].get(name, {}).get("methods", {})
-        if record is not None and claim.is_held(methods, record["seeds"]):
-            comparison = claim.compare(methods)
-            found[name] = comparison.verdict, comparison
-        else:
-            found[name] = NOT_YET, None
-    return found
-
-
-def _tables(chosen: Experiment, record: Mapping[str, Any] | None) -> list[str]:
+def _tables(chosen: Experiment, record: Mapping[str, Any] | None, rows: list[Row]) -> Iterable[str]:
     """One table of all claims or, if the tasks form a grid, a grid for each claim."""
+    by_claim: dict[Claim, list[Row]] = {}
+    for row in rows:
+        by_claim.setdefault(row.plain.claim, []).append(row)
     if record is not None and chosen.grid is not None:
-        return [line for claim in chosen.claims for line in _grid(chosen, record, claim)]
-    lines = [TABLE]
-    for claim in chosen.claims:
-        compared = _compared(chosen, record, claim)
+        for claim, of_claim in by_claim.items():
+            yield from _grid(chosen, record, claim, of_claim)
+        return
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield "|---" * len(COLUMNS) + "|"
+    for claim, of_claim in by_claim.items():
         if record is None:
-            names = next(iter(compared)) if len(compared) == 1 else f"{len(compared)} tasks"
-            lines.append(f"| {claim.text} | {names} | {NOT_YET} | | | | | {claim.source} |")
+            names = of_claim[0].plain.task if len(of_claim) == 1 else f"{len(of_claim)} tasks"
+            yield f"| {claim.text} | {names} | {NOT_YET} | | | | | | | {claim.source} |"
             continue
-        for name, (verdict, comparison) in compared.items():
-            cells = ["", "", "", ""]
-            if comparison is not None:
+        for row in of_claim:
+            name, found = row.plain.task, row.plain.found
+            cells = [""] * 6
+            if found is not None:
                 rival = np.mean(record["tasks"][name]["methods"][claim.second][claim.measure])
-                cells = [*_shown(comparison, claim, rival), str(comparison.n)]
+                cells = [row.corrected.text, *_shown(found, claim, rival), str(found.n)]
             text = record["tasks"].get(name, {}).get("text")
             where = f"{name}, {text['name']}" if text else name
-            lines.append(
-                f"| {claim.text} | {where} | **{verdict}** | {' | '.join(cells)} | {claim.source} |"
+            yield (
+                f"| {claim.text} | {where} | **{row.plain.text}** | {' | '.join(cells)} "
+                f"| {claim.source} |"
             )
-    return lines
 
 
 def _shown(found: Comparison, claim: Claim, rival: float) -> list[str]:
-    """The difference with its interval, the rival's mean, and the power."""
+    """The difference with its interval, the rival's mean, the power, and m."""
     factor, unit, _ = scaled(claim.measure)
     share = f" ({signed(100 * (found.mean / rival + claim.margin), 0)}%)" if rival else ""
     power = ""  # nothing to speak of where nothing varies
     if found.std:
         power = f"{factor * detectable(found):.2g}" if found.n > 1 else "none"
-    return [in_words(found, claim.measure), f"{factor * rival:.3g}{unit}{share}", power]
+    return [
+        in_words(found, claim.measure),
+        f"{factor * rival:.3g}{unit}{share}",
+        power,
+        _margin(claim),
+    ]
 
 
-def _grid(chosen: Experiment, record: Mapping[str, Any], claim: Claim) -> list[str]:
+def _margin(claim: Claim) -> str:
+    if claim.equal is None:
+        return ""
+    if claim.equal.relative:
+        return f"{100 * claim.equal.margin:.3g}%"
+    return f"{scaled(claim.measure).factor * claim.equal.margin:.3g}"
+
+
+def _grid(
+    chosen: Experiment, record: Mapping[str, Any], claim: Claim, of_claim: list[Row]
+) -> Iterable[str]:
     """A claim over tasks ROW-COLUMN: the differences, in bold where there is a verdict."""
-    compared = _compared(chosen, record, claim)
-    pairs = [name.split("-") for name in compared]
+    cells = {row.plain.task: row for row in of_claim}
+    pairs = [name.split("-") for name in cells]
     rows, columns = ([*dict.fromkeys(part)] for part in zip(*pairs, strict=True))
     scale, _, points = scaled(claim.measure)
-    verdicts = Counter(verdict for verdict, _ in compared.values())
-    measured = [comparison for _, comparison in compared.values() if comparison is not None]
+    measured = [row.plain.found for row in of_claim if row.plain.found is not None]
     least = sorted(scale * detectable(comparison) for comparison in measured)
-    lines = [
-        f"**{claim.text}** (by: {claim.source}), of {len(compared)} tasks: {_listed(verdicts)}. "
-        f"{record['seeds']} seeds. Differences in {points or 'units'} of the "
+    yield (
+        f"**{claim.text}** (by: {claim.source}), of {len(cells)} tasks: "
+        f"{_listed(row.plain for row in of_claim)}. "
+        f"With Holm: {_listed(row.corrected for row in of_claim)}; a verdict that this takes away "
+        f"is in brackets. {record['seeds']} seeds. Differences in {points or 'units'} of the "
         f"{claim.measure.replace('_', ' ')}, below zero as claimed; power {least[0]:.2g} to "
-        f"{least[-1]:.2g}.",
-        "",
-        f"| {', '.join(chosen.grid or ())} | {' | '.join(columns)} |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for row in rows:
-        cells = []
-        for column in columns:
-            verdict, found = compared.get(f"{row}-{column}", (NOT_YET, None))
-            cell = verdict if found is None else f"{scale * found.mean:+.2f}"
-            cells.append(f"**{cell} {verdict}**" if verdict in (SUPPORTED, CONTRADICTED) else cell)
-        lines.append(f"| {row} | {' | '.join(cells)} |")
-    return lines
-
-
-def _listed(verdicts: Mapping[str, int]) -> str:
-    return ", ".join(f"{verdict} in {n}" for verdict, n in sorted(verdicts.items()))
-
-
-def _total(counts: Mapping[str, Counter[str]]) -> Iterable[str]:
-    """How many comparisons have which verdict, and how many chance alone would decide."""
-    order = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, TOO_FEW, NOT_YET)
-    yield f"| claims | {' | '.join(order)} |"
-    yield "|---|---|---|---|---|---|"
-    for source, found in counts.items():
-        name = {"paper": "the paper's", "ours": "ours"}[source]
-        yield f"| {name} | {' | '.join(str(found[verdict]) for verdict in order)} |"
-    n = sum(found[verdict] for found in counts.values() for verdict in order[:3])
+        f"{least[-1]:.2g}{f'; m {_margin(claim)}' if claim.equal else ''}."
+    )
     yield ""
-    yield COUNTED.format(n)
+    yield f"| {', '.join(chosen.grid or ())} | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for row in rows:
+        shown = (_cell(cells.get(f"{row}-{column}"), scale) for column in columns)
+        yield f"| {row} | {' | '.join(shown)} |"
+
+
+def _cell(row: Row | None, scale: float) -> str:
+    if row is None or row.plain.found is None:
+        return NOT_YET
+    difference = f"{scale * row.plain.found.mean:+.2f}"
+    if row.stands:
+        return f"**{difference} {row.plain.text}**"
+    return f"{difference} ({row.plain.text})" if row.plain.text in DECIDED else difference
+
+
+def _listed(found: Iterable[Verdict]) -> str:
+    counts = Counter(verdict.text for verdict in found)
+    return ", ".join(f"{verdict} in {n}" for verdict, n in sorted(counts.items()))
+
+
+def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterable[str]:
+    """In five lines, what holds and at which scale."""
+    yield from ("## What holds, and at which scale", "")
+    for verdict in DECIDED:
+        standing = [row for row in rows if row.stands and row.plain.text == verdict]
+        yield f"- **{verdict.capitalize()}**, with Holm's correction too: {_where(standing)}."
+    counts = Counter(row.plain.text for row in rows)
+    lost = sum(row.plain.text in DECIDED and not row.stands for row in rows)
+    yield (
+        f"- **Not decided**: {counts[INCONCLUSIVE]} inconclusive at this scale, {lost} that Holm's "
+        f"correction takes away, {counts[DEPENDS]} that depend on the search, {counts[TOO_FEW]} of "
+        f"fewer than {MIN_PAIRS} pairs, "
+        f"{counts[NOT_YET]} not yet measured."
+    )
+    tasks = [
+        (record["seeds"], task["setting"]["quantizing_steps"])
+        for record in records.values()
+        for task in record.get("tasks", {}).values()
+    ]
+    scale = "nothing is measured"
+    if tasks:
+        seeds, steps = (sorted(numbers) for numbers in zip(*tasks, strict=True))
+        scale = (
+            f"{seeds[0]} to {seeds[-1]} seeds, {steps[0]:,} to {steps[-1]:,} quantizing steps, "
+            "on the networks named below"
+        )
+    yield f"- **Scale**: {scale}. Not yet measured: {_missing(records)}."
+
+
+def _where(rows: list[Row]) -> str:
+    """Where verdicts were found: by measure, in which experiments on which tasks."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for plain, _ in rows:
+        places = found.setdefault(plain.claim.measure.replace("_", " "), {})
+        places.setdefault(plain.record, {})[plain.task] = None
+    listed = []
+    for measure, places in found.items():
+        where = "; ".join(f"{name} {', '.join(tasks)}" for name, tasks in places.items())
+        listed.append(f"{measure} ({where})")
+    return f"{len(rows)}, namely {', '.join(listed)}" if rows else "none"
+
+
+def _missing(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """The tasks that are defined, and are in no record."""
+    missing = {}
+    for name in EXPERIMENTS:
+        own = [record["tasks"] for record in records.values() if record["experiment"] == name]
+        tasks = [t for t in EXPERIMENTS[name].tasks if not any(t in held for held in own)]
+        if tasks:
+            missing[name] = f"{name} {', '.join(tasks)}"
+    return "; ".join(missing.values()) or "no task that is defined"
+
+
+def _total(rows: list[Row]) -> Iterable[str]:
+    """How many comparisons have which verdict, and how many chance alone would decide."""
+    order = (*DECIDED, DEPENDS, INCONCLUSIVE, TOO_FEW, NOT_YET)
+    yield f"| claims | {' | '.join(order)} |"
+    yield "|---" * (len(order) + 1) + "|"
+    for source, name in (("paper", "the paper's"), ("ours", "ours")):
+        own = [row for row in rows if row.plain.claim.source == source]
+        for i, how in enumerate(("", ", with Holm")):
+            found = Counter(row[i].text for row in own)
+            yield f"| {name}{how} | {' | '.join(str(found[verdict]) for verdict in order)} |"
+    yield ""
+    yield COUNTED.format(sum(row.plain.text in (*DECIDED, DEPENDS, INCONCLUSIVE) for row in rows))
 
 
 def _theorems(record: Mapping[str, Any] | None) -> Iterable[str]:

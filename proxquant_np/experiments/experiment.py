@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from proxquant_np.experiments.protocol import (
     Method,
 )
 from proxquant_np.experiments.runner import run_cells
-from proxquant_np.experiments.statistics import Comparison, compare
+from proxquant_np.experiments.statistics import Comparison, Equality, compare
 from proxquant_np.experiments.tasks import Task
 from proxquant_np.files import written_whole
 
@@ -40,6 +40,8 @@ class Claim:
         source: who claims it, "paper" or "ours".
         margin: if positive, the claim is that `first` is at most this fraction larger: "on par".
         tasks: those on which it is tested; by default all of the experiment.
+        equal: the difference that does not matter, within which the two count as equal. Without
+            it that is no verdict, nor is it with `margin`.
 
     Examples:
         >>> from proxquant_np.experiments.experiment import Claim
@@ -55,18 +57,38 @@ class Claim:
     source: str = "paper"
     margin: float = 0.0
     tasks: tuple[str, ...] = ()
+    equal: Equality | None = None
 
     def is_held(self, methods: Mapping[str, Mapping[str, Any]], seeds: int) -> bool:
         """Whether a task's part of a summary has both measurements for every seed."""
         values = (methods.get(name, {}).get(self.measure, ()) for name in (self.first, self.second))
         return all(len(by_seed) == seeds for by_seed in values)
 
-    def compare(self, methods: Mapping[str, Mapping[str, Any]]) -> Comparison:
-        """The paired comparison, from a task's part of a summary."""
+    def compare(
+        self,
+        methods: Mapping[str, Mapping[str, Any]],
+        *,
+        test: str = "t",
+        equal: Equality | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Comparison:
+        """The paired comparison, from a task's part of a summary.
+
+        Args:
+            test: of `statistics.compare`.
+            equal: in place of the claim's own and, where it has one, of `margin`.
+            seeds: those that count, by default all.
+        """
         first, second = (
-            np.array(methods[name][self.measure], float) for name in (self.first, self.second)
+            np.array(methods[name][self.measure], float)[... if seeds is None else list(seeds)]
+            for name in (self.first, self.second)
         )
-        return compare(first, second * (1 + self.margin))
+        if self.margin:
+            relative, m = (True, self.margin) if equal is None else (equal.relative, equal.margin)
+            return compare(first, second * (1 + m) if relative else second + m, test=test)
+        equal = equal or self.equal
+        margin = (equal.of(second) or None) if equal else None  # of a rival that is 0 throughout
+        return compare(first, second, margin=margin, test=test)
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,7 @@ class Experiment:
         draw: makes further figures of a summary, at a path without suffix or with more behind it,
             and returns their paths.
         grid: what rows and columns are, if tasks are named ROW-COLUMN: the ledger shows a grid.
+        stream: which of several searches chose the hyperparameters, see `of_stream`.
     """
 
     name: str
@@ -97,6 +120,18 @@ class Experiment:
     download: Download | None = None
     draw: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
     grid: tuple[str, str] | None = None
+    stream: int | None = None
+
+    def of_stream(self, stream: int | None) -> Experiment:
+        """The same experiment with the hyperparameters of another search, `search --stream N`.
+
+        Searches draw their points in streams; None is the one that counts without --stream. What
+        depends on the stream depends on the luck of a search.
+        """
+        if stream is None:
+            return self
+        tasks = {name: task.of_stream(stream) for name, task in self.tasks.items()}
+        return replace(self, tasks=tasks, stream=stream)
 
     def hyperparameters(self, task: str, method: str) -> dict[str, float]:
         """What a search chose for this task, or else the method's default."""
@@ -107,7 +142,7 @@ class Experiment:
         return dict(self.tasks[task].hyperparameters().get(method, default))
 
     def space(self, method: str) -> Mapping[str, tuple[float, float]]:
-        """The bounds between which a search draws each hyperparameter."""
+        """The bounds between which a search draws each coordinate of its points."""
         return FULL_PRECISION_SPACE if method == FULL_PRECISION else self.methods[method].space
 
     @property
@@ -196,6 +231,17 @@ def checked_data(experiment: Experiment, data: str | Path | None) -> str | None:
     path = str(Path(data).resolve())
     next(iter(experiment.tasks.values())).load(path)
     return path
+
+
+def check_searched(experiment: Experiment, tasks: Iterable[str]) -> None:
+    """ValueError if hyperparameters of a stream are asked for, but were not searched for a task."""
+    for name in tasks:
+        task = experiment.tasks[name]
+        if experiment.stream is not None and task.found() is None:
+            raise ValueError(
+                f"{experiment.name} has no search of stream {experiment.stream} for {name}: "
+                f"--search --stream {experiment.stream} makes {task.choice.name}"
+            )
 
 
 def checked_tasks(experiment: Experiment, tasks: Iterable[str] | None) -> list[str]:

@@ -16,9 +16,9 @@ from proxquant_np import prox
 from proxquant_np.data import Text, load_text
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS, Method
-from proxquant_np.experiments.tasks import TASKS, Task, TextSetting, language_model
+from proxquant_np.experiments.tasks import OF_PERPLEXITY, TASKS, Task, TextSetting, language_model
 
-MARGIN = 0.02
+MARGIN = OF_PERPLEXITY.margin
 
 
 @functools.cache
@@ -71,6 +71,7 @@ EXPERIMENT = Experiment(
             "prox_quant_1",
             "binary_connect",
             "test_perplexity",
+            equal=OF_PERPLEXITY,
         ),
         *(
             Claim(

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS
-from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.experiments.tasks import ON_DIGITS, TASKS
 
 EXPERIMENT = Experiment(
     name="methods",
@@ -25,6 +25,7 @@ EXPERIMENT = Experiment(
             other,
             "test_error",
             source="paper" if other == "binary_connect" else "ours",
+            equal=ON_DIGITS,
         )
         for other in METHODS
         if other != "prox_quant"

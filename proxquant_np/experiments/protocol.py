@@ -34,6 +34,11 @@ Wrap = Callable[..., optim.QuantizedOptimizer]
 Groups = list[tuple[Mapping[str, nn.Parameter], prox.Regularizer | None]]
 
 
+def rounded(x: float) -> float:
+    """To three significant digits, as a search draws hyperparameters."""
+    return float(f"{x:.3g}")
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to quantize.
@@ -42,7 +47,9 @@ class Method:
         wrap: makes the optimizer of a base, groups of parameters (each with its regularizer, None
             for full precision), the number of steps and the hyperparameters.
         default: the hyperparameters, the base's lr among them, where no search was made.
-        space: the ends between which a search draws each of them (log-uniform).
+        space: the ends between which a search draws (log-uniform): of each hyperparameter or, in
+            place of the reach, of "mean_lambda", which is held against the base's step.
+        reach: gives the reach, from lr times the mean of lambda and the number of steps.
         regularizer: the task's by default.
         ends: what becomes of the first and the last layer: True if they are quantized like the
             rest, False if they stay in full precision, or a regularizer of their own.
@@ -58,6 +65,14 @@ class Method:
     ends: prox.Regularizer | bool = True
     start: str = FULL_PRECISION
     shares: str | None = None
+    reach: Callable[[float, int], float] | None = None
+
+    def hyperparameters(self, point: Mapping[str, float], steps: int) -> dict[str, float]:
+        """What `wrap` takes, from a point of the space; to three digits."""
+        found = dict(point)
+        if self.reach is not None and "mean_lambda" in found:
+            found["reach"] = rounded(self.reach(found["lr"] * found.pop("mean_lambda"), steps))
+        return found
 
     def optimizer(
         self, model: nn.Module, steps: int, regularizer: prox.Regularizer, lr: float, **rest: float
@@ -136,20 +151,23 @@ def _bop(
     return optim.Bop(base, params, threshold, adaptivity)
 
 
-_LR = (1e-3, 1e-1)
+# Adam moves a weight by 7.27 lr at most: once lambda is larger, signs stay, whatever the gradient.
+_LR, _LAMBDA = (1e-4, 1e-1), (1e-3, 30.0)
 METHODS = {
     "binary_connect": Method("BinaryConnect (lazy, hard)", _lazy, {"lr": 0.01}, {"lr": _LR}),
     "prox_quant": Method(
         "ProxQuant (eager, soft)",
         _prox_quant,
         {"lr": 0.01, "reach": 6.0},
-        {"lr": _LR, "reach": (1.0, 300.0)},
+        {"lr": _LR, "mean_lambda": _LAMBDA},
+        reach=lambda strength, steps: strength * steps,
     ),
     "prox_connect": Method(
         "ProxConnect (lazy, soft)",
         _prox_connect,
         {"lr": 0.01, "reach": 10.0},
-        {"lr": _LR, "reach": (1.0, 300.0)},
+        {"lr": _LR, "mean_lambda": _LAMBDA},
+        reach=lambda strength, steps: 2 * strength,  # lambda ends at twice its mean
     ),
     "projected_gradient": Method(
         "projected gradient (eager, hard)", _eager_hard, {"lr": 0.01}, {"lr": _LR}

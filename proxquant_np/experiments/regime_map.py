@@ -16,7 +16,7 @@ from proxquant_np.data import Splits
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS
 from proxquant_np.experiments.summary import runs_of
-from proxquant_np.experiments.tasks import TASKS, Setting, Task
+from proxquant_np.experiments.tasks import ON_DIGITS, TASKS, Setting, Task
 
 WIDTHS = (16, 32, 64, 128)
 BUDGETS = (300, 1000, 3000, 10_000)
@@ -65,7 +65,14 @@ EXPERIMENT = Experiment(
     tasks={f"w{width}-t{steps}": _task(width, steps) for width in WIDTHS for steps in BUDGETS},
     methods={name: METHODS[name] for name in (LAZY, EAGER)},
     claims=(
-        Claim("ProxQuant errs less than BinaryConnect", EAGER, LAZY, "test_error", source="ours"),
+        Claim(
+            "ProxQuant errs less than BinaryConnect",
+            EAGER,
+            LAZY,
+            "test_error",
+            source="ours",
+            equal=ON_DIGITS,
+        ),
     ),
     draw=draw,
     grid=("width", "quantizing steps"),

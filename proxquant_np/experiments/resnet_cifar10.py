@@ -29,10 +29,12 @@ from proxquant_np.data import Split, Splits, download, load_cifar10
 from proxquant_np.data.cifar10 import augment, normalize
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS, Method
+from proxquant_np.experiments.statistics import Equality
 from proxquant_np.experiments.tasks import ImageSetting, Task
 
 REACH = 0.01 * 1e-4 * 390 * sum(range(200))  # lr * 1e-4 * epoch, 390 times each epoch: 7.8
 
+EQUAL = Equality(0.002, "the differences that the paper reports are of about 0.2 points")
 
 COPIES = {
     "5d85567338ce5d2623d83d7061a61b73982d42bcbd135c5071baa537a15f3470": "copies that went through "
@@ -117,6 +119,7 @@ EXPERIMENT = Experiment(
             "prox_quant",
             "binary_connect",
             "test_error",
+            equal=EQUAL,
         ),
         Claim(
             "Ternary ProxQuant errs less than threshold-ternary straight-through",
@@ -124,6 +127,7 @@ EXPERIMENT = Experiment(
             "straight_through_ternary",
             "test_error",
             source="ours",
+            equal=EQUAL,
         ),
     ),
     seeds=3,

@@ -15,7 +15,7 @@ from typing import Any
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS
 from proxquant_np.experiments.summary import runs_of
-from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.experiments.tasks import OF_FLIPS, OF_SIGNS, TASKS
 
 LAZY, EAGER = METHODS["binary_connect"], METHODS["prox_quant"]
 STARTS = {"": "a full-precision network", "_from_binary": "a converged BinaryConnect network"}
@@ -51,11 +51,13 @@ def _claims() -> list[Claim]:
                 f"From {words}, ProxQuant changes fewer signs than BinaryConnect",
                 *pair,
                 "sign_change",
+                equal=OF_SIGNS,
             ),
             Claim(
                 f"From {words}, ProxQuant's signs flip less often at the end of training",
                 *pair,
                 "flip_rate",
+                equal=OF_FLIPS,
             ),
         ]
     return made

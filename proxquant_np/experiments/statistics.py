@@ -13,6 +13,7 @@ from proxquant_np.checks import check_choice, check_number
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 EQUAL = "equal within m"
+DEPENDS = "depends on the search"
 INCONCLUSIVE = "inconclusive at this scale"
 TOO_FEW = "too few pairs for a verdict"
 MIN_PAIRS = 5  # with fewer not even a one-sided test of the signs can reach 5%
@@ -34,6 +35,8 @@ class Comparison(NamedTuple):
     - 'inconclusive at this scale': none of these;
     - 'too few pairs for a verdict': there are fewer than five, whatever they say.
 
+    `p_equal` is the larger p-value of the two one-sided tests; 1 if no margin was given.
+
     Examples:
         >>> from proxquant_np.experiments.statistics import compare
         >>> compare([1.0, 2.0, 3.0, 4.0, 5.0], [3.0, 4.0, 6.0, 6.0, 9.0]).verdict
@@ -47,6 +50,31 @@ class Comparison(NamedTuple):
     n: int
     p: float
     verdict: str
+    p_equal: float = 1.0
+
+
+class Equality(NamedTuple):
+    """The difference m that does not matter, and why it is that large.
+
+    Args:
+        margin: m > 0, in the unit of what is compared or, if `relative`, as a fraction of the
+            rival's mean.
+        reason: in words, for the ledger.
+    """
+
+    margin: float
+    reason: str
+    relative: bool = False
+
+    def of(self, rival: Sequence[float]) -> float:
+        """m where the rival measured these values.
+
+        Examples:
+            >>> from proxquant_np.experiments.statistics import Equality
+            >>> Equality(0.02, "so much is noise", relative=True).of([9.0, 11.0])
+            0.2
+        """
+        return self.margin * abs(float(np.mean(rival))) if self.relative else self.margin
 
 
 def compare(
@@ -91,16 +119,47 @@ def compare(
     n, mean = len(d), float(d.mean())
     std = float(d.std(ddof=1)) if n > 1 else math.nan
     half = _t_quantile(n, 1 - LEVEL / 2) * std / math.sqrt(n) if n > 1 else math.inf
-    p = float(p_value(d, "two-sided"))
+    p, p_equal = float(p_value(d, "two-sided")), 1.0
+    if margin is not None:
+        p_equal = float(max(p_value(d - margin, "less"), p_value(d + margin, "greater")))
+    return Comparison(
+        mean, std, mean - half, mean + half, n, p, _verdict(mean, n, p, p_equal), p_equal
+    )
+
+
+def _verdict(mean: float, n: int, p: float, p_equal: float) -> str:
     if n < MIN_PAIRS:
-        verdict = TOO_FEW
-    elif p < LEVEL:
-        verdict = SUPPORTED if mean < 0 else CONTRADICTED
-    elif margin and max(p_value(d - margin, "less"), p_value(d + margin, "greater")) < LEVEL:
-        verdict = EQUAL
-    else:
-        verdict = INCONCLUSIVE
-    return Comparison(mean, std, mean - half, mean + half, n, p, verdict)
+        return TOO_FEW
+    if p < LEVEL:
+        return SUPPORTED if mean < 0 else CONTRADICTED
+    return EQUAL if p_equal < LEVEL else INCONCLUSIVE
+
+
+def corrected(family: Sequence[Comparison]) -> list[Comparison]:
+    """The same comparisons, with p-values adjusted by `holm` and the verdicts that follow.
+
+    The tests of a difference and those of equality are corrected each for themselves: among those
+    of a family, no verdict of either kind is false with probability 0.95. What has too few pairs
+    for a verdict is not tested, and stays as it is.
+
+    Examples:
+        >>> from proxquant_np.experiments.statistics import compare, corrected
+        >>> found = compare([1.0, 2.0, 3.0, 4.0, 5.0], [3.0, 4.0, 6.0, 6.0, 9.0])
+        >>> [c.verdict for c in corrected([found] * 20)][0]
+        'inconclusive at this scale'
+    """
+    found = list(family)
+    tested = [i for i, one in enumerate(found) if one.n >= MIN_PAIRS]
+    adjusted = (holm([getattr(found[i], kind) for i in tested]) for kind in ("p", "p_equal"))
+    for i, p, p_equal in zip(tested, *adjusted, strict=True):
+        p, p_equal = float(p), float(p_equal)
+        verdict = _verdict(found[i].mean, found[i].n, p, p_equal)
+        found[i] = found[i]._replace(p=p, p_equal=p_equal, verdict=verdict)
+    return found
+
+
+CORRECTIONS = ("none", "experiment", "all")
+"""Over which comparisons the ledger's verdicts can be corrected."""
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

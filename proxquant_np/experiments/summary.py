@@ -78,6 +78,7 @@ def summed_up(experiment: Experiment, results: Results, quick: bool) -> dict[str
     return {
         "experiment": experiment.name,
         "quick": quick,
+        **({} if experiment.stream is None else {"stream": experiment.stream}),
         "seeds": len(methods[0]),
         "environment": provenance.environment(),
         "runs": made_with(run for runs in methods for run in runs),

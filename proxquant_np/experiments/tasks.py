@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from proxquant_np import models, nn, prox
 from proxquant_np.data import Splits, Text, load_digits, load_text
+from proxquant_np.experiments.statistics import Equality
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Task:
         """The file to which a search of this task writes its report."""
         return Path(__file__).parent / self.chosen[0]
 
+    def of_stream(self, stream: int) -> Task:
+        """The same task, for which a search of this stream alone counts."""
+        own = self.choice
+        return replace(self, chosen=(str(own.with_stem(f"{own.stem}-stream{stream}")),))
+
     def found(self) -> dict[str, Any] | None:
         """The report of the search that counts; None if there is none.
 
@@ -99,6 +105,15 @@ class Task:
         """What the search chose, by method; empty if there was none."""
         report = self.found()
         return {} if report is None else report["chosen"]
+
+
+# The differences that do not matter, for the verdict "equal within m".
+ON_DIGITS = Equality(
+    0.01, "1 point of error is 3.6 of the 360 test images, and as much as seeds make errors scatter"
+)
+OF_SIGNS = Equality(0.01, "1 point is one sign in a hundred")
+OF_FLIPS = Equality(1e-4, "0.01 points are one sign in ten thousand per step")
+OF_PERPLEXITY = Equality(0.02, "2% is what the claims of being on par allow", relative=True)
 
 
 @functools.cache

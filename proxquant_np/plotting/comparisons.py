@@ -12,8 +12,13 @@ from matplotlib.figure import Figure
 
 from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, STYLES, log_down_to_zero, new_figure
 
-VERDICT_COLOURS = {"supported": EAGER, "contradicted": LAZY}
-VERDICT_MARKERS = {"supported": "o", "contradicted": "s", "inconclusive at this scale": "D"}
+VERDICT_COLOURS = {"supported": EAGER, "contradicted": LAZY, "equal within m": "black"}
+VERDICT_MARKERS = {
+    "supported": "o",
+    "contradicted": "s",
+    "equal within m": "P",
+    "inconclusive at this scale": "D",
+}
 
 
 FARTHEST = 120  # percent; a row beyond is named at the edge
@@ -101,7 +106,7 @@ def regime_map(data: Mapping[str, Any]) -> Figure:
     image = ax.imshow(values, cmap="PuOr_r", vmin=-most, vmax=most, origin="lower", aspect="auto")
     for i in range(n):
         for j in range(m):
-            sure = data["verdict"][i][j] in VERDICT_COLOURS
+            sure = data["verdict"][i][j] in ("supported", "contradicted")
             dark = abs(values[i, j]) > 0.6 * most
             ax.text(
                 j,

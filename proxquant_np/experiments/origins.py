@@ -1,0 +1,124 @@
+"""What a record was made with, in the words of the ledger: command, data, hyperparameters, code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from proxquant_np import provenance
+from proxquant_np.experiments import resnet_cifar10
+from proxquant_np.experiments.experiment import Experiment, checked_tasks
+from proxquant_np.experiments.summary import runs_of
+from proxquant_np.experiments.tasks import Task
+
+
+def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
+    """The command that makes a record again, or the first one of an experiment."""
+    words = [f"proxquant-np experiment {chosen.name}"]
+    words.append(f"--seeds {chosen.seeds if record is None else record['seeds']}")
+    data = "DIR" if chosen.needs_data else None
+    if record is not None:
+        tasks = list(record["tasks"])
+        if tasks != checked_tasks(chosen, None):
+            words += [f"--only {task}" for task in tasks]
+        text = record["tasks"][tasks[0]].get("text", {"python": ""})
+        if "python" not in text:
+            data = "DIR" if "," in text["name"] else text["name"]
+        if "stream" in record:
+            words.append(f"--stream {record['stream']}")
+    return " ".join([*words, *([f"--data {data}"] if data else [])])
+
+
+def scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
+    """The tasks in words, and what the record was made with."""
+    tasks = record["tasks"]
+    steps = {name: _steps(chosen, task) for name, task in tasks.items()}
+    origin = {name: _hyperparameters(chosen, name, task) for name, task in tasks.items()}
+    if chosen.grid is None:
+        lines = [
+            f"- {name}: {task['title']}. {steps[name]} Hyperparameters: {origin[name]}."
+            for name, task in tasks.items()
+        ]
+    else:
+        said = Counter(origin.values())
+        chose = "; ".join(f"{o} in {n} of them" if len(said) > 1 else o for o, n in said.items())
+        first = next(iter(steps.values()))
+        lines = [f"- {len(tasks)} tasks, ROW-COLUMN below. {first} Hyperparameters: {chose}."]
+    made = provenance.described(runs_of(record))
+    if "runs" not in record:
+        made.append(f"They were summed up with {provenance.in_words(record['environment'])}")
+    return [*lines, *(f"- {line}." for line in made)]
+
+
+def _steps(chosen: Experiment, task: Mapping[str, Any]) -> str:
+    """How long a task is trained, and on what data."""
+    setting = task["setting"]
+    quantizing = "" if chosen.grid else f"{setting['quantizing_steps']:,} to quantize, "
+    text = (
+        f"Steps: {setting['full_precision_steps']:,} in full precision, {quantizing}"
+        f"{setting['fine_tuning_steps']:,} to fine-tune, batches of {setting['batch_size']}."
+    )
+    for kind in ("text", "images"):
+        if source := task.get(kind):
+            digest = source["sha256"][:12]
+            text += f" {kind.capitalize()}: {_name(source)} (SHA-256 {digest})."
+            if known := resnet_cifar10.COPIES.get(source["sha256"]):
+                text += f" These are {known}."
+    return text
+
+
+def _name(source: Mapping[str, Any]) -> str:
+    """The name of a text or of images."""
+    python = f" of Python {source['python']}" if "python" in source else ""
+    return f"{source['name']}{python}"
+
+
+def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> str:
+    """Where a record's hyperparameters come from and, except in a grid, what they are."""
+    used, methods = task["hyperparameters"], chosen.methods
+    names = {m: (methods[m].shares if m in methods else None) or m for m in used}
+    report = chosen.tasks[name].found()
+    found = {} if report is None else report["chosen"]
+    origins: dict[str, dict[str, str]] = {}
+    for method, values in used.items():
+        origin = "set beforehand, without a search"
+        if found.get(names[method]) == values:
+            split = f"the validation split{_of_another(report, chosen.tasks[name], task)}"
+            n = len(report["trials"][names[method]])
+            origin = f"the best of {n} {_scheme(report, split)}"
+        shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
+        origins.setdefault(origin, {})[names[method]] = shown
+    shared = "; variants share their method's" if len({*names.values()}) < len(used) else ""
+    parts = []
+    for origin, values in origins.items():
+        shown = "; ".join(f"{method} {numbers}" for method, numbers in values.items())
+        parts.append(origin + shared + ("" if chosen.grid else f" ({shown})"))
+        shared = ""
+    return "; ".join(parts)
+
+
+def _scheme(report: Mapping[str, Any], split: str) -> str:
+    """How the trials of a search were drawn, and on what they were scored."""
+    drawn = "random trials (from one seed for all tasks)"
+    if "scheme" in report:
+        drawn = f"trials ({report['scheme']}, stream {report['stream']})"
+    text = f"{drawn} per method on {split}"
+    if "seeds" in report:
+        text += f", each on {len(report['seeds'])} seeds"
+    if edges := [f"{m} {name}" for m, found in report.get("at_edge", {}).items() for name in found]:
+        text += f", at an end of what was tried for {', '.join(edges)}"
+    return text
+
+
+def _of_another(report: Mapping[str, Any], task: Task, record: Mapping[str, Any]) -> str:
+    """In words, what a search was made on, if that was not the task of this record."""
+    for kind, another in (("text", "another text"), ("images", "other images")):
+        if kind in report and kind in record:
+            if report[kind]["sha256"] != record[kind]["sha256"]:
+                return f" of {another}, {_name(report[kind])}"
+    if report["task"] != task.title:
+        return f" of {report['task']}"
+    if report["setting"] != record["setting"]:
+        return " with other numbers of steps"
+    return ""

@@ -1,0 +1,189 @@
+"""The verdicts on all claims, computed from records; by rules that a reader may change.
+
+The ledger shows the verdicts by the rules of its own, `LEDGER`. What they become by other rules is
+what `proxquant-np claims --against` prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from proxquant_np.checks import check_instance, check_integer
+from proxquant_np.experiments import summary
+from proxquant_np.experiments.catalog import EXPERIMENTS
+from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
+from proxquant_np.experiments.statistics import (
+    DEPENDS,
+    MIN_PAIRS,
+    TOO_FEW,
+    Comparison,
+    Equality,
+    corrected,
+)
+from proxquant_np.files import shown
+
+NOT_YET = "not yet measured"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By what verdicts are computed from the measurements.
+
+    Args:
+        test: of `statistics.compare`.
+        correction: Holm's for no comparisons, for those of each "experiment" (on all of its data)
+            or for "all" together.
+        equal: what counts as equal, in place of each claim's own; its margin, unless relative, in
+            the unit in which the ledger shows differences, so percentage points of an error. A
+            claim of being on par allows so much.
+        seeds: those that count; None for all of a record.
+    """
+
+    test: str = "t"
+    correction: str = "none"
+    equal: Equality | None = None
+    seeds: tuple[int, ...] | None = None
+
+    def compare(self, claim: Claim, methods: Mapping[str, Any]) -> Comparison:
+        """`Claim.compare` by these rules."""
+        equal = self.equal
+        if equal is not None and not equal.relative:
+            equal = equal._replace(margin=equal.margin / summary.scaled(claim.measure).factor)
+        return claim.compare(methods, test=self.test, equal=equal, seeds=self.seeds)
+
+
+LEDGER = Rules()
+
+
+class Verdict(NamedTuple):
+    """A claim on a task of a record, and the comparison; None if it was not measured."""
+
+    experiment: Experiment
+    record: str
+    claim: Claim
+    task: str
+    found: Comparison | None
+
+    @property
+    def text(self) -> str:
+        """The verdict in words."""
+        return NOT_YET if self.found is None else self.found.verdict
+
+
+def verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules = LEDGER) -> list[Verdict]:
+    """Every claim on every task, experiment by experiment, record by record.
+
+    records: by name, as `read_records` gives them. An experiment without a record has the tasks
+    that it would measure, under its own name.
+
+    Examples:
+        >>> from proxquant_np.experiments.verdicts import verdicts
+        >>> {verdict.text for verdict in verdicts({})}
+        {'not yet measured'}
+    """
+    made = list(_verdicts(records, rules))
+    families: dict[str, list[int]] = {}
+    for i, one in enumerate(made):
+        if rules.correction != "none" and one.found is not None:
+            name = one.experiment.name if rules.correction == "experiment" else "all"
+            families.setdefault(name, []).append(i)
+    for family in families.values():
+        for i, found in zip(family, _corrected([made[i] for i in family]), strict=True):
+            made[i] = made[i]._replace(found=found)
+    return _over_streams(made, records)
+
+
+def _over_streams(made: list[Verdict], records: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
+    """Where searches of several streams lead to several verdicts, each of them depends on that."""
+    alike: dict[Any, list[int]] = {}
+    for i, one in enumerate(made):
+        if one.found is not None:
+            held = records[one.record]["tasks"][one.task]
+            data = [held[kind]["sha256"] for kind in ("text", "images") if kind in held]
+            key = one.experiment.name, one.claim, one.task, *data
+            alike.setdefault(key, []).append(i)
+    for rows in alike.values():
+        if len({made[i].text for i in rows} - {TOO_FEW}) > 1:
+            for i in rows:
+                found = made[i].found
+                if found.n >= MIN_PAIRS:
+                    made[i] = made[i]._replace(found=found._replace(verdict=DEPENDS))
+    return made
+
+
+def _corrected(family: Sequence[Verdict]) -> list[Comparison]:
+    """Holm's correction; the same pairs, compared by two experiments, count once."""
+    once = dict.fromkeys((one.claim.measure, one.found) for one in family)
+    adjusted = dict(zip(once, corrected([found for _, found in once if found]), strict=True))
+    return [adjusted[one.claim.measure, one.found] for one in family]
+
+
+def _verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules) -> Iterator[Verdict]:
+    for name, whole in EXPERIMENTS.items():
+        own = {stem: record for stem, record in records.items() if record["experiment"] == name}
+        for stem, record in (own or {name: None}).items():
+            measured = {} if record is None else record["tasks"]
+            chosen = whole.of_stream(None if record is None else record.get("stream"))
+            for claim in chosen.claims:
+                for task in claim.tasks or dict.fromkeys([*checked_tasks(chosen, None), *measured]):
+                    found, methods = None, measured.get(task, {}).get("methods", {})
+                    if record is not None and claim.is_held(methods, record["seeds"]):
+                        found = rules.compare(claim, methods)
+                    yield Verdict(chosen, stem, claim, task, found)
+
+
+# Records -----------------------------------------------------------------------------------------
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record in a file.
+
+    Raises:
+        ValueError: the file is not a record of an experiment, or of the theorems.
+        OSError: it cannot be read.
+    """
+    try:
+        record = summary.read_summary(path, finite=True)
+        check_instance("quick", record["quick"], bool, "true or false")
+        if record["experiment"] == "theorems":
+            check_instance("theorems", record["theorems"], dict, "an object")
+        else:
+            check_instance("tasks", record["tasks"], dict, "an object")
+            check_integer("seeds", record["seeds"], least=1)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{shown(path)} is not a whole record: {error!r}") from error
+    if record["experiment"] not in (*EXPERIMENTS, "theorems"):
+        raise ValueError(
+            f"{shown(path)} is a record of {record['experiment']!r}; there are "
+            + ", ".join(EXPERIMENTS)
+        )
+    return record
+
+
+def read_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records in a folder by name, sorted; those of --quick runs are left out.
+
+    A record is called NAME-record.json, as `experiment` writes it, or NAME-DATA-record.json if the
+    same experiment ran on other data. Old records have these names without "-record".
+
+    Raises:
+        ValueError: a file that is not a record, or not named after its experiment; two files of the
+            same record.
+    """
+    found = {}
+    files = [(path.stem.removesuffix("-record"), path) for path in folder.glob("*.json")]
+    for name, path in sorted(files):
+        record = read_record(path)
+        experiment, quick = record["experiment"], record["quick"]
+        if name.split("-")[0] != experiment:
+            raise ValueError(
+                f"{shown(path)} is a record of {experiment!r}; its name must begin with that"
+            )
+        if name in found:
+            raise ValueError(f"{shown(folder)} must hold one record of {name!r}, got two")
+        if not quick:
+            found[name] = record
+    return found

@@ -1,0 +1,146 @@
+"""The attack on the ledger's verdicts: by hand, and on the committed records."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from proxquant_np import cli
+from proxquant_np.experiments.attack import attack, read
+from proxquant_np.experiments.catalog import experiment_named
+from proxquant_np.experiments.statistics import EQUAL, Equality, compare, corrected
+from proxquant_np.experiments.verdicts import Rules, read_records, verdicts
+
+RECORDS = Path(__file__).parents[1] / "figures" / "records"
+PAIR = "prox_quant", "binary_connect"
+D = np.array([-0.02, -0.01, -0.03, -0.012, -0.025, -0.018, 0.004, 0.002])  # p 0.012 and 0.29
+
+
+def record(difference=D, name="binary_digits", task="mlp", measure="test_error", **more):
+    base = np.linspace(0.04, 0.05, len(difference))
+    values = (base + difference).tolist(), base.tolist()
+    methods = {name: {measure: own} for name, own in zip(PAIR, values, strict=True)}
+    setting = dict(full_precision_steps=2, quantizing_steps=6, fine_tuning_steps=1, batch_size=3)
+    tasks = {task: {"title": "MLP", "setting": setting, "methods": methods, "hyperparameters": {}}}
+    return dict(experiment=name, quick=False, seeds=len(difference), tasks=tasks, **more)
+
+
+def write(path, planted):
+    path.write_text(json.dumps(planted))
+    return str(path)
+
+
+def run(*arguments, capsys):
+    assert cli.main(["claims", "--against", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_what_does_not_change_is_not_printed(tmp_path, capsys):
+    file = write(tmp_path / "mine.json", record())
+    said = "0 of 1 verdicts change with the rules of the ledger.\n"
+    assert run(file, capsys=capsys) == said
+    shown = run(file, "--all", capsys=capsys)
+    assert shown.endswith(said)
+    ledger, against = shown.splitlines()[1:3]
+    assert ledger.removeprefix("  ledger ") == against.removeprefix("  against")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]  # nothing is written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verdict", "p", "words"),
+    [
+        (["--test", "sign"], "inconclusive at this scale", 2 * 37 / 256, "the test sign"),
+        (["--seeds", "5-7"], "too few pairs for a verdict", None, "the seeds 5, 6, 7"),
+        (["--seeds", "0,2,5-7"], "inconclusive at this scale", None, "the seeds 0, 2, 5, 6, 7"),
+        (
+            ["--seeds", "0,2,5-7", "--margin", "3"],
+            EQUAL,
+            None,
+            "the margin 3, the seeds 0, 2, 5, 6, 7",
+        ),
+    ],
+)
+def test_what_changes_is(arguments, verdict, p, words, tmp_path, capsys):
+    file = write(tmp_path / "mine.json", record())
+    claim, old, new, _, last = run(file, *arguments, capsys=capsys).splitlines()
+    assert claim == "mine, mlp: \"ProxQuant's binary weights err less than BinaryConnect's\""
+    assert old.startswith("  ledger   supported ") and new.startswith(f"  against  {verdict} ")
+    assert old.endswith(", p 0.014, 8 seeds") or ", p 0.01" in old
+    assert p is None or f", p {p:.2g}" in new
+    assert last == f"1 of 1 verdicts changes with {words}."
+
+
+def test_margins_are_in_the_unit_of_the_ledger():
+    """Points of error; a perplexity's own unit; percent are of the rival."""
+    claim = experiment_named("binary_digits").claims[0]
+    methods = record()["tasks"]["mlp"]["methods"]
+    ours, rival = (methods[name]["test_error"] for name in PAIR)
+    found = Rules(equal=Equality(3.0, "")).compare(claim, methods)
+    assert found == compare(ours, rival, margin=0.03)
+    found = Rules(equal=Equality(0.5, "", relative=True)).compare(claim, methods)
+    assert found == compare(ours, rival, margin=0.5 * np.mean(rival))
+    of_text = dataclasses.replace(claim, measure="test_perplexity")
+    methods = record(measure="test_perplexity")["tasks"]["mlp"]["methods"]
+    found = Rules(equal=Equality(3.0, "")).compare(of_text, methods)
+    assert found == compare(ours, rival, margin=3.0)
+
+
+def test_claims_of_being_on_par_allow_the_margin():
+    claim = dataclasses.replace(
+        experiment_named("language_model").claims[1], first=PAIR[0], second=PAIR[1]
+    )
+    methods = record(-D, measure="test_perplexity")["tasks"]["mlp"]["methods"]
+    ours, rival = (np.array(methods[name]["test_perplexity"]) for name in PAIR)
+    assert claim.compare(methods) == compare(ours, rival * 1.02)
+    by = Rules(equal=Equality(0.5, "", relative=True))
+    assert by.compare(claim, methods) == compare(ours, rival * 1.5)
+    assert Rules(equal=Equality(3.0, "")).compare(claim, methods) == compare(ours, rival + 3)
+
+
+def test_corrections_are_over_an_experiment_or_over_all():
+    """The same pairs in two experiments are one comparison."""
+    more = {"a": record(), "b": record(-D, task="cnn"), "methods": record(name="methods")}
+    plain = [v.found for v in verdicts(more) if v.found is not None]
+    assert len(plain) == 3 and plain[0] == plain[2]
+    by_experiment = verdicts(more, Rules(correction="experiment"))
+    found = [v.found for v in by_experiment if v.found is not None]
+    assert found == [*corrected(plain[:2]), plain[2]]
+    found = [v.found for v in verdicts(more, Rules(correction="all")) if v.found is not None]
+    assert found == [*corrected(plain[:2]), corrected(plain[:2])[0]]
+
+
+def test_records_that_have_no_verdict(tmp_path, capsys):
+    quick = write(tmp_path / "quick.json", {**record(), "quick": True})
+    theorems = {"experiment": "theorems", "quick": False, "theorems": {}}
+    theorems = write(tmp_path / "theorems.json", theorems)
+    file = write(tmp_path / "mine.json", record())
+    for arguments, says in (
+        ([quick], "quick.json is a record of --quick, which has no verdict"),
+        ([theorems], "theorems.json is a record of theorems, which has no verdict"),
+        ([file, file], "the record mine must be given once, got two"),
+        ([file, "--seeds", "3-8"], "seeds must be in 0..7, which mine has, got 8"),
+    ):
+        assert cli.main(["claims", "--against", *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
+
+
+@pytest.mark.skipif(not RECORDS.exists(), reason="not part of the package")
+def test_the_committed_records(capsys):
+    """Holm over all takes verdicts, and gives none that decides more."""
+    records = read([RECORDS])
+    assert "theorems" in read_records(RECORDS) and "theorems" not in records
+    assert attack(records, Rules()).startswith("0 of ")
+    *_, last = run("--records", str(RECORDS), "--correction", "all", capsys=capsys).splitlines()
+    changed = [
+        (old.text, new.text)
+        for old, new in zip(
+            verdicts(records), verdicts(records, Rules(correction="all")), strict=True
+        )
+        if old.text != new.text
+    ]
+    n = len([v for v in verdicts(records) if v.found is not None])
+    assert changed and last.startswith(f"{len(changed)} of {n} verdicts change with Holm")
+    assert {new for _, new in changed} <= {EQUAL, "inconclusive at this scale"}
