@@ -5,6 +5,7 @@ import pytest
 
 from proxquant_np.experiments import settling
 from proxquant_np.experiments.settling import METHODS, SETTING
+from proxquant_np.training.fit import HISTOGRAM_EDGES
 
 SHORT = SETTING | dict(warm_steps=66, steps=200, rate=4e-3)
 
@@ -24,6 +25,22 @@ def test_counts_are_of_the_same_flips(runs):
         assert summary["last_flip"] == max(max(steps) for steps in run["flips"].values())
         assert np.isclose(summary["ever_flipped"] * summary["weights"], len(run["flips"]))
         assert [sum(frame["counts"]) for frame in run["frames"]] == [summary["weights"]] * 6
+
+
+def test_frames_show_weights_on_their_way_to_the_levels(runs):
+    """And not the quantized ones again and again."""
+
+    def at_levels(frame):
+        counts = np.array(frame["counts"])
+        at = np.searchsorted(HISTOGRAM_EDGES, [-1, 1], side="right") - 1
+        return counts[at].sum() / counts.sum()
+
+    frames = runs["prox_quant"]["frames"]
+    shares = [at_levels(frame) for frame in frames]
+    assert (np.diff(shares) > 0).all() and shares[0] < 0.01 and shares[-1] == 1
+    assert frames[0]["step"] == 0 and frames[-1]["step"] == SHORT["steps"]
+    starts = {str(run["frames"][0]) for run in runs.values()}
+    assert len(starts) == 1  # latents and weights start from the same network
 
 
 def test_the_theorem_holds_on_a_network(runs):

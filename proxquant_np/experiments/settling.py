@@ -15,6 +15,7 @@ G_{t+1}. Provided that lr G < 1, each says that no sign changes after that step,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,13 +27,20 @@ from proxquant_np.experiments.runner import run_cells
 from proxquant_np.provenance import environment
 from proxquant_np.theory import flips, steps_to_quantize
 from proxquant_np.training import fit, metrics
+from proxquant_np.training.fit import HISTOGRAM_EDGES
 
 SETTING = dict(seed=0, warm_steps=300, steps=800, batch_size=32, lr=1.0, rate=7.5e-4)
 METHODS = ("binary_connect", "binary_connect_decayed", "prox_quant")
 SHOWN = 150  # how many coordinates a raster shows
 BINS = 60  # into which curves divide the steps
 CURVE_STEPS = 5  # for which a point of a curve stands, with their largest value
-FRAMES = 6  # how many histograms of the weights are kept
+# Histograms are kept of the steps by which ProxQuant's prox has carried weights about this far (the
+# sum of lr lambda_t; a level is at most 1 away from a weight in [-1, 1]), and of the end.
+FRAMES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def _joined(arrays):
+    return np.concatenate([a.reshape(-1) for a in arrays])
 
 
 class _Recording:
@@ -41,15 +49,21 @@ class _Recording:
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.weights, self.lams, self.largest = [self._joined()], [], []
+        self.histograms = [self._histogram()]
+
+    def _histogram(self):
+        points = _joined(getattr(self, "latent", None) or [p.data for p in self.params])
+        return np.histogram(np.clip(points, -2, 2), HISTOGRAM_EDGES)[0].tolist()
 
     def _joined(self):
-        return np.concatenate([p.data.reshape(-1) for p in self.params])
+        return _joined([p.data for p in self.params])
 
     def step(self):
         self.largest.append(max(float(np.abs(p.grad).max()) for p in self.params))
         self.lams.append(self.homotopy(self.steps) if self.homotopy else np.inf)
         super().step()
         self.weights.append(self._joined())
+        self.histograms.append(self._histogram())
 
 
 class _Lazy(_Recording, optim.DualAveraging):
@@ -71,14 +85,13 @@ def run(
     wrapper, homotopy = (_Eager, prox.Linear(rate)) if method == "prox_quant" else (_Lazy, None)
     optimizer = wrapper(optim.SGD(model.parameters(), lr), params, prox.BinaryL1(), homotopy)
     decay = (lambda t: lr * (1 - t / steps)) if method == "binary_connect_decayed" else None
-    history = fit(model, optimizer, digits.train, steps=steps, schedule=decay, **common)
+    fit(model, optimizer, digits.train, steps=steps, schedule=decay, **common)
     quantized = metrics.quantized_copy(model, prox.BinaryL1())
 
     weights = np.array(optimizer.weights)
     changed = (weights[1:] >= 0) != (weights[:-1] >= 0)
     counts, at = flips(weights), np.flatnonzero(changed.any(axis=1))
-    histograms = history.epochs["histogram"]
-    kept = np.geomspace(1, len(histograms), FRAMES).round().astype(int)
+    kept = [min(steps, math.ceil((2 * reach / (lr * rate)) ** 0.5)) for reach in FRAMES]
     result = {
         "summary": {
             "weights": weights.shape[1],
@@ -92,7 +105,7 @@ def run(
         "flips_per_step": [float(part.mean()) for part in np.array_split(changed, BINS)],
         "coordinates_by_flips": np.bincount(counts).tolist(),
         "flips": {int(i): np.flatnonzero(changed[:, i]).tolist() for i in np.flatnonzero(counts)},
-        "frames": [{"epoch": int(n), "counts": histograms[n - 1]} for n in kept],
+        "frames": [{"step": n, "counts": optimizer.histograms[n]} for n in (*kept, steps)],
     }
     if method == "prox_quant":
         result["summary"] |= _finite_time(weights, optimizer, lr)

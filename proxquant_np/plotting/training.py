@@ -22,10 +22,11 @@ from proxquant_np.training.fit import HISTOGRAM_EDGES
 
 
 def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Histograms of the weights over training, one row a method, one column an epoch.
+    """Histograms of the weights over training, one row a method, one column a moment.
 
-    `data`: method -> frames {"epoch", "counts" over HISTOGRAM_EDGES}. Of lazy methods the latent
-    weights are shown, which is where their history is: their weights in use are -1 and +1 always.
+    `data`: method -> frames {"epoch" or "step", "counts" over HISTOGRAM_EDGES}. Of lazy methods the
+    latent weights are shown, which is where their history is: their weights in use are -1 and +1
+    always.
     All panels have one logarithmic axis, so that a spike does not hide the few weights beside it.
 
     Examples:
@@ -48,7 +49,8 @@ def weight_filmstrip(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             low = np.maximum(share, least / 2)  # log of 0 cannot be drawn
             ax.stairs(low, HISTOGRAM_EDGES, baseline=least / 2, fill=True, color=style["color"])
             mark_levels(ax, (-1, 1))
-            ax.set(yscale="log", title=f"epoch {frame['epoch']}")
+            when = next(f"{unit} {frame[unit]}" for unit in ("epoch", "step") if unit in frame)
+            ax.set(yscale="log", title=when)
             ax.set(xlim=(-1.6, 1.6), ylim=(least / 2, 1))
         what = "latent $z$" if style["color"] == LAZY else "$w$"
         row[0].set_ylabel(style["label"].split(" (")[0] + f"\nshare of {what} per bar")
