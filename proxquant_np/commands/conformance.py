@@ -13,7 +13,7 @@ def add_check(commands: Any) -> None:
     """Add `check`."""
     command = commands.add_parser(
         "check",
-        help="check anyone's prox, quantizer or training step",
+        help="check anyone's prox, quantizer, gradient through one, or training step",
         description="Check whether package.module:function, found from the current folder, is "
         "what it should be, and print a report. Exit code 0: passed, 1: failed, 2: not checked.",
     )
@@ -23,11 +23,13 @@ def add_check(commands: Any) -> None:
     command.add_argument("--dtype", choices=["float32", "float64"], help="default: both")
     command.add_argument("--adapter", choices=["torch", "jax"], help="for functions on tensors")
     _add_rule_options(command)
+    _add_gradient_options(command)
     command.set_defaults(run=_check, mistakes=(ValueError,))
 
 
 RULE_OPTIONS = ("bits", "axis", "block", "range", "scale", "divisor", "ties", "levels")
 RULE_OPTIONS += ("thresholds", "format", "powers", "fraction", "overflow")
+GRADIENT_OPTIONS = ("gradient", "clip", "ends", "step_scale", "maximum")  # and scale
 
 
 def _add_rule_options(command):
@@ -51,6 +53,29 @@ def _add_rule_options(command):
     rules.add_argument("--overflow", choices=["saturate", "wrap"])
 
 
+def _add_gradient_options(command):
+    gradients = command.add_argument_group(
+        "gradients through quantizers",
+        "names straight_through (alone: says which it is), dorefa_gradient, lsq_gradient, "
+        "pact_gradient; a function of tensors is differentiated by its library; --scale X, mean "
+        "or max is a factor of the gradient:",
+    )
+    gradients.add_argument(
+        "--gradient", metavar="MODULE:FUNCTION", help="backward (w, g) of a function of arrays"
+    )
+    gradients.add_argument(
+        "--clip", type=_ends, metavar="C", help="1, inf, or both ends as --clip=-8,7"
+    )
+    gradients.add_argument("--ends", choices=["inside", "outside", "lower", "upper"])
+    gradients.add_argument("--step-scale", metavar="X", help='a number, or as "1/sqrt(n q)"')
+    gradients.add_argument("--maximum", choices=["differentiated", "constant"])
+
+
+def _ends(text: str) -> float | tuple[float, ...]:
+    numbers = _numbers(text)
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
 
@@ -59,9 +84,9 @@ def _check(options: argparse.Namespace) -> int:
     from proxquant_np.conformance import command
 
     dtypes = {} if options.dtype is None else {"dtypes": [options.dtype]}
-    chosen = {name: getattr(options, name) for name in RULE_OPTIONS}
-    if chosen["scale"]:
-        chosen["scale"] = chosen["scale"].replace("-", "_")
+    chosen = {name: getattr(options, name) for name in (*RULE_OPTIONS, *GRADIENT_OPTIONS)}
+    if chosen["scale"] == "least-squares":
+        chosen["scale"] = "least_squares"
     report = command.check_by_name(
         options.function,
         options.definition,

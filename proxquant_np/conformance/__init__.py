@@ -4,6 +4,7 @@
 
     print(pq.conformance.check_prox(my_prox, "binary_l1"))
     print(pq.conformance.check_quantizer(my_quantizer, "ternary", exact=True))
+    print(pq.conformance.check_gradient(my_function, as_="straight_through", clip=1))
 
 `definitions.py` lists what is known by name and `report.py` what is reported; `golden/SCHEMA.md`
 describes the golden vectors, which serve any language.
@@ -16,6 +17,7 @@ from proxquant_np.conformance.checks import check_quantizer as check_quantizer
 from proxquant_np.conformance.definitions import PROXES as PROXES
 from proxquant_np.conformance.definitions import QUANTIZERS as QUANTIZERS
 from proxquant_np.conformance.definitions import STEPS as STEPS
+from proxquant_np.conformance.estimators import ESTIMATORS as ESTIMATORS
 from proxquant_np.conformance.gradient import check_gradient as check_gradient
 from proxquant_np.conformance.report import CONVENTIONS as CONVENTIONS
 from proxquant_np.conformance.report import Report as Report

@@ -78,6 +78,18 @@ def run(
     return np.array(u, like.dtype), faults
 
 
+def gradient_form(i: int, d: Floats, x: Floats, shown: Mapping[str, Any]) -> Fault | None:
+    """The fault, if any, in the shape and dtype of d, the gradient of input i, which is x."""
+    if d.shape != x.shape:
+        kind = "not summed" if d.ndim >= x.ndim and d.size > x.size else "shape changed"
+        detail = f"the gradient of input {i} has shape {d.shape}, the input has {x.shape}"
+        return Fault(kind, detail, shown, d)
+    if d.dtype != x.dtype:
+        detail = f"the gradient of input {i} has dtype {d.dtype}, the input has {x.dtype}"
+        return Fault("dtype changed", detail, shown, d)
+    return None
+
+
 def first_call(fn: Callable[..., Any], inputs: Mapping[str, Any]) -> list[Fault]:
     """Misuse if fn cannot be called like this; a fault if only the first call fails."""
     name = getattr(fn, "__name__", repr(fn))

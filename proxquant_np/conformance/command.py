@@ -7,13 +7,16 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from proxquant_np.conformance.adapters import ADAPTERS
 from proxquant_np.conformance.checks import check_prox, check_quantizer
 from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, STEPS, check_name
+from proxquant_np.conformance.estimators import ESTIMATORS
 from proxquant_np.conformance.form import DTYPES
+from proxquant_np.conformance.gradient import check_gradient
 from proxquant_np.conformance.report import Report
 from proxquant_np.conformance.rules import RULES, rule
 from proxquant_np.conformance.steps import check_step
@@ -30,28 +33,30 @@ def check_by_name(
 ) -> Report:
     """Check "package.module:function", in the current folder or installed, against a definition.
 
-    definition: a name in PROXES, QUANTIZERS, RULES or STEPS. adapter: "torch" or "jax", for
-    functions on their arrays. options: what is chosen of a rule; ties="any" does not judge them.
+    definition: a name in PROXES, QUANTIZERS, RULES, STEPS or ESTIMATORS. adapter: "torch" or "jax",
+    for functions on their arrays. options: what is chosen of a rule; ties="any" does not judge
+    them; or of an estimator, with the name of the backward as `gradient`, unless autograd has it.
 
     Raises:
         ValueError: in one line, what does not exist and perhaps what was meant.
     """
-    check_name(definition, [*PROXES, *QUANTIZERS, *RULES, *STEPS], "--as")
-    if exact and definition in STEPS:
-        raise ValueError(f"--exact must be left out for a step, got --as {definition}")
+    check_name(definition, [*PROXES, *QUANTIZERS, *RULES, *STEPS, *ESTIMATORS], "--as")
+    if exact and definition in (*STEPS, *ESTIMATORS):
+        kind = "step" if definition in STEPS else "gradient"
+        raise ValueError(f"--exact must be left out for a {kind}, got --as {definition}")
+    if definition in ESTIMATORS:
+        return _check_gradient(function, definition, dtypes, adapter, options)
     if options and definition not in RULES:
-        given = ", ".join(f"--{name}" for name in options)
-        raise ValueError(f"{given} is for published rules: {', '.join(RULES)}; got {definition}")
+        of_gradients = {"gradient", *chain(*ESTIMATORS.values())} - {"scale"}
+        kind, known = "published rules", ", ".join(RULES)
+        if options.keys() <= of_gradients:
+            kind, known = "gradients through quantizers", ", ".join(ESTIMATORS)
+        raise ValueError(f"{_flags(options)} is for {kind}: {known}; got {definition}")
     any_tie = options.get("ties") == "any"
     if any_tie:
         del options["ties"]
     chosen = rule(definition, **options) if definition in RULES else None
-    fn = _load(function)
-    if adapter is not None:
-        try:
-            fn = ADAPTERS[adapter](fn)
-        except ImportError as error:
-            raise ValueError(str(error)) from None
+    fn = _load(function, adapter)
     if definition in STEPS:
         return check_step(fn, definition, dtypes=dtypes)
     if chosen is not None:
@@ -61,7 +66,29 @@ def check_by_name(
     return check(fn, definition, exact=exact, dtypes=dtypes)
 
 
-def _load(function):
+def _check_gradient(function, definition, dtypes, adapter, options):
+    gradient = options.pop("gradient", None)
+    for name in options:
+        if name not in ESTIMATORS[definition]:
+            known = ", ".join(f"--{k.replace('_', '-')}" for k in ESTIMATORS[definition])
+            raise ValueError(
+                f"--{name.replace('_', '-')} is not for {definition}, which has {known}"
+            )
+    for name in ("scale", "step_scale"):
+        try:
+            options[name] = float(options[name])
+        except (KeyError, ValueError):  # it is not given, or it is a name
+            continue
+    fn = _load(function, adapter)
+    grad_fn = None if gradient is None else _load(gradient, adapter)
+    return check_gradient(fn, grad_fn, as_=definition, dtypes=dtypes, **options)
+
+
+def _flags(names):
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+def _load(function, adapter=None):
     module_name, colon, name = function.partition(":")
     if not (module_name and colon and name):
         raise ValueError(f"the function must be given as package.module:function, got {function!r}")
@@ -85,7 +112,12 @@ def _load(function):
         fn, path = getattr(fn, part), f"{path}.{part}"
     if not callable(fn):
         raise ValueError(f"{function} must be a function, got {fn!r:.80}")
-    return fn
+    if adapter is None:
+        return fn
+    try:
+        return ADAPTERS[adapter](fn)
+    except ImportError as error:
+        raise ValueError(str(error)) from None
 
 
 def _near(name, known):

@@ -11,9 +11,11 @@ import numpy as np
 from proxquant_np.autograd import GradcheckError, gradcheck
 from proxquant_np.autograd.tensor import differentiable
 from proxquant_np.checks import check_callable
-from proxquant_np.conformance.calls import Misuse, called, first_call
+from proxquant_np.conformance.calls import Misuse, called, first_call, gradient_form
 from proxquant_np.conformance.checks import check_dtypes
+from proxquant_np.conformance.estimators import ThroughStep, estimator
 from proxquant_np.conformance.report import Fault, Report, in_order
+from proxquant_np.conformance.straight_through import check_straight_through
 from proxquant_np.prox.arrays import Floats
 
 WIDE = 2.0 ** -np.arange(3, 8)  # steps for float32, in units of max(1, |x|)
@@ -22,9 +24,15 @@ SINGLE = float(np.finfo(np.float32).eps)
 
 def check_gradient(
     fn: Callable[..., Any],
-    grad_fn: Callable[..., Any],
-    inputs: Floats | Sequence[Any],
+    grad_fn: Callable[..., Any] | None = None,
+    inputs: Floats | Sequence[Any] | None = None,
     *,
+    as_: str | None = None,
+    clip: float | tuple[float, float] | None = None,
+    ends: str | None = None,
+    scale: float | str | None = None,
+    step_scale: float | str | None = None,
+    maximum: str | None = None,
     dtypes: Sequence[str] | None = None,
 ) -> Report:
     """Is grad_fn the gradient of fn at these inputs, one array or a sequence of arrays?
@@ -42,9 +50,42 @@ def check_gradient(
     then wide, 1/8 to 1/128 of max(1, |x|), extrapolated to 0, and about three digits are checked,
     as the report says. The gradient may be float32 if the result is.
 
+    **Through a quantizer**, whose derivative is 0 almost everywhere, training passes another
+    gradient. as_ says which, for fn(w) = q(w) and g the gradient with respect to q(w):
+
+        straight_through   w receives scale * g where low <= w <= high, 0 elsewhere.
+                           clip: (low, high), or c for (-c, c); math.inf, the default if another
+                           option is given, for the identity (Bengio et al. 2013, arXiv:1308.3432);
+                           1 is Hubara et al. 2016, Binarized Neural Networks. ends: "inside" as
+                           above, "outside" for low < w < high, or the "lower" or the "upper" end
+                           alone. scale: a number, or "mean" or "max" of |w|.
+        dorefa_gradient    w receives the gradient of sum(g * tanh(w) / max|tanh(w)|), times scale
+                           (Zhou et al. 2016, arXiv:1606.06160, equation 9, straight through the
+                           rounding). maximum: "differentiated" too, or "constant".
+        lsq_gradient       fn(w, s), s a learned step; clip: the first and the last code, (-8, 7).
+                           w receives g where low < w/s < high, 0 elsewhere; s receives step_scale
+                           times sum(g * d): d is low where w/s <= low, high where w/s >= high, and
+                           round(w/s) - w/s = (q(w) - w) / s between. step_scale: a number, or
+                           "1/sqrt(n q)" with n weights and q = high; also "1", "1/sqrt(n)", "1/n",
+                           "1/sqrt(q)", "1/(n q)" (Esser et al. 2020, arXiv:1902.08153). ends:
+                           "outside" as above; "inside" if a clamp that includes them is
+                           differentiated.
+        pact_gradient      fn(w, s), s the clip alpha: w receives g where 0 <= w < s (ends
+                           "lower"), s the sum of g over w >= s (Choi et al. 2018,
+                           arXiv:1805.06085). clip: other ends in units of s than (0, 1).
+
+    as_="straight_through" alone, with none of the options, asks nothing: the report says which of
+    these it is. grad_fn(w, g) returns what w receives, grad_fn(w, s, g) a tuple; without it, fn is
+    a function of Tensors of this package, torch's or JAX arrays, differentiated by their library.
+    inputs may be left out; if given, they are checked too, all weights have that shape, and s is
+    taken from them. One step serves all weights. The weights that are tried lie on, near and far
+    from the ends, up to 1000 in size (in units of s); whether it passes exactly at an end is judged
+    where the end has at most six digits. By default both dtypes are checked.
+
     Raises:
         TypeError: fn or grad_fn is not callable.
-        ValueError: no input is a float32 or float64 array, or dtypes are others.
+        ValueError: no input is a float32 or float64 array, dtypes are others, as_ is unknown, or an
+            option has no meaning for it.
 
     Examples:
         >>> x = np.array([0.5, -1.0, 2.0])
@@ -53,13 +94,24 @@ def check_gradient(
         'right'
         >>> check(lambda x: np.mean(x**2), lambda x: 2 * x, x).fault.convention
         'not averaged'
+
+        >>> sign = pq.prox.sign_pm
+        >>> check(sign, lambda w, g: g * (abs(w) < 1), as_="straight_through", clip=1).convention
+        'wrong ends'
+        >>> through = lambda w: F.straight_through(w, sign, backward=lambda w: abs(w) <= 1)
+        >>> check(through, as_="straight_through").definition.partition(" as ")[2]
+        'clipped (Hubara et al. 2016): g where -1 <= w <= 1, else 0'
     """
-    for name, f in (("fn", fn), ("grad_fn", grad_fn)):
-        check_callable(name, f)
-    inputs = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
-    floats = [isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in inputs]
-    if not any(floats):
-        raise ValueError("inputs must hold a float32 or float64 array, got none")
+    options = {"clip": clip, "ends": ends, "scale": scale}
+    options |= {"step_scale": step_scale, "maximum": maximum}
+    check_callable("fn", fn)
+    if as_ is not None:
+        return _through_quantizer(fn, grad_fn, inputs, dtypes, as_, options)
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} must be None unless as_ is given, got {value!r}")
+    check_callable("grad_fn", grad_fn)
+    inputs, floats = _inputs([] if inputs is None else inputs)
     name = getattr(grad_fn, "__name__", repr(grad_fn))
     title = f"gradient of {getattr(fn, '__name__', repr(fn))!r}"
     found: list[Fault] = []
@@ -80,6 +132,33 @@ def check_gradient(
             checked = f"{size} entries, to three digits: {COMPUTED_IN_FLOAT32}"
     faults = in_order({fault.convention: fault for fault in reversed(found)}.values())
     return Report(name, title, "wrong" if faults else "right", not faults, checked, faults)
+
+
+def _inputs(inputs):
+    """(a list of the inputs, which of them are floats)."""
+    inputs = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    floats = [isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in inputs]
+    if not any(floats):
+        raise ValueError("inputs must hold a float32 or float64 array, got none")
+    return inputs, floats
+
+
+def _through_quantizer(fn, grad_fn, inputs, dtypes, as_, options):
+    asked = estimator(as_, **options)
+    if grad_fn is not None:
+        check_callable("grad_fn", grad_fn)
+    if inputs is not None:
+        inputs, floats = _inputs(inputs)
+        steps = isinstance(asked, ThroughStep)
+        if not floats[0] or inputs[0].size == 0 or len(inputs) not in ((2,) if steps else (1, 2)):
+            raise ValueError(
+                f"inputs must be the weights{', and the step' if steps else ''}, got "
+                f"{[type(x).__name__ for x in inputs]}"
+            )
+        if len(inputs) == 2 and (np.size(inputs[1]) != 1 or not np.all(np.asarray(inputs[1]) > 0)):
+            raise ValueError(f"inputs[1] must be one step > 0, got {inputs[1]!r}")
+    dtypes = None if dtypes is None else check_dtypes(dtypes)
+    return check_straight_through(fn, grad_fn, inputs, asked, dtypes)
 
 
 COMPUTED_IN_FLOAT32 = (
@@ -151,15 +230,10 @@ class _Gradient:
         return moved and (np.array_equal(y, at_rounded) or np.array_equal(y, np.float32(y)))
 
     def _form(self, i, d):
-        x = self.inputs[i]
-        if d.shape != x.shape:
-            kind = "not summed" if d.ndim >= x.ndim and d.size > x.size else "shape changed"
-            detail = f"the gradient of input {i} has shape {d.shape}, the input has {x.shape}"
-            return Fault(kind, detail, self.shown, d)
-        if d.dtype != x.dtype and not (self.single and d.dtype == self.y.dtype):
-            detail = f"the gradient of input {i} has dtype {d.dtype}, the input has {x.dtype}"
-            return Fault("dtype changed", detail, self.shown, d)
-        return None
+        fault = gradient_form(i, d, self.inputs[i], self.shown)
+        if fault and fault.convention == "dtype changed" and self.single:
+            return None if d.dtype == self.y.dtype else fault
+        return fault
 
     def _value(self, i, gradient):
         """A list of the fault, if any, in the values of input i's gradient."""
@@ -261,4 +335,7 @@ def _diagnose(gradient, numerical, shape, close):
         return "transposed", "the gradient is transposed"
     if not gradient.any():
         return "wrong gradient", "the gradient is zero"
+    if not numerical.any():
+        detail = 'fn is constant here; through a quantizer, as_="straight_through" says which it is'
+        return "wrong gradient", detail
     return "wrong gradient", ""
