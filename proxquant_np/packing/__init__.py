@@ -2,17 +2,18 @@
 
 codes.py    quantized arrays as codes of a few bits
 product.py  matrix products and layers whose weights stay packed
-file.py     the packed file: what is in it, writing, reading, rebuilding the network
+file.py     the packed file: writing, reading, rebuilding the network
+contents.py what a packed file holds, as a table
 """
 
 from proxquant_np.packing.codes import Codes as Codes
-from proxquant_np.packing.file import Layer as Layer
+from proxquant_np.packing.contents import Layer as Layer
+from proxquant_np.packing.contents import inspect as inspect
+from proxquant_np.packing.contents import table as table
 from proxquant_np.packing.file import PackedError as PackedError
-from proxquant_np.packing.file import inspect as inspect
 from proxquant_np.packing.file import load_packed as load_packed
 from proxquant_np.packing.file import pack as pack
 from proxquant_np.packing.file import pack_checkpoint as pack_checkpoint
-from proxquant_np.packing.file import table as table
 from proxquant_np.packing.product import PackedConv2d as PackedConv2d
 from proxquant_np.packing.product import PackedLinear as PackedLinear
 from proxquant_np.packing.product import PackedMatrix as PackedMatrix
