@@ -26,6 +26,7 @@ include_patterns = [
     "docs/**.md",
     "notebooks/**.ipynb",
     "notebooks/README.md",
+    "proxquant_np/conformance/golden/SCHEMA.md",
 ]
 exclude_patterns = [".*", "build", "dist", "results*", "notebooks/exercises/solutions"]
 extensions = [
@@ -97,6 +98,7 @@ docs/theorems
 docs/paper
 docs/one_step
 docs/golden_vectors
+proxquant_np/conformance/golden/SCHEMA
 CLAIMS
 benchmarks/README
 CHANGELOG
