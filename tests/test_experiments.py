@@ -209,9 +209,8 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
         return train(cell, *files)
 
     chosen = experiment_named("methods")
-    monkeypatch.setattr(
-        "proxquant_np.experiments.methods.EXPERIMENT", dataclasses.replace(chosen, train=diverging)
-    )
+    replaced = dataclasses.replace(chosen, train=diverging)
+    monkeypatch.setitem(EXPERIMENTS, "methods", replaced)
     command = [*arguments, "--search", "--trials", "4", "--out", str(tmp_path)]
     assert cli.main(command) == 0
     report = json.loads((tmp_path / "methods.json").read_text("utf-8"))
