@@ -10,14 +10,19 @@ tested as one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from proxquant_np.checks import check_choice
+
 Array = Any
 """An array of NumPy, or of a library that implements NumPy's functions."""
 
+DEVICES = ("cpu", "cupy")
+"""What the command line can compute on: NumPy's arrays on processors, CuPy's on a GPU."""
 
 _NUMBERS = {bool, int, float, np.bool, np.intp, np.float32, np.float64, np.ndarray}
 
@@ -69,6 +74,35 @@ def as_numpy(x: Array) -> np.ndarray:
     if on_host(x):
         return x
     return np.frombuffer(bytearray(x.tobytes()), x.dtype).reshape(x.shape)
+
+
+def mover(device: str) -> Callable[[Array], Array]:
+    """The function from array to array that `model.to` takes for one of DEVICES.
+
+    Raises:
+        ModuleNotFoundError: the library is not installed; the message names the extra.
+        OSError: it finds no device.
+
+    Examples:
+        >>> from proxquant_np.libraries import mover
+        >>> mover("cpu") is np.asarray
+        True
+    """
+    check_choice("device", device, DEVICES)
+    if device == "cpu":
+        return np.asarray
+    try:
+        move = importlib.import_module(device).asarray
+    except ImportError:
+        raise ModuleNotFoundError(
+            f"device {device!r} needs {device}, which is not installed or cannot be loaded: "
+            "pip install 'proxquant-np[gpu]'"
+        ) from None
+    try:
+        move(np.zeros(1))
+    except RuntimeError as error:
+        raise OSError(f"device {device!r} cannot be used: {error}") from None
+    return move
 
 
 def moved(x: Array, where: Array) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import os
 import platform
 import subprocess
@@ -27,8 +28,11 @@ _ROOT = Path(__file__).parent
 _BINARY = {".npz"}
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str = "cpu") -> dict[str, Any]:
     """The code, the versions and the machine of this process; None where unknown.
+
+    device: what it computes on, one of `libraries.DEVICES`. A GPU's record has its name, and the
+    versions of its libraries under "libraries".
 
     Examples:
         >>> from proxquant_np.provenance import environment
@@ -45,9 +49,27 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "processor": _processor(),
         "blas": threads.blas_kernel(),
-        "device": "cpu",  # experiments compute with NumPy's arrays
         "cores": os.cpu_count(),
+        **({"device": "cpu"} if device == "cpu" else _gpu(device)),
     }
+
+
+def _gpu(library: str) -> dict[str, Any]:
+    """The name of the device that a library other than NumPy computes on, and its versions."""
+    module = importlib.import_module(library)
+    made = {"device": library, "libraries": {library: module.__version__}}
+    with contextlib.suppress(AttributeError):  # a library that is not for CUDA
+        runtime, cublas = module.cuda.runtime, module.cuda.cublas
+        made["device"] = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
+        made["libraries"]["cuda"] = _version(runtime.runtimeGetVersion(), 1000, 10)
+        handle = module.cuda.device.get_cublas_handle()
+        made["libraries"]["cublas"] = _version(cublas.getVersion(handle), 10_000, 100)
+    return made
+
+
+def _version(number: int, major: int, minor: int) -> str:
+    """CUDA's numbers in words: 12080, say, with 1000 to the major version, is 12.8."""
+    return f"{number // major}.{number % major // minor}"
 
 
 @functools.cache
@@ -171,6 +193,8 @@ def in_words(made: Mapping[str, Any] | None) -> str:
     commit, _, dirty = (made.get("revision") or "unknown").partition("-")
     names = ("digest", "python", "numpy", "machine", "blas", "device")
     digest, python, numpy, machine, blas, device = (made.get(name) or "unknown" for name in names)
+    if made.get("libraries"):
+        device += " with " + ", ".join(f"{name} {v}" for name, v in made["libraries"].items())
     return shown(  # a record may be from anywhere
         f"proxquant_np {made['proxquant_np']} at revision {commit[:12]}{dirty and ', changed'}, "
         f"digest {digest[:12]}, Python {python}, NumPy {numpy} on {machine} (BLAS kernel {blas}, "

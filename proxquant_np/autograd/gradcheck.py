@@ -9,6 +9,7 @@ import numpy as np
 
 from proxquant_np.autograd.tensor import Array, Tensor, no_grad
 from proxquant_np.checks import check_choice
+from proxquant_np.libraries import as_numpy, is_array, moved
 
 _EPS = float(np.finfo(np.float64).eps)
 # Relative tolerance, and the part f of it that applies to the size of the largest entry.
@@ -67,7 +68,8 @@ def gradcheck(
     Args:
         fn: a deterministic function of tensors that returns one tensor.
         inputs: tensors or arrays. Float32 and float64 ones are differentiated; anything else is
-            passed to fn unchanged.
+            passed to fn unchanged. fn computes with arrays of the library that they are of; what is
+            compared, and what a GradcheckError holds, are NumPy's.
 
     Raises:
         GradcheckError: names the worst entry of the first wrong input (its index, both values).
@@ -86,13 +88,17 @@ def gradcheck(
     arrays = {}
     for i, x in enumerate(inputs):
         x = x.data if isinstance(x, Tensor) else x
-        if isinstance(x, Array) and x.dtype in (np.float32, np.float64):
+        if is_array(x) and x.dtype in (np.float32, np.float64):
             arrays[i] = x
     if not arrays:
         kinds = ", ".join(str(getattr(x, "dtype", type(x).__name__)) for x in inputs) or "none"
         raise ValueError(f"inputs must hold a float32 or float64 array or tensor, got {kinds}")
 
-    leaves = {i: Tensor(x.copy("K"), requires_grad=True) for i, x in arrays.items()}
+    places = {**arrays}
+    arrays = {i: as_numpy(x) for i, x in arrays.items()}
+    leaves = {
+        i: Tensor(moved(x.copy("K"), places[i]), requires_grad=True) for i, x in arrays.items()
+    }
     out = fn(*(leaves.get(i, x) for i, x in enumerate(inputs)))
     if not isinstance(out, Tensor):
         raise TypeError(f"fn must return a Tensor, got {type(out).__name__}")
@@ -102,12 +108,14 @@ def gradcheck(
 
     for i, x in arrays.items():
 
-        def value(moved: Array, i: int = i) -> Array:
-            at = {j: Tensor(moved if j == i else a.astype(np.float64)) for j, a in arrays.items()}
+        def value(shifted: Array, i: int = i) -> Array:
+            point = {j: a.astype(np.float64) for j, a in arrays.items()} | {i: shifted}
+            at = {j: Tensor(moved(a, places[j])) for j, a in point.items()}
             with no_grad():
-                return fn(*(at.get(j, a) for j, a in enumerate(inputs))).data
+                return as_numpy(fn(*(at.get(j, a) for j, a in enumerate(inputs))).data)
 
-        gradient = np.zeros_like(x) if leaves[i].grad is None else leaves[i].grad
+        gradient = leaves[i].grad
+        gradient = np.zeros_like(x) if gradient is None else as_numpy(gradient)
         numerical, noise = _DIFFERENCES[method](value, x, v)
         relative, floor = _TOLERANCE["float32" if x.dtype == np.float32 else method]
         size = np.abs(numerical)

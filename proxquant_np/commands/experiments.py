@@ -11,6 +11,7 @@ from typing import Any
 
 from proxquant_np.commands.arguments import Unfinished, as_path, check_matplotlib, one_of, positive
 from proxquant_np.files import shown
+from proxquant_np.libraries import DEVICES, mover
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -51,6 +52,16 @@ def _tell_searched(file: Path) -> None:
             print(f"  the best {name} of {method} is the {end} that was tried")
 
 
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        help="cupy: train on a GPU, by the extra gpu (default cpu); what was begun on one device "
+        "goes on on another, equal to rounding",
+    )
+
+
 def add_reproduce(commands: Any) -> None:
     """Add `reproduce`."""
     command = commands.add_parser(
@@ -69,11 +80,17 @@ def add_reproduce(commands: Any) -> None:
     command.add_argument("--quick", action="store_true", help="far fewer steps: a smoke test")
     _add_jobs(command)
     _add_rerun(command)
-    command.set_defaults(run=_reproduce, stopped="; finished runs are kept, run again to go on")
+    _add_device(command)
+    command.set_defaults(
+        run=_reproduce,
+        mistakes=(ModuleNotFoundError,),
+        stopped="; finished runs are kept, run again to go on",
+    )
 
 
 def _reproduce(options: argparse.Namespace) -> None:
     check_matplotlib()
+    mover(options.device)  # now, in one line, if there is none
     from proxquant_np.experiments import binary_digits
 
     model = options.model
@@ -85,6 +102,7 @@ def _reproduce(options: argparse.Namespace) -> None:
         quick=options.quick,
         jobs=options.jobs,
         rerun=options.rerun,
+        device=options.device,
     )
     _tell(binary_digits.EXPERIMENT, summary, out, lambda: binary_digits.draw(model, results, out))
 
@@ -144,6 +162,7 @@ def add_experiment(commands: Any) -> None:
     command.add_argument("--seeds", type=positive, help="paired seeds (default: its own)")
     _add_jobs(command)
     _add_rerun(command)
+    _add_device(command)
     command.add_argument(
         "--out", type=as_path, help="folder to write to (default results-NAME[-quick])"
     )
@@ -204,6 +223,8 @@ def _experiment(options: argparse.Namespace) -> None:
     chosen = experiment_named(options.name).of_stream(options.stream)
     if options.dask is not None and find_spec("distributed") is None:
         raise ModuleNotFoundError("--dask needs Dask: pip install 'proxquant-np[sweep]'")
+    if options.dask is None:
+        mover(options.device)  # now, in one line, if there is none; on a cluster workers have it
     if options.download:
         options.data = experiments.downloaded(chosen, options.data)
     data = experiments.checked_data(chosen, options.data)
@@ -216,6 +237,7 @@ def _experiment(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         dask=options.dask,
         rerun=options.rerun,
+        device=options.device,
         deadline=experiments.deadline(options.budget),
     )
     try:

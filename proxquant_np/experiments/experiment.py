@@ -178,6 +178,8 @@ class Experiment:
     def cell(self, task: str, method: str, experiment: str | None = None, **rest: Any) -> Cell:
         """The cell that such arguments describe: here names become the objects that they name.
 
+        rest: of `Cell`, its `device` among them.
+
         Raises:
             ValueError: the experiment has another name, or no such task or method.
         """

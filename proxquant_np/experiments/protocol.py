@@ -22,6 +22,7 @@ from proxquant_np import nn, optim, prox
 from proxquant_np.data import Split, Splits
 from proxquant_np.experiments.runner import OutOfTime
 from proxquant_np.experiments.tasks import Task
+from proxquant_np.libraries import as_numpy, mover
 from proxquant_np.training import History, fit, load_checkpoint, metrics
 
 FULL_PRECISION = "full_precision"
@@ -191,7 +192,7 @@ METHODS = {
 def pack(arrays: Mapping[str, np.ndarray]) -> str:
     """Arrays as text that JSON can hold, exact to the bit: a compressed .npz archive in base64."""
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    np.savez_compressed(file, **{name: as_numpy(a) for name, a in arrays.items()})
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -212,6 +213,7 @@ class Cell:
             from.
         start: the packed weights to begin with; by default those that the seed draws.
         data: the folder or file that the task loads, if it asks for one.
+        device: what the network is trained on, one of `libraries.DEVICES`.
     """
 
     task: Task
@@ -222,6 +224,7 @@ class Cell:
     keep_weights: bool = False
     start: str | None = None
     data: str | None = None
+    device: str = "cpu"
 
     def splits(self) -> Splits:
         """The task's data, or as much of them as the setting allows."""
@@ -232,8 +235,10 @@ class Cell:
         return self.task.source(*filter(None, [self.data]))
 
     def network(self, splits: Splits) -> nn.Module:
-        """The network that this cell begins with."""
+        """The network that this cell begins with, on its device."""
         network = self.task.build(self.seed, splits)
+        if self.device != "cpu":
+            network.to(mover(self.device))
         if self.start is not None:
             network.load_state_dict(unpack(self.start))
         return network

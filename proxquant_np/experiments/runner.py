@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxquant_np import provenance
+from proxquant_np import libraries, provenance
 from proxquant_np.autograd import threads
 from proxquant_np.checks import check_choice, check_integer
 from proxquant_np.experiments import workers
@@ -108,6 +108,7 @@ def run_cells(
     deadline: float | None = None,
     dask: str | None = None,
     rerun: str | None = None,
+    device: str = "cpu",
     description: str = "cells",
     progress: bool = True,
 ) -> Results:
@@ -136,6 +137,9 @@ def run_cells(
             path; a worker that does not see it keeps no checkpoints.
         rerun: "stale" runs again what was made, or may have been made, by other code, NumPy or
             Python (`provenance.is_same_code`).
+        device: one of `libraries.DEVICES`. If it is not "cpu", the function takes it, too. It is
+            not one of a cell's arguments: a cell that was begun on one device goes on on another,
+            and one that is done is done. Its record says where it ended.
 
     Raises:
         RuntimeError: a cell failed. The message names the cell, and the cell's error is the cause.
@@ -150,6 +154,7 @@ def run_cells(
     starts = starts or {}
     check_integer("jobs", jobs, least=1)
     check_choice("rerun", rerun, (None, "stale"))
+    check_choice("device", device, libraries.DEVICES)
     if unknown := set(starts.values()) - set(cells):
         raise ValueError(f"starts must name cells, got {sorted(unknown)}")
     _check_circles(starts)
@@ -158,7 +163,7 @@ def run_cells(
         out.mkdir(parents=True, exist_ok=True)
         if resumable:
             (out / "checkpoints").mkdir(exist_ok=True)
-    grid = _Grid(function, cells, starts, out, resumable, deadline, rerun)
+    grid = _Grid(function, cells, starts, out, resumable, deadline, rerun, device)
     with _alone(out):
         grid.read()
         with progress_bar(
@@ -200,6 +205,7 @@ class _Grid:
     resumable: bool
     deadline: float | None
     rerun: str | None
+    device: str
     results: Results = field(default_factory=Results)
     running: set[str] = field(default_factory=set)
     failed: list[tuple[str, Exception]] = field(default_factory=list)
@@ -285,7 +291,7 @@ class _Grid:
             seconds = self.deadline - time.monotonic()
         files = (stem, seconds) if self.resumable else None
         self.running.add(name)
-        pool.start(_attempt, self.function, name, arguments, files)
+        pool.start(_attempt, self.function, name, arguments, files, self.device)
 
     def is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
@@ -342,6 +348,7 @@ def _attempt(
     name: str,
     arguments: Mapping[str, Any],
     files: tuple[str | None, float | None] | None,
+    device: str,
 ) -> tuple[str, Any, Exception | None, dict[str, Any] | None]:
     """(name, result, error, environment), where the result or the error is None; in one thread.
 
@@ -353,9 +360,11 @@ def _attempt(
             stem = None  # a folder that this machine does not see
         until = None if seconds is None else time.monotonic() + seconds
         arguments = {**arguments, "checkpoint": stem, "deadline": until}
+    if device != "cpu":
+        arguments = {**arguments, "device": device}
     try:
         with threads.one_thread():
-            return name, function(**arguments), None, environment()
+            return name, function(**arguments), None, environment(device)
     except Exception as error:
         return name, None, error, None
 
