@@ -42,8 +42,8 @@ class Affine(Rule):
         low, high = np.minimum(low, 0), np.maximum(high, 0)
         last = 2.0**self.n_bits - 1
         a = (high - low) / last
-        zero = np.rint(np.divide(-low, a, out=np.zeros_like(a), where=a > 0))
-        return a * (np.arange(last + 1) - zero)
+        zero = np.rint(np.where(a > 0, -low / np.where(a > 0, a, 1), 0))
+        return a * (np.arange(last + 1, like=rows) - zero)
 
     def _codes(self, levels):
         step = levels[..., -1:] - levels[..., :1]

@@ -37,11 +37,12 @@ class CentredBinary(CutRule):
 
     def _fit(self, rows):
         a = measure(rows if self.scale == "mean" else rows - _mean(rows), "mean")
-        return a * [-1.0, 1.0]
+        return a * np.asarray([-1.0, 1.0], like=a)
 
     def _fit_new(self, rows):
         own = self._is_quantized(rows)[:, None]
-        return np.where(own, measure(rows, "mean") * [-1.0, 1.0], self._fit(rows))
+        plain = measure(rows, "mean") * np.asarray([-1.0, 1.0], like=rows)
+        return np.where(own, plain, self._fit(rows))
 
     def _cuts(self, rows, levels):
         return _mean(rows)

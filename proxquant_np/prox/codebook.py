@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from proxquant_np.checks import check_choice
+from proxquant_np.libraries import moved
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.rule import Scaled, measure
 
@@ -93,7 +94,7 @@ class Codebook(Scaled):
             return super()._fit(rows)
         top = measure(rows, "max")
         power = np.where(top > 0, np.ldexp(1.0, _exponent(top)), 0)
-        return power * self._grid()
+        return power * moved(self._grid(), rows)
 
     def _fit_new(self, rows):
         return self._fit(rows)  # quantized weights have the same power of two: nothing moves twice

@@ -45,7 +45,7 @@ class DoReFa(CutRule):
 
     def _fit(self, rows):
         n = 2**self.n_bits - 1
-        return np.broadcast_to((2 * np.arange(n + 1) - n) / n, (len(rows), n + 1))
+        return np.broadcast_to((2 * np.arange(n + 1, like=rows) - n) / n, (len(rows), n + 1))
 
     def _cuts(self, rows, levels):
         top = np.tanh(np.abs(rows).max(axis=1, keepdims=True).astype(np.float64))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxquant_np.checks import check_choice, check_integer, check_number
+from proxquant_np.libraries import moved
 from proxquant_np.prox.rule import Scaled, measure
 from proxquant_np.prox.uniform import Uniform
 
@@ -68,7 +69,7 @@ class Integers(Scaled):
     def _fit(self, rows):
         if self.scale != "least_squares":
             return super()._fit(rows)
-        codes, uniform = self._codes(), Uniform(self.n_bits)
+        codes, uniform = moved(self._codes(), rows), Uniform(self.n_bits)
         a = measure(rows, "max") / codes[-1]
         for _ in range(10):
             a = uniform._least_squares(rows, codes, np.zeros_like(a), a)[1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxquant_np.checks import check_integer
+from proxquant_np.libraries import moved
 from proxquant_np.prox.rule import Scaled, measure
 
 
@@ -51,7 +52,7 @@ class PowersOfTwo(Scaled):
     def _fit(self, rows):
         top = measure(rows, "max")
         power = np.where(top > 0, np.ldexp(1.0, np.frexp(top / 0.75)[1] - 1), 0)
-        return power * self._grid()
+        return power * moved(self._grid(), rows)
 
     def _fit_new(self, rows):
         return self._fit(rows)  # the largest quantized weight is that power of two

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proxquant_np.checks import check_choice
+from proxquant_np.libraries import moved
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.levels import Levels
 from proxquant_np.prox.nearest import pick, thresholds
@@ -93,4 +94,5 @@ class Rounded(QuantizedSet):
         else:
             cuts = np.array(self.thresholds)
             first = first_passing(cuts, goes_up(cuts, self.ties, codes), x.dtype)
+        levels, first = moved(levels, x), moved(first, x)
         pick(x.reshape(1, -1), levels[None], first[None], out.reshape(1, -1))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proxquant_np.checks import check_choice
+from proxquant_np.libraries import moved
 from proxquant_np.prox.arrays import Floats, as_output, as_weights, fill, quiet
 from proxquant_np.prox.fitted import Fitted, mean
 from proxquant_np.prox.nearest import pick, thresholds
@@ -78,7 +79,8 @@ class Rule(Fitted):
 
     def _codes(self, levels):
         """The codes of the levels, of which "even" takes the even one; indices of floats from 0."""
-        return np.arange(levels.shape[-1]) - np.argmin(np.abs(levels), axis=-1)[..., None]
+        zero = np.argmin(np.abs(levels), axis=-1)[..., None]
+        return np.arange(levels.shape[-1], like=levels) - zero
 
 
 class CutRule(Rule):
@@ -137,7 +139,7 @@ class Scaled(Rule):
         return bool((self._grid() == 0).any())
 
     def _fit(self, rows):
-        return measure(rows, self.scale) * self._grid()
+        return measure(rows, self.scale) * moved(self._grid(), rows)
 
     def _fit_new(self, rows):
         # The largest weight stays where it is, and with it the scale: nothing moves twice.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from proxquant_np.libraries import moved
 from proxquant_np.prox.arrays import Floats
 
 TIES = ("up", "down", "even", "away", "zero")
@@ -43,12 +44,12 @@ def goes_up(cuts: Floats, ties: str, codes: Floats | None = None) -> NDArray[np.
         array([ True, False,  True])
     """
     if ties == "even":
-        return codes[..., 1:] % 2 == 0
+        return moved(codes[..., 1:] % 2 == 0, cuts)
     if ties == "away":
         return cuts >= 0
     if ties == "zero":
         return cuts <= 0
-    return np.full(cuts.shape, ties == "up")
+    return np.full_like(cuts, ties == "up", dtype=bool)
 
 
 def first_passing(cuts: Floats, up: NDArray[np.bool_], dtype: np.dtype) -> Floats:
