@@ -3,15 +3,23 @@
 A `Duck` computes with NumPy, so that results can be compared to the bit, but behaves as CuPy's
 arrays do where they are stricter than NumPy's: it is not converted implicitly, does not mix with
 NumPy's arrays (numbers of Python and NumPy are fine), refuses the functions that CuPy refuses, and
-gives arrays without axes where NumPy gives numbers. `waits()` counts how often the host had to wait
-for the device: for every number, truth value or copy that it asked for, and for every result whose
-shape depends on values.
+gives arrays without axes where NumPy gives numbers. It has what docs/other_arrays.md lists, and
+refuses everything else, so the lists there are whole.
+
+`waits()` counts how often the host had to wait for the device: for every number, truth value or
+copy that it asked for, and for every result whose shape depends on values.
 """
 
-import operator
+import re
+from pathlib import Path
 
 import numpy as np
 
+_PAGE = Path(__file__).parents[1] / "docs" / "other_arrays.md"
+LISTS = {
+    kind: set(names.split())
+    for kind, names in re.findall(r"```text (\w+)\n(.*?)```", _PAGE.read_text("utf-8"), re.DOTALL)
+}
 _REFUSED = {
     "ascontiguousarray",
     "as_strided",
@@ -53,6 +61,11 @@ def asnumpy(a):
         return np.asarray(a)
     _wait()
     return a._a.copy()
+
+
+def _check_listed(kind, name):
+    if name not in LISTS[kind]:
+        raise TypeError(f"{name} is not among the {kind} of docs/other_arrays.md")
 
 
 def _wrap(result):
@@ -99,6 +112,7 @@ class Duck:
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         if ufunc is np.vecdot or (method == "reduce" and ufunc in _NOT_REDUCED):
             raise NotImplementedError(f"{ufunc.__name__}.{method}")
+        _check_listed("ufuncs", ufunc.__name__ + f".{method}".removesuffix(".__call__"))
         if "where" in options and method == "__call__":
             raise TypeError(f"{ufunc.__name__}: where is not supported")
         options = _unwrap(options)
@@ -111,6 +125,7 @@ class Duck:
 
     def __array_function__(self, func, types, args, kwargs):
         name = func.__name__
+        _check_listed("functions", f"{func.__module__}.{name}".removeprefix("numpy."))
         refused = kwargs.keys() & _REFUSED_OPTIONS.get(name, ())
         if name in _REFUSED or refused:
             raise TypeError(f"{name} is not implemented for {type(self)} {refused or ''}")
@@ -129,11 +144,9 @@ class Duck:
     size = property(lambda self: self._a.size)
     itemsize = property(lambda self: self._a.itemsize)
     nbytes = property(lambda self: self._a.nbytes)
-    strides = property(lambda self: self._a.strides)
     flags = property(lambda self: _Flags(self._a.flags))
     base = property(lambda self: self._a.base)
-    real = property(lambda self: Duck(self._a.real))
-    imag = property(lambda self: Duck(self._a.imag))
+    real = property(lambda self: Duck(self._a.real))  # for op_registry.py alone
     T = property(lambda self: Duck(self._a.T))
     mT = property(lambda self: Duck(self._a.mT))
 
@@ -160,17 +173,9 @@ class Duck:
         _wait()
         return int(self._a)
 
-    def __index__(self):
-        _wait()
-        return operator.index(self._a)
-
     def __float__(self):
         _wait()
         return float(self._a)
-
-    def __complex__(self):
-        _wait()
-        return complex(self._a)
 
     def item(self, *args):
         _wait()
@@ -247,11 +252,7 @@ def _methods():
 
         return method
 
-    for name in (
-        "all any argmax argmin argsort astype clip conj copy cumprod cumsum diagonal dot fill "
-        "flatten max mean min nonzero prod put ravel repeat reshape round searchsorted sort "
-        "squeeze std sum swapaxes take trace transpose var view"
-    ).split():
+    for name in LISTS["methods"] - vars(Duck).keys():
         setattr(Duck, name, delegated(name))
 
 

@@ -3,6 +3,9 @@
 The other library is tests/duck_array.py, as strict as CuPy, on NumPy underneath.
 """
 
+import re
+from pathlib import Path
+
 import duck_array
 import numpy as np
 import pytest
@@ -285,3 +288,35 @@ def test_a_function_that_does_not_fit_moves_nothing():
     with pytest.raises(TypeError, match="function must be a function from array to array, got"):
         model.to("cuda")
     assert all(p.data is a for p, a in zip(model.parameters(), before, strict=True))
+
+
+OPERATORS = {  # ufuncs that the package calls by operators alone
+    "absolute": "abs(",
+    "bitwise_and": " & ",
+    "bitwise_or": " | ",
+    "floor_divide": " // ",
+    "greater": " > ",
+    "invert": "~",
+    "less": " < ",
+    "not_equal": " != ",
+    "power": "**",
+    "remainder": " % ",
+}
+
+
+def test_the_lists_of_the_docs_name_nothing_that_is_not_used():
+    """The duck array refuses what they do not name."""
+    package = Path(pq.__file__).parent
+    source = "\n".join(path.read_text("utf-8") for path in package.rglob("*.py"))
+    for kind, names in duck_array.LISTS.items():
+        for name in names:
+            leaf = re.escape(name.rpartition(".")[2] if kind == "functions" else name)
+            pattern = {
+                "functions": rf"\b{leaf}\(|np\.{leaf}\b",
+                "ufuncs": re.escape(OPERATORS[name]) if name in OPERATORS else rf"np\.{leaf}\b",
+                "methods": rf"\.{leaf}\(",
+                "attributes": rf"\.{leaf}\b",
+            }[kind]
+            assert re.search(pattern, source), f"{name}, one of the {kind}"
+    own = {name for name in vars(Duck) if not name.startswith("_")} - {"real"}
+    assert own == duck_array.LISTS["methods"] | duck_array.LISTS["attributes"]
