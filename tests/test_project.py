@@ -57,7 +57,10 @@ def test_extras():
         "docs",
         "browser",
         "sweep",
+        "gpu",
     }
+    others = set().union(*(packages(EXTRAS[name]) for name in EXTRAS if name != "gpu"))
+    assert not packages(EXTRAS["gpu"]) & others
     assert packages(EXTRAS["test"]) | packages(EXTRAS["notebooks"]) < packages(EXTRAS["dev"])
 
 
