@@ -115,6 +115,8 @@ class Duck:
         _check_listed("ufuncs", ufunc.__name__ + f".{method}".removesuffix(".__call__"))
         if "where" in options and method == "__call__":
             raise TypeError(f"{ufunc.__name__}: where is not supported")
+        if method == "__call__" and any(isinstance(x, list | tuple) for x in inputs):
+            raise TypeError(f"{ufunc.__name__}: lists are not arrays")
         options = _unwrap(options)
         if out is not None:
             options["out"] = _unwrap(out)
