@@ -14,6 +14,7 @@ import pytest
 
 from proxquant_np import cli
 from proxquant_np.commands import arguments as kinds
+from proxquant_np.commands import conformance
 from proxquant_np.commands import experiments as training
 from proxquant_np.commands import figures as drawing
 from proxquant_np.experiments import experiment, figures, runner, summary
@@ -82,7 +83,8 @@ def refused(arguments, capsys):
 def test_all_flags_are_known_here():
     """A new kind of flag belongs into one of the tests below."""
     names = {training._experiment_name, drawing._figure_name}
-    own = {kinds.positive, kinds.as_path, kinds.margin, kinds.seeds, *names, None}
+    rules = {int, float, conformance._numbers, conformance._ends}  # refused in the tests of the kit
+    own = {kinds.positive, kinds.as_path, kinds.margin, kinds.seeds, *names, *rules, None}
     assert {action.type for p in commands().values() for action in p._actions} == own
     untyped = {
         (command, (action.option_strings or [action.dest])[-1])
@@ -95,6 +97,9 @@ def test_all_flags_are_known_here():
         ("experiment", "--dask"),
         ("check", "function"),
         ("check", "--as"),
+        ("check", "--scale"),
+        ("check", "--gradient"),
+        ("check", "--step-scale"),
         ("pack", "--regularizer"),
     }
 

@@ -403,6 +403,8 @@ def lsq_backward(w, s, g):
         ("q --as straight_through", 2, "--gradient MODULE:FUNCTION"),
         ("q --as straight_through --bits 2", 2, "--bits is not for straight_through, which has"),
         ("q --as straight_through --exact", 2, "--exact must be left out for a gradient"),
+        ("q --as straight_through --clip one", 2, "must be a number or two, as 1 or -8,7"),
+        ("q --as straight_through --clip 1,2,3", 2, "clip must be a number > 0 or a pair"),
         (
             "q --as binary --clip 1",
             2,

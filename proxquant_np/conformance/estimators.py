@@ -290,10 +290,12 @@ def estimator(name: str, **said: Any) -> Estimator | None:
 
 
 def _interval(clip) -> Interval:
-    low, high = clip if isinstance(clip, Sequence) and len(clip) == 2 else (None, clip)
-    if low is None:
-        high = check_number("clip", high, above=0)
+    if not isinstance(clip, Sequence):
+        high = check_number("clip", clip, above=0)
         return -high, high
+    if len(clip) != 2:
+        raise ValueError(f"clip must be a number > 0 or a pair low < high, got {clip!r}")
+    low, high = clip
     low, high = check_number("clip[0]", low), check_number("clip[1]", high)
     if low >= high:
         raise ValueError(f"clip must be a number > 0 or a pair low < high, got {clip!r}")
