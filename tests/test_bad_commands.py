@@ -14,6 +14,7 @@ import pytest
 
 from proxquant_np import cli
 from proxquant_np.commands import arguments as kinds
+from proxquant_np.commands import conformance
 from proxquant_np.commands import experiments as training
 from proxquant_np.commands import figures as drawing
 from proxquant_np.experiments import experiment, figures, runner, summary
@@ -83,6 +84,7 @@ def test_all_flags_are_known_here():
     """A new kind of flag belongs into one of the tests below."""
     names = {training._experiment_name, drawing._figure_name}
     own = {kinds.positive, kinds.as_path, kinds.margin, kinds.seeds, *names, None}
+    own |= {int, float, conformance._numbers}
     assert {action.type for p in commands().values() for action in p._actions} == own
     untyped = {
         (command, (action.option_strings or [action.dest])[-1])
@@ -91,6 +93,7 @@ def test_all_flags_are_known_here():
         if action.type is None and not action.choices and action.nargs != 0
     }
     assert untyped == {
+        ("check", "--scale"),
         ("experiment", "--only"),
         ("experiment", "--dask"),
         ("check", "function"),
@@ -326,6 +329,32 @@ def test_functions_to_check(function, capsys):
 @pytest.mark.parametrize(("name", "says"), [("binary_l", "did you mean"), ("", "must be one of")])
 def test_definitions_to_check_by(name, says, capsys):
     assert says in refused(["check", "math:sqrt", "--as", name], capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("absmax --bits=x", "argument --bits: invalid int value: 'x'"),
+        ("absmax --bits=-4", "n_bits must be an integer >= 2"),
+        ("absmax --axis=7", "axis must be 0, 1 or -1 for a check, got 7"),
+        ("absmax --axis=0 --block=4", "axis or block must be None"),
+        ("absmax --block=0", "block must be an integer >= 1, got 0"),
+        ("absmax --block=1000000000", "block must be at most 65536 for a check, got 1000000000"),
+        ("absmax --divisor=nan", "divisor must be a number > 0"),
+        ("absmax --scale=-", "scale must be one of"),
+        ("absmax --levels=1,2", "levels is no option of absmax"),
+        ("rounded --levels=a,b", "--levels: must be numbers with commas between them, got 'a,b'"),
+        ("rounded --levels=", "--levels: must be numbers with commas between them, got ''"),
+        ("rounded --levels=1,nan", "must be finite, strictly increasing"),
+        ("rounded --levels=0,1 --thresholds=,", "--thresholds: must be numbers with commas"),
+        ("rounded --levels=0,1 --thresholds=2", "thresholds must be 1 numbers"),
+        ("fixed_point --fraction=99", "fraction must be an integer"),
+        ("powers_of_two --powers=99", "n must be an integer"),
+        ("binary --bits=4", "--bits is for published rules"),
+    ],
+)
+def test_options_of_rules(options, says, capsys):
+    assert says in refused(["check", "math:sqrt", "--as", *options.split()], capsys)
 
 
 def test_adapters_that_are_not_installed(monkeypatch, capsys):
