@@ -336,7 +336,7 @@ def test_the_weights_are_their_own_arrays_while_the_base_steps():
 def test_a_map_that_does_not_fit_is_told_before_anything_moves(kind, made_of, words):
     """Also if it comes after a group that fits, and if the first strength is 0."""
     model = network()
-    first, middle, last = pq.quantizable_parameters(model).values()
+    first, middle, _ = pq.quantizable_parameters(model).values()
     before = [p.data.copy() for p in model.parameters()]
     groups = [([first], BinaryL1(), Linear(1.0)), ([middle], made_of, Linear(1.0))]
     with pytest.raises((ValueError, TypeError), match=words):

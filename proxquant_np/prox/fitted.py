@@ -208,12 +208,9 @@ class Fitted(QuantizedSet):
             levels = fit(rows, exponent)
         else:  # scaling by powers of two is exact
             levels = np.ldexp(fit(np.ldexp(rows, -exponent), exponent), exponent)
-        most = float(
-            np.finfo(rows.dtype).max
-        )  # of the largest weights a rule may want larger levels
-        return np.clip(levels, -most, most).astype(rows.dtype) + rows.dtype.type(
-            0
-        )  # turns -0.0 into 0.0
+        most = float(np.finfo(rows.dtype).max)  # for the largest weights, a rule may exceed it
+        levels = np.clip(levels, -most, most).astype(rows.dtype)
+        return levels + rows.dtype.type(0)  # turns -0.0 into 0.0
 
 
 def _groups(rows):
