@@ -84,7 +84,7 @@ def test_all_flags_are_known_here():
     """A new kind of flag belongs into one of the tests below."""
     names = {training._experiment_name, drawing._figure_name}
     own = {kinds.positive, kinds.as_path, kinds.margin, kinds.seeds, *names, None}
-    own |= {int, float, conformance._numbers}
+    own |= {int, float, conformance._numbers, conformance._ends}
     assert {action.type for p in commands().values() for action in p._actions} == own
     untyped = {
         (command, (action.option_strings or [action.dest])[-1])
@@ -94,6 +94,7 @@ def test_all_flags_are_known_here():
     }
     assert untyped == {
         ("check", "--scale"),
+        ("check", "--step-scale"),
         ("experiment", "--only"),
         ("experiment", "--dask"),
         ("check", "function"),
