@@ -60,7 +60,11 @@ def check_number(
         ValueError: momentum must be a number >= 0 and < 1, got 1
     """
     bounds = {">=": least, ">": above, "<=": most, "<": below}
-    return float(_check_real(name, value, Real, "a number", bounds))
+    value = _check_real(name, value, Real, "a number", bounds)
+    try:
+        return float(value)
+    except OverflowError:  # an integer or a fraction
+        raise ValueError(f"{name} must be a number below 1.8e308, got {value!r:.20}...") from None
 
 
 def _check_real(name, value, kind, what, bounds):
@@ -82,7 +86,11 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
         Traceback (most recent call last):
         ValueError: reduction must be one of 'mean', 'sum', 'none', got 'max'
     """
-    if value not in choices:
+    try:
+        known = bool(value in choices)
+    except (TypeError, ValueError):  # a list is no key of a dictionary, an array equals nothing
+        known = False
+    if not known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
 

@@ -93,6 +93,8 @@ def test_all_flags_are_known_here():
         if action.type is None and not action.choices and action.nargs != 0
     }
     assert untyped == {
+        ("check", "--scale"),
+        ("check", "--step-scale"),
         ("experiment", "--only"),
         ("experiment", "--dask"),
         ("check", "function"),
@@ -331,6 +333,32 @@ def test_functions_to_check(function, capsys):
 @pytest.mark.parametrize(("name", "says"), [("binary_l", "did you mean"), ("", "must be one of")])
 def test_definitions_to_check_by(name, says, capsys):
     assert says in refused(["check", "math:sqrt", "--as", name], capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("absmax --bits=x", "argument --bits: invalid int value: 'x'"),
+        ("absmax --bits=-4", "n_bits must be an integer >= 2"),
+        ("absmax --axis=7", "axis must be 0, 1 or -1 for a check, got 7"),
+        ("absmax --axis=0 --block=4", "axis or block must be None"),
+        ("absmax --block=0", "block must be an integer >= 1, got 0"),
+        ("absmax --block=1000000000", "block must be at most 65536 for a check, got 1000000000"),
+        ("absmax --divisor=nan", "divisor must be a number > 0"),
+        ("absmax --scale=-", "scale must be one of"),
+        ("absmax --levels=1,2", "levels is no option of absmax"),
+        ("rounded --levels=a,b", "--levels: must be numbers with commas between them, got 'a,b'"),
+        ("rounded --levels=", "--levels: must be numbers with commas between them, got ''"),
+        ("rounded --levels=1,nan", "must be finite, strictly increasing"),
+        ("rounded --levels=0,1 --thresholds=,", "--thresholds: must be numbers with commas"),
+        ("rounded --levels=0,1 --thresholds=2", "thresholds must be 1 numbers"),
+        ("fixed_point --fraction=99", "fraction must be an integer"),
+        ("powers_of_two --powers=99", "n must be an integer"),
+        ("binary --bits=4", "--bits is for published rules"),
+    ],
+)
+def test_options_of_rules(options, says, capsys):
+    assert says in refused(["check", "math:sqrt", "--as", *options.split()], capsys)
 
 
 def test_adapters_that_are_not_installed(monkeypatch, capsys):

@@ -318,3 +318,28 @@ def test_the_weights_are_their_own_arrays_while_the_base_steps():
         w.grad = np.ones(2)
         optimizer.step()
     assert seen == [(True, True)] * 2
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("made_of", "words"),
+    [
+        (lambda w, s: w[:1], r"must return an array of shape \(8, 8\)"),
+        (lambda w, s: w.astype(np.float64), "must return an array .* got .* of float64"),
+        (lambda w, s: w.tolist(), "must return an array .* of list"),
+        (lambda w, s: w * np.nan, "must return finite weights"),
+        (lambda w: w, "positional argument"),
+        (pq.prox.L2(pq.prox.Ternary(axis=5)), "axis must be one of the 2 axes"),
+        (pq.prox.L2(pq.prox.Ternary(block=7)), "block must divide"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_told_before_anything_moves(kind, made_of, words):
+    """Also if it comes after a group that fits, and if the first strength is 0."""
+    model = network()
+    first, middle, _ = pq.quantizable_parameters(model).values()
+    before = [p.data.copy() for p in model.parameters()]
+    groups = [([first], BinaryL1(), Linear(1.0)), ([middle], made_of, Linear(1.0))]
+    with pytest.raises((ValueError, TypeError), match=words):
+        KINDS[kind](Adam(model.parameters(), 0.01), groups)
+    for p, held in zip(model.parameters(), before, strict=True):
+        assert np.array_equal(p.data, held)

@@ -136,6 +136,15 @@ def test_weights_frozen_on_another_set_are_not_quantized_anew(regularizer, tmp_p
     assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
 
 
+def test_arrays_that_are_none():
+    assert Codes.of([1.0, -2.0], prox.BinaryL1()).array().tolist() == [1.0, -1.0]
+    for w in (None, ["a"], pq.Tensor([1.0]), np.ones(2, int)):
+        with pytest.raises(TypeError, match="w must be of dtype float32 or float64"):
+            Codes.of(w, prox.BinaryL1())
+    with pytest.raises(ValueError, match="axis must be one of the 0 axes"):
+        Codes.of(np.array(1.0), pq.prox.Ternary(axis=0))
+
+
 def test_more_levels_than_codes():
     many = prox.LevelsL2(np.arange(2**16 + 1.0))
     with pytest.raises(ValueError, match="at most 65536 levels, got 65537"):

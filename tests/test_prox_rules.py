@@ -172,14 +172,58 @@ def test_it_trains_packs_and_is_refused_by_l1():
         (lambda: Codebook("fp4"), "format must be one of 'nf4', 'e2m1'"),
         (lambda: Codebook("nf4", scale="power"), "scale must be 'max' for the format nf4"),
         (lambda: PowersOfTwo(0), "n must be an integer >= 1"),
+        (lambda: PowersOfTwo(2, zero=2), "zero must be True or False, got 2"),
         (lambda: DoReFa(1), "n_bits must be an integer >= 2"),
         (lambda: CentredBinary(ties="even"), "ties must be one of 'up', 'down'"),
         (lambda: Rounded([-1, 0, 1], thresholds=[0.5]), "thresholds must be 2 numbers"),
         (lambda: Rounded([-1, 0, 1], "up", [0.25, 0.5]), "one between each two levels"),
+        (lambda: Rounded([-1, 1], "up", ["a"]), r"thresholds must be 1 numbers.*got \['a'\]"),
+        (lambda: Rounded([0], "up", ["a"]), r"thresholds must be 0 numbers.*got \['a'\]"),
+        (lambda: Rounded([-1, 1], "up", [1j]), "thresholds must be 1 numbers"),
         (lambda: Rounded([-1, 0, 2]), "ties must be another than 'even'"),
         (lambda: FixedPoint(4, 2, "clip"), "overflow must be one of"),
     ],
 )
 def test_mistakes_are_told(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+@pytest.mark.parametrize("q", RULES, ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_largest_floats_have_finite_levels_and_pack(q, dtype):
+    """A rule may want levels beyond them: the power of two above, one more step below zero."""
+    most = np.finfo(dtype).max
+    for w in ([most, -most], [most, most], [most, 0], [-most, 1, 0], [most]):
+        w = np.array(w, dtype)
+        p, levels = q.project(w), q.levels(w)
+        assert np.isfinite(p).all() and np.isfinite(levels).all()
+        assert (levels[1:] >= levels[:-1]).all()
+        assert q.project(p).tobytes() == p.tobytes()
+        assert pq.packing.Codes.of(w, q).array().tobytes() == p.tobytes()
+        assert np.isfinite(prox.L2(q).prox(w, 0.5)).all()
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        Integers(np.int64(4), axis=np.int64(0), divisor=np.float32(7.5)),
+        Affine(np.uint8(3)),
+        FixedPoint(np.int64(4), np.int64(2)),
+        prox.MultiBit(np.int64(2), block=np.int32(2)),
+        prox.Ternary(symmetric=np.True_),
+    ],
+    ids=["integers", "affine", "fixed point", "multibit", "ternary"],
+)
+def test_parameters_that_are_numpys_scalars_are_written_as_text(q):
+    """They come from loops over np.arange; a checkpoint holds the text."""
+    assert "np." not in repr(q)
+    assert prox.parse(repr(prox.L2(q))) == prox.L2(q)
+
+
+def test_an_axis_that_the_weights_lack():
+    for w, axis in (([1.0, 2.0], 1), (1.0, 0), ([[1.0]], -3), ([1.0], 10**30)):
+        shape = np.shape(w)
+        for use in ("project", "quantize", "levels", "codes"):
+            with pytest.raises(ValueError, match=rf"^axis must be one of the {len(shape)} axes"):
+                getattr(Integers(4, axis=axis), use)(w)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from proxquant_np.commands.arguments import as_path
+from proxquant_np.commands.arguments import Mistake, as_path
 from proxquant_np.files import shown
 
 
@@ -82,7 +82,10 @@ def _ends(text: str) -> float | tuple[float, ...]:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise Mistake(f"must be numbers with commas between them, got {text!r}") from None
 
 
 def _check(options: argparse.Namespace) -> int:

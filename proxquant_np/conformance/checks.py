@@ -172,6 +172,8 @@ def _check_rule(fn, title, r, any_tie, exact, dtypes):
         )
     if r.axis not in (None, 0, 1, -1):
         raise ValueError(f"axis must be 0, 1 or -1 for a check, got {r.axis}")
+    if r.block is not None and r.block > 1 << 16:
+        raise ValueError(f"block must be at most 65536 for a check, got {r.block}")
     dtypes = check_dtypes(dtypes)
     judge = RuleJudge(RuleSubject(dequantized(fn, r), r), r, dtypes, any_tie)
     return _report(fn, title, judge, exact, dtypes)

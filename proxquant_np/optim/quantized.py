@@ -112,8 +112,13 @@ class QuantizedOptimizer:
             raise ValueError("groups must hold a regularizer, got None in each of them")
         self.params = [p for i in self._mapped for p in self.groups[i].params]
         self._places = [j for j, i in enumerate(self._mapped) for _ in self.groups[i].params]
-        for p in self.params:
+        for i, p in enumerate(self.params):
             as_weights(p.data)
+            _, regularizer, homotopy = self.groups[self._mapped[self._places[i]]]
+            if p.requires_grad and not regularizer.elementwise:
+                # Tried now: a function's wrong result, or an axis that the weights lack, would
+                # be seen only after the base has moved.
+                regularizer.prox(p.data, math.inf if homotopy is None else 1.0)
         self.clip = bool(clip)
         self.steps = 0
         base.wrappers += 1

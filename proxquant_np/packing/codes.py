@@ -9,6 +9,7 @@ import numpy as np
 
 from proxquant_np.libraries import as_numpy
 from proxquant_np.prox import QuantizedSet, Regularizer, as_set
+from proxquant_np.prox.arrays import as_weights
 from proxquant_np.prox.quantized_set import codes_of, set_index
 
 MAX_BITS = 16
@@ -52,9 +53,9 @@ class Codes:
             ValueError: there are more than 2^16 levels, the regularizer refuses the weights, or
                 `frozen` weights would move, so that another regularizer must have quantized them.
         """
-        quantized, w = as_set(regularizer), as_numpy(w)
-        axis = None if quantized.axis is None else quantized.axis % w.ndim
+        quantized, w = as_set(regularizer), as_numpy(as_weights(w))
         levels, q = np.atleast_2d(quantized.levels(w)), quantized.project(w)
+        axis = None if quantized.axis is None else quantized.axis % w.ndim
         n_levels = levels.shape[1]
         bits = max(1, math.ceil(math.log2(n_levels)))
         if bits > MAX_BITS:

@@ -46,6 +46,8 @@ class Affine(Rule):
         return a * (np.arange(last + 1, like=rows) - zero)
 
     def _codes(self, levels):
+        top = np.abs(levels).max(axis=-1, keepdims=True)
+        levels = levels / np.where(top > 0, top, 1)  # so that nothing overflows
         step = levels[..., -1:] - levels[..., :1]
         return np.rint(levels * (levels.shape[-1] - 1) / np.where(step > 0, step, 1))
 

@@ -66,6 +66,7 @@ class Fitted(QuantizedSet):
     elementwise = False
 
     def __post_init__(self):
+        super().__post_init__()
         if self.axis is not None:
             check_integer("axis", self.axis)
         if self.block is not None:
@@ -182,6 +183,11 @@ class Fitted(QuantizedSet):
 
     def _rows(self, x):
         if self.axis is not None:
+            if not -x.ndim <= self.axis < x.ndim:
+                raise ValueError(
+                    f"axis must be one of the {x.ndim} axes of weights of shape {x.shape}, "
+                    f"got {self.axis}"
+                )
             return np.moveaxis(x, self.axis, 0).reshape(x.shape[self.axis], -1)
         if self.block is not None and x.size % self.block:
             raise ValueError(
@@ -202,7 +208,9 @@ class Fitted(QuantizedSet):
             levels = fit(rows, exponent)
         else:  # scaling by powers of two is exact
             levels = np.ldexp(fit(np.ldexp(rows, -exponent), exponent), exponent)
-        return levels.astype(rows.dtype) + rows.dtype.type(0)  # turns -0.0 into 0.0
+        most = float(np.finfo(rows.dtype).max)  # for the largest weights, a rule may exceed it
+        levels = np.clip(levels, -most, most).astype(rows.dtype)
+        return levels + rows.dtype.type(0)  # turns -0.0 into 0.0
 
 
 def _groups(rows):

@@ -38,6 +38,7 @@ class FixedPoint(QuantizedSet):
     ties: str = "even"
 
     def __post_init__(self):
+        super().__post_init__()
         check_integer("n_bits", self.n_bits, least=2, most=16)
         check_integer("fraction", self.fraction, least=-64, most=64)
         check_choice("overflow", self.overflow, ("saturate", "wrap"))

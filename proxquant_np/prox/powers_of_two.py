@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxquant_np.checks import check_integer
+from proxquant_np.checks import check_instance, check_integer
 from proxquant_np.libraries import moved
 from proxquant_np.prox.rule import Scaled, measure
 
@@ -41,6 +41,7 @@ class PowersOfTwo(Scaled):
     def __post_init__(self):
         super().__post_init__()
         check_integer("n", self.n, least=1, most=16)
+        check_instance("zero", self.zero, bool, "True or False")
 
     def _grid(self):
         powers = 2.0 ** np.arange(1 - self.n, 1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import fields
 from typing import ClassVar
 
 import numpy as np
@@ -69,6 +70,12 @@ class QuantizedSet(ABC):
     axis: ClassVar[int | None] = None
     block: ClassVar[int | None] = None
     exact: ClassVar[bool] = True
+
+    def __post_init__(self):
+        for field in fields(self):  # NumPy's scalars would show in the text of a set
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, field.name, value.item())
 
     @property
     def contains_zero(self) -> bool:

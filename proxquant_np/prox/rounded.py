@@ -47,7 +47,10 @@ class Rounded(QuantizedSet):
         object.__setattr__(self, "values", values)
         check_choice("ties", self.ties, TIES)
         if self.thresholds is not None:
-            cuts = np.asarray(self.thresholds, np.float64)
+            try:
+                cuts = np.asarray(self.thresholds, np.float64)
+            except (TypeError, ValueError):
+                cuts = np.array(np.nan)
             if (
                 cuts.shape != (len(values) - 1,)
                 or not ((cuts >= values[:-1]) & (cuts <= values[1:])).all()
