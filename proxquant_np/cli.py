@@ -96,6 +96,7 @@ COMMANDS = (
     conformance.add_vectors,
     packing.add_pack,
     packing.add_inspect,
+    packing.add_deploy,
 )
 
 if __name__ == "__main__":

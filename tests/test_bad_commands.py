@@ -32,6 +32,7 @@ NEEDED = {
     "vectors": ["--out", "new"],
     "pack": ["file"],
     "inspect": ["file"],
+    "deploy": ["file", "--to", "onnx"],
 }
 
 
@@ -84,7 +85,8 @@ def test_all_flags_are_known_here():
     """A new kind of flag belongs into one of the tests below."""
     names = {training._experiment_name, drawing._figure_name}
     rules = {int, float, conformance._numbers, conformance._ends}  # refused in the tests of the kit
-    own = {kinds.positive, kinds.as_path, kinds.margin, kinds.seeds, *names, *rules, None}
+    shared = {kinds.positive, kinds.as_path, kinds.as_shape, kinds.margin, kinds.seeds}
+    own = {*shared, *names, *rules, None}
     assert {action.type for p in commands().values() for action in p._actions} == own
     untyped = {
         (command, (action.option_strings or [action.dest])[-1])
@@ -103,6 +105,7 @@ def test_all_flags_are_known_here():
         ("check", "--gradient"),
         ("check", "--step-scale"),
         ("pack", "--regularizer"),
+        ("deploy", "--regularizer"),
     }
 
 
@@ -141,6 +144,13 @@ def test_seeds(text, capsys):
 )
 def test_attacks(arguments, says, capsys):
     assert says in refused(["claims", *arguments], capsys)
+
+
+@pytest.mark.parametrize(("command", "flag"), flags(kinds.as_shape))
+@pytest.mark.parametrize("shape", ["", "x", "3x", "3x0", "-3", "3,32", "3X3", "1.5", "9" * 30])
+def test_shapes_that_are_none(command, flag, shape, capsys):
+    line = refused([command, *NEEDED[command], f"{flag}={shape}"], capsys)
+    assert f"argument {flag}: must be lengths such as 64 or 3x32x32, got" in line
 
 
 @pytest.mark.parametrize(("command", "flag"), flags(kinds.as_path))
@@ -371,7 +381,10 @@ def test_adapters_that_are_not_installed(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [[], ["none"], ["reproduce", "extra"], ["experiment"], ["check", "math:sqrt"], ["vectors"]]
-    + [[c, "--nothing"] for c in ("reproduce", "search", "claims", "figures", "pack", "inspect")],
+    + [
+        [c, "--nothing"]
+        for c in ("reproduce", "search", "claims", "figures", "pack", "inspect", "deploy")
+    ],
 )
 def test_usage(arguments, capsys):
     refused(arguments, capsys)

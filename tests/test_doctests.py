@@ -16,6 +16,8 @@ NEEDS = {  # module, or function in it: the optional package that its examples u
     "proxquant_np.interop.torch": "torch",
     "proxquant_np.interop.safetensors": "safetensors",
     "proxquant_np.interop.onnx": "onnx",
+    "proxquant_np.packing.onnx.to_onnx": "onnxruntime",
+    "proxquant_np.packing.onnx.check_onnx": "onnxruntime",
     "proxquant_np.conformance.adapters.from_torch": "torch",
     "proxquant_np.conformance.adapters.from_jax": "jax",
 }

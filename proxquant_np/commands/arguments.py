@@ -70,3 +70,11 @@ def as_path(text: str) -> Path:
     if not text or "\0" in text:
         raise Mistake(f"must name a file or a folder, got {text!r}")
     return Path(text)
+
+
+def as_shape(text: str) -> tuple[int, ...]:
+    """The shape of an input, such as 64 or 3x32x32."""
+    lengths = text.split("x")
+    if not all(n.isascii() and n.isdecimal() and len(n) < 7 and int(n) > 0 for n in lengths):
+        raise Mistake(f"must be lengths such as 64 or 3x32x32, got {text[:20]!r}")
+    return tuple(map(int, lengths))

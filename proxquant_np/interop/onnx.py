@@ -22,8 +22,8 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -66,10 +66,29 @@ def export(
         >>> [node.op_type for node in onnx.load("net.onnx").graph.node]
         ['MatMul', 'Add', 'Relu', 'Identity']
     """
+    content = content_of(model, input_shape, dtype).SerializeToString()
+    with written_whole(path) as file:
+        file.write(content)
+
+
+def content_of(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    dtype: type | None = None,
+    weights: Mapping[int, Coded] | None = None,
+    opset: int = 0,
+) -> Any:
+    """The ModelProto that `export` writes; `weights` and `opset` as for `Graph`.
+
+    Examples:
+        >>> model = pq.interop.onnx.content_of(pq.nn.Sequential(pq.nn.ReLU()), (3,))
+        >>> [node.op_type for node in model.graph.node]
+        ['Relu', 'Identity']
+    """
     check_instance("model", model, nn.Module, "a Module")
     shape = _shape(input_shape)
     widest = np.result_type(np.float32, *(p.dtype for p in model.parameters()))
-    graph = Graph(widest if dtype is None else dtype)
+    graph = Graph(widest if dtype is None else dtype, weights, opset)
     graph._emit("Identity", ["output"], [graph.module(model, "input")])
     alien = sorted(_NOT_IN_FLOAT64 & {node.op_type for node in graph.nodes})
     if dtype is None and graph.dtype == np.float64 and alien:
@@ -77,9 +96,7 @@ def export(
             f"the network is float64, in which ONNX Runtime has no {' or '.join(alien)}: pass "
             "dtype=np.float32 (or dtype=np.float64, for other runtimes)"
         )
-    content = graph._model(shape, _output_shape(model, shape, widest)).SerializeToString()
-    with written_whole(path) as file:
-        file.write(content)
+    return graph._model(shape, _output_shape(model, shape, widest))
 
 
 def _shape(input_shape: Any) -> tuple[int, ...]:
@@ -104,8 +121,36 @@ def _output_shape(model: nn.Module, shape: tuple[int, ...], dtype: np.dtype) -> 
         raise ValueError(f"input_shape {shape} does not fit the network: {error}") from error
 
 
+class Coded(Protocol):
+    """A weight that is written in another form than its entries.
+
+    Examples:
+        >>> class Doubled:
+        ...     def __init__(self, half):
+        ...         self.half = half
+        ...     def array(self, graph):
+        ...         return graph.add("Add", *2 * [graph.constant(self.half)])
+        ...     def product(self, graph, x):
+        ...         return graph.add("Gemm", x, self.array(graph), transB=1)
+        ...
+        >>> layer = pq.nn.Linear(3, 2, bias=False)
+        >>> weights = {id(layer.weight): Doubled(layer.weight.data / 2)}
+        >>> graph = pq.interop.onnx.Graph(weights=weights)
+        >>> graph.module(layer, "input"), [node.op_type for node in graph.nodes]
+        ('Gemm_1', ['Add', 'Gemm'])
+    """
+
+    def array(self, graph: Graph) -> str:
+        """Add what computes the weight; returns its name."""
+
+    def product(self, graph: Graph, x: str) -> str:
+        """Add what computes x W^T for a matrix W; returns its name."""
+
+
 class Graph:
     """An ONNX graph under construction, to which a module's `to_onnx(graph, x)` adds its nodes.
+
+    weights: how to write some of the parameters, by their id. opset: if more than 17 is needed.
 
     Examples:
         >>> graph = pq.interop.onnx.Graph()
@@ -116,9 +161,15 @@ class Graph:
         ['MatMul', 'Add', 'Mul']
     """
 
-    def __init__(self, dtype: type = np.float32) -> None:
+    def __init__(
+        self,
+        dtype: type = np.float32,
+        weights: Mapping[int, Coded] | None = None,
+        opset: int = 0,
+    ) -> None:
         self.onnx = require("onnx")
-        self.dtype = np.dtype(dtype)
+        self.dtype, self.weights, self.opset = np.dtype(dtype), weights or {}, max(OPSET, opset)
+        self.functions: dict[str, Any] = {}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._path: list[str] = []
@@ -137,12 +188,14 @@ class Graph:
         self._emit(op, [name], inputs, **attributes)
         return name
 
-    def constant(self, value: Any) -> str:
+    def constant(self, value: Any, name: str = "") -> str:
         """Add an array, a number or a tensor, floats in the graph's dtype; returns its name."""
+        if id(value) in self.weights:
+            return self.weights[id(value)].array(self)
         value = np.array(value.data if isinstance(value, Tensor) else value)  # in C order
         if value.dtype.kind == "f":
             value = value.astype(self.dtype)
-        name = f"constant_{len(self.constants)}"
+        name = name or f"constant_{len(self.constants)}"
         self.constants.append(self.onnx.numpy_helper.from_array(value, name))
         return name
 
@@ -159,8 +212,15 @@ class Graph:
             helper.make_tensor_value_info("output", kind, ["n", *output_shape[1:]]),
         ]
         graph = helper.make_graph(self.nodes, "proxquant_np", ends[:1], ends[1:], self.constants)
-        opset = helper.make_opsetid("", OPSET)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+        opsets = [helper.make_opsetid("", self.opset)]
+        ir_version = max(IR_VERSION, helper.find_min_ir_version_for(opsets))
+        domains = sorted({node.domain for node in self.nodes} - {""})
+        model = helper.make_model(
+            graph,
+            opset_imports=opsets + [helper.make_opsetid(domain, 1) for domain in domains],
+            functions=list(self.functions.values()),
+            ir_version=ir_version,
+        )
         try:
             require("onnx.shape_inference").infer_shapes(model, strict_mode=True)
             self.onnx.checker.check_model(model, full_check=True)
@@ -196,7 +256,11 @@ def _chain(graph: Graph, modules: Sequence[nn.Module], x: str) -> str:
 
 def _linear(graph: Graph, layer: nn.Linear, x: str, weight: Tensor | None = None) -> str:
     weight = layer.weight if weight is None else weight
-    y = graph.add("MatMul", x, graph.constant(weight.data.T))
+    coded = graph.weights.get(id(weight))
+    if coded is None:
+        y = graph.add("MatMul", x, graph.constant(weight.data.T))
+    else:
+        y = coded.product(graph, x)
     return y if layer.bias is None else graph.add("Add", y, graph.constant(layer.bias))
 
 
@@ -259,6 +323,12 @@ def _avg_pool(graph: Graph, layer: nn.AvgPool2d, x: str) -> str:
     return y
 
 
+def _global_avg_pool(graph: Graph, layer: nn.GlobalAvgPool2d, x: str) -> str:
+    if graph.opset < 18:
+        return graph.add("ReduceMean", x, axes=[2, 3], keepdims=0)
+    return graph.add("ReduceMean", x, graph.constant(np.array([2, 3])), keepdims=0)
+
+
 def _block(graph: Graph, block: BasicBlock, x: str) -> str:
     y = _chain(graph, [block.conv1, block.bn1, block.conv2], x)
     return _norm(graph, block.bn2, y, graph.module(block.shortcut, x))
@@ -304,7 +374,7 @@ _RULES: dict[type, Callable[..., str]] = {
     nn.BatchNorm2d: _norm,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
-    nn.GlobalAvgPool2d: lambda g, layer, x: g.add("ReduceMean", x, axes=[2, 3], keepdims=0),
+    nn.GlobalAvgPool2d: _global_avg_pool,
     nn.ReLU: lambda g, layer, x: g.add("Relu", x),
     nn.Tanh: lambda g, layer, x: g.add("Tanh", x),
     nn.Flatten: lambda g, layer, x: g.add("Flatten", x),
