@@ -117,7 +117,7 @@ def test_the_smallest_integers_are_chosen():
     types = onnx.TensorProto
     assert kinds == {
         "ternary": {types.INT2},
-        "positive": {types.INT4},
+        "positive": {types.UINT2},
         "7": {types.INT2},
         "high": {types.UINT4},
     }
@@ -152,6 +152,17 @@ def test_levels_without_a_step_are_refused(tmp_path):
     packing.to_onnx("double.npz", "double.onnx")
     assert packing.check_onnx("double.npz", "double.onnx").difference < 1e-12
     assert not (tmp_path / "net.onnx").exists()
+
+
+def test_layers_of_sequences():
+    """A Gemm, of the form DequantizeLinear, takes vectors only."""
+    make = lambda: nn.Sequential(nn.Linear(32, 4, rng=0)).eval()  # noqa: E731
+    pq.pack(make(), prox.BinaryL1(), "net.npz")
+    for operator in ("Gather", "MatMulNBits"):
+        packing.to_onnx("net.npz", "net.onnx", (3, 32), operator, make())
+        assert packing.check_onnx("net.npz", "net.onnx", make()).weights == 1
+    with pytest.raises(ValueError, match=r"input_shape \(3, 32\) does not fit the network in ONNX"):
+        packing.to_onnx("net.npz", "net.onnx", (3, 32), "DequantizeLinear", make())
 
 
 def test_what_cannot_be_deployed():

@@ -41,11 +41,7 @@ class Table:
 
     def product(self, graph: Graph, x: str) -> str:
         """Add the weight and x W^T."""
-        return _transposed_product(graph, x, self.array(graph))
-
-
-def _transposed_product(graph: Graph, x: str, weight: str) -> str:
-    return graph.add("MatMul", x, graph.add("Transpose", weight, perm=[1, 0]))
+        return graph.add("MatMul", x, graph.add("Transpose", self.array(graph), perm=[1, 0]))
 
 
 def _unpack(onnx: Any, kind: str, codes: Codes, attributes: list[str]) -> Any:
@@ -105,7 +101,7 @@ class Steps:
         for bits in (2, 4, 8):
             half = 1 << bits - 1
             signed, fits = -half <= low and high < half, low > -2 * half and high - low < 2 * half
-            if signed or (fits and low <= 0 <= high and bits > 2):  # ONNX Runtime fails on UINT2
+            if signed or (fits and low <= 0 <= high):
                 self.bits, self.zero = bits, None if signed else -low
                 break
         else:
@@ -158,8 +154,8 @@ class Steps:
         return name
 
     def product(self, graph: Graph, x: str) -> str:
-        """Add the weight and x W^T."""
-        return _transposed_product(graph, x, self.array(graph))
+        """Add the weight and x W^T, of vectors: as a Gemm, which ONNX Runtime leaves alone."""
+        return graph.add("Gemm", x, self.array(graph), transB=1)
 
 
 class StepsInProduct(Steps):
