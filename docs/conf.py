@@ -100,6 +100,7 @@ docs/one_step
 docs/golden_vectors
 proxquant_np/conformance/golden/SCHEMA
 docs/other_arrays
+docs/deployment
 CLAIMS
 benchmarks/README
 CHANGELOG

@@ -154,7 +154,7 @@ class Steps:
         return name
 
     def product(self, graph: Graph, x: str) -> str:
-        """Add the weight and x W^T, of vectors: as a Gemm, which ONNX Runtime leaves alone."""
+        """Add the weight and x W^T, of vectors: as a Gemm by the transpose, which ONNX Runtime leaves alone."""
         return graph.add("Gemm", x, self.array(graph), transB=1)
 
 
