@@ -154,7 +154,7 @@ class Steps:
         return name
 
     def product(self, graph: Graph, x: str) -> str:
-        """Add the weight and x W^T, of vectors: as a Gemm by the transpose, which ONNX Runtime leaves alone."""
+        """Add the weight and x W^T for a matrix x: a Gemm, which ONNX Runtime does not replace."""
         return graph.add("Gemm", x, self.array(graph), transB=1)
 
 

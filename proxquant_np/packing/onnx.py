@@ -11,9 +11,9 @@ of it differ in the operator that does this (`operator`):
                       which unpacks them as it runs. Linear layers; all others as DequantizeLinear.
 
 All else, such as biases and batch norm, is written as it is. A runtime adds the error of its own
-products only. In the second form a linear layer, which must get one vector each, is a Gemm by the transpose:
-ONNX Runtime replaces a DequantizeLinear and a MatMul by a product that rounds the activations to 8
-bits and, with 2-bit codes and some widths, is wrong (docs/deployment.md).
+products only. In the second form a linear layer, whose inputs must be vectors, is a Gemm by the
+transpose: ONNX Runtime replaces a DequantizeLinear and a MatMul by a product that rounds the
+activations to 8 bits and, with 2-bit codes and some widths, is wrong (docs/deployment.md).
 """
 
 from __future__ import annotations
