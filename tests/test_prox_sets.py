@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from prox_strategies import (
     DISTANCES,
     SETS,
@@ -187,6 +187,9 @@ def test_what_every_set_is(q, w, s):
 @given(q=fixed_sets(), w=weights(), s=strengths())
 def test_what_every_distance_is(kind, q, w, s):
     r = kind(q)
+    levels = q.levels(w)
+    halfway = np.isin(w, (levels[1:] + levels[:-1]) / 2).any()
+    assume(getattr(q, "ties", "up") == "up" or not halfway)  # others have a rule of their own
     assert prox_fault(r.prox, r, w, s) is None
     assert r.value(q.project(w)) == 0 and prox.as_set(r) == q
 

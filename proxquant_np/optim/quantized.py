@@ -67,9 +67,8 @@ class QuantizedOptimizer:
     but has no gradient does not move, but is mapped.
 
     A base belongs to the last wrapper constructed over it. Earlier wrappers then refuse to step
-    (RuntimeError), because two wrappers, for different layers say, would step the base twice; use
-    one wrapper with several groups. If two bases hold the same parameter, this is not noticed, and
-    each moves it, as two optimizers do in PyTorch, one after another or each with its own loss.
+    (RuntimeError), because the base would step twice: use one wrapper with several groups. If two
+    bases hold the same parameter, this is not noticed, and each moves it, as in PyTorch.
 
     `step` refuses NaN and infinite gradients and a bad lambda_t (ValueError) before anything
     changes. It cannot foresee a move that overflows: then the regularizer refuses the weights after
@@ -105,24 +104,21 @@ class QuantizedOptimizer:
             raise ValueError("groups must be disjoint, got one parameter twice")
         if not {*base.params}.issuperset(members):
             raise ValueError("params must all be held by base, got one that it does not step")
-        # `_mapped` has the positions in `groups` of those with a map, `params` their parameters in
-        # a row, and `_places`, for each of these, the position in `_mapped` of its group.
+        # `_mapped`: positions in `groups` of those with a map; `params`: their parameters in a row;
+        # `_places`: for each of these, the position in `_mapped` of its group.
         self._mapped = [i for i, group in enumerate(self.groups) if group.regularizer is not None]
         if not self._mapped:
             raise ValueError("groups must hold a regularizer, got None in each of them")
         self.params = [p for i in self._mapped for p in self.groups[i].params]
         self._places = [j for j, i in enumerate(self._mapped) for _ in self.groups[i].params]
-        for i, p in enumerate(self.params):
+        for p, place in zip(self.params, self._places, strict=True):
             as_weights(p.data)
-            _, regularizer, homotopy = self.groups[self._mapped[self._places[i]]]
+            _, regularizer, homotopy = self.groups[self._mapped[place]]
             if p.requires_grad and not regularizer.elementwise:
-                # Tried now: a function's wrong result, or an axis that the weights lack, would
-                # be seen only after the base has moved.
+                # Tried now, as a wrong result or axis would be seen only after the base has moved.
                 regularizer.prox(p.data, math.inf if homotopy is None else 1.0)
-        self.clip = bool(clip)
-        self.steps = 0
-        base.wrappers += 1
-        self._number = base.wrappers
+        self.clip, self.steps = bool(clip), 0
+        self._number = base.wrappers = base.wrappers + 1
 
     def _of_groups(self, values: Iterable[Any]) -> Any:
         """The value of the only mapped group, or a tuple of the values of several."""
@@ -377,8 +373,7 @@ def targets_in(
 def quantize_and_freeze(params: Params | Targets, regularizer: Quantized | None = None) -> None:
     """Project the parameters onto the quantized set and exclude them from training, in place.
 
-    regularizer: the set itself, or a regularizer with that set. Without it, `params` must be a
-    wrapper, its groups, or a mapping from parameters to sets or regularizers.
+    regularizer: the set, or a regularizer with it; params: as for `targets`.
 
     requires_grad becomes False and the gradient None, so no optimizer moves them again, whatever
     momentum it carries. If one of them cannot be projected, or is already frozen at values that
