@@ -61,15 +61,12 @@ class QuantizedOptimizer:
 
     `groups` lists the groups (a single one if no list was given), and `params` all mapped
     parameters in that order. `regularizer`, `homotopy` and `strength` are those of the mapped
-    group, or tuples if there are several.
-
-    A frozen parameter (requires_grad False) is neither moved nor mapped. One that is not frozen
-    but has no gradient does not move, but is mapped.
+    group, or tuples if there are several. A frozen parameter (requires_grad False) is neither moved
+    nor mapped. One that is not frozen but has no gradient does not move, but is mapped.
 
     A base belongs to the last wrapper constructed over it. Earlier wrappers then refuse to step
     (RuntimeError), because two wrappers, for different layers say, would step the base twice; use
-    one wrapper with several groups. If two bases hold the same parameter, this is not noticed, and
-    each moves it, as two optimizers do in PyTorch, one after another or each with its own loss.
+    one wrapper with several groups. Two bases with the same parameter both move it, as in PyTorch.
 
     `step` refuses NaN and infinite gradients and a bad lambda_t (ValueError) before anything
     changes. It cannot foresee a move that overflows: then the regularizer refuses the weights after
@@ -115,9 +112,7 @@ class QuantizedOptimizer:
         for i, p in enumerate(self.params):
             as_weights(p.data)
             _, regularizer, homotopy = self.groups[self._mapped[self._places[i]]]
-            if p.requires_grad and not regularizer.elementwise:
-                # Tried now: a function's wrong result, or an axis that the weights lack, would
-                # be seen only after the base has moved.
+            if p.requires_grad and not regularizer.elementwise:  # tried before anything moves
                 regularizer.prox(p.data, math.inf if homotopy is None else 1.0)
         self.clip = bool(clip)
         self.steps = 0
