@@ -95,8 +95,6 @@ def test_all_flags_are_known_here():
         if action.type is None and not action.choices and action.nargs != 0
     }
     assert untyped == {
-        ("check", "--scale"),
-        ("check", "--step-scale"),
         ("experiment", "--only"),
         ("experiment", "--dask"),
         ("check", "function"),
