@@ -18,6 +18,7 @@ from proxquant_np import cli
 from proxquant_np.data import download
 from proxquant_np.data.download import Download, DownloadError
 from proxquant_np.experiments import experiment, resnet_cifar10
+from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.training import written_whole
 
 CONTENT = np.random.default_rng(0).bytes(200_000)  # more than one read
@@ -181,7 +182,7 @@ def small(server, monkeypatch, tmp_path):
 
     def choose(way):
         chosen = replace(resnet_cifar10.EXPERIMENT, download=wanted(f"{server}/{way}"))
-        monkeypatch.setattr(resnet_cifar10, "EXPERIMENT", chosen)
+        monkeypatch.setitem(EXPERIMENTS, "resnet_cifar10", chosen)
 
     return choose
 

@@ -544,7 +544,7 @@ def test_bad_parameters_are_refused():
 
 def test_weights_that_do_not_fit_are_refused():
     w = np.ones((2, 3))
-    with pytest.raises(ValueError, match="axis 2"):
+    with pytest.raises(ValueError, match="axis must be one of the 2 axes"):
         TernaryL2(axis=2).project(w)
     with pytest.raises(ValueError, match=r"block must divide .*, 6 in \(2, 3\), got 4"):
         TernaryL2(block=4).project(w)

@@ -74,10 +74,8 @@ def _add_gradient_options(command):
 def _ends(text: str) -> float | tuple[float, ...]:
     try:
         numbers = _numbers(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be a number or two, as 1 or -8,7, got {text!r}"
-        ) from None
+    except Mistake:
+        raise Mistake(f"must be a number or two, as 1 or -8,7, got {text!r}") from None
     return numbers[0] if len(numbers) == 1 else numbers
 
 
