@@ -128,9 +128,10 @@ def _deploy(options: argparse.Namespace) -> int:
 def _packed(file: Path, regularizer: str | None, folder: Path) -> Path:
     """The file itself, if it is packed, else the network of a checkpoint, packed."""
     from proxquant_np import packing
+    from proxquant_np.packing.file import read_packed
 
     try:
-        packing.inspect(file)
+        read_packed(file)
     except packing.PackedError:
         packed = folder / "network.npz"
         chosen = None if regularizer is None else packing.parse_regularizer(regularizer)

@@ -9,25 +9,22 @@ from numpy.typing import NDArray
 
 from proxquant_np.libraries import on_host
 from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.ties import first_passing
 
 
 def thresholds(levels: Floats, up: NDArray[np.bool_] | Literal[True] = True) -> Floats:
     """For each level but the first, the smallest number of its dtype that rounds to it or above.
 
     Levels ascend along the last axis; a number halfway between two belongs to the upper one, or,
-    where `up` says so of a pair of neighbours, to the lower.
+    for a pair of neighbours where `up` is False, to the lower.
     """
     halves = levels.astype(np.float64) / 2
     a, b = halves[..., :-1], halves[..., 1:]
     middle = a + b
     part = middle - a
     rest = (a - (middle - part)) + (b - part)  # the exact rounding error of the sum (Knuth)
-    first = middle.astype(levels.dtype)
-    beyond = rest > 0
-    if up is not True:
-        beyond = beyond | ((rest == 0) & ~up)
-    short = (first < middle) | ((first == middle) & beyond)
-    return np.where(short, np.nextafter(first, levels.dtype.type(np.inf)), first)
+    on_it = rest <= 0 if up is True else (rest < 0) | ((rest == 0) & up)
+    return first_passing(middle, on_it, levels.dtype)
 
 
 def pick(rows: Floats, levels: Floats, first: Floats, out: Floats) -> None:
