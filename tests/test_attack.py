@@ -75,15 +75,15 @@ def test_what_changes_is(arguments, verdict, p, words, tmp_path, capsys):
 def test_margins_are_in_the_unit_of_the_ledger():
     """Points of error; a perplexity's own unit; percent are of the rival."""
     claim = experiment_named("binary_digits").claims[0]
-    methods = record()["tasks"]["mlp"]["methods"]
-    ours, rival = (methods[name]["test_error"] for name in PAIR)
-    found = Rules(equal=Equality(3.0, "")).compare(claim, methods)
+    task = record()["tasks"]["mlp"]
+    ours, rival = (task["methods"][name]["test_error"] for name in PAIR)
+    found = Rules(equal=Equality(3.0, "")).compare(claim, task)
     assert found == compare(ours, rival, margin=0.03)
-    found = Rules(equal=Equality(0.5, "", relative=True)).compare(claim, methods)
+    found = Rules(equal=Equality(0.5, "", relative=True)).compare(claim, task)
     assert found == compare(ours, rival, margin=0.5 * np.mean(rival))
     of_text = dataclasses.replace(claim, measure="test_perplexity")
-    methods = record(measure="test_perplexity")["tasks"]["mlp"]["methods"]
-    found = Rules(equal=Equality(3.0, "")).compare(of_text, methods)
+    task = record(measure="test_perplexity")["tasks"]["mlp"]
+    found = Rules(equal=Equality(3.0, "")).compare(of_text, task)
     assert found == compare(ours, rival, margin=3.0)
 
 
@@ -91,12 +91,31 @@ def test_claims_of_being_on_par_allow_the_margin():
     claim = dataclasses.replace(
         experiment_named("language_model").claims[1], first=PAIR[0], second=PAIR[1]
     )
-    methods = record(-D, measure="test_perplexity")["tasks"]["mlp"]["methods"]
+    task = record(-D, measure="test_perplexity")["tasks"]["mlp"]
+    methods = task["methods"]
     ours, rival = (np.array(methods[name]["test_perplexity"]) for name in PAIR)
     assert claim.compare(methods) == compare(ours, rival * 1.02)
     by = Rules(equal=Equality(0.5, "", relative=True))
-    assert by.compare(claim, methods) == compare(ours, rival * 1.5)
-    assert Rules(equal=Equality(3.0, "")).compare(claim, methods) == compare(ours, rival + 3)
+    assert by.compare(claim, task) == compare(ours, rival * 1.5)
+    assert Rules(equal=Equality(3.0, "")).compare(claim, task) == compare(ours, rival + 3)
+
+
+def test_splits_that_overlap(tmp_path, capsys):
+    """--test resampled widens what was split by seed, and leaves what was not."""
+    fixed, by_seed = record(), record()
+    task = by_seed["tasks"]["mlp"]
+    task["setting"]["split"] = "by seed"
+    task["sizes"] = {"train": 6, "validation": 2, "test": 2}
+    for planted, changes in ((fixed, 0), (by_seed, 1)):
+        file = write(tmp_path / "mine.json", planted)
+        said = run(file, "--test", "resampled", capsys=capsys)
+        assert said.splitlines()[-1].startswith(f"{changes} of 1 verdicts change")
+        assert said.endswith("with the test resampled (where each seed draws its own split).\n")
+    ours, rival = (task["methods"][name]["test_error"] for name in PAIR)
+    (claim, _) = experiment_named("binary_digits").claims
+    found = Rules(test="resampled").compare(claim, task)
+    assert found == compare(ours, rival, overlap=1 / 3, margin=claim.equal.margin)
+    assert found.std == pytest.approx(np.std(D, ddof=1) * np.sqrt(1 + 8 / 3))
 
 
 def test_corrections_are_over_an_experiment_or_over_all():

@@ -64,7 +64,8 @@ def test_committed_records_are_those_of_the_present_experiments():
             continue
         chosen = experiment_named(record["experiment"]).of_stream(record.get("stream"))
         for name, task in record["tasks"].items():
-            assert task["setting"] == experiment.settings(chosen, quick=False)[name]
+            setting = experiment.settings(chosen, quick=False)[name]
+            assert {**setting, **task["setting"]} == setting  # some splits were fixed then
             for method, found in task["hyperparameters"].items():
                 assert found == chosen.hyperparameters(name, method)
 
@@ -152,18 +153,38 @@ def test_numbers_of_a_row(records):
     assert f"| {100 * detectable(found):.2g} |" in row
 
 
+def fixed(task):
+    """Its setting as it was when all seeds had one split, and the committed searches were made."""
+    return {k: v for k, v in dataclasses.asdict(task.setting).items() if k != "split"}
+
+
 def test_where_hyperparameters_are_from(records):
     assert "set beforehand, without a search (prox_quant lr 0.5; binary_connect lr 0.5)." in (
         records(binary_digits=record())
     )
     chosen = experiment_named("binary_digits")
     found = {m: chosen.hyperparameters("mlp", m) for m in METHODS}
-    setting = dataclasses.asdict(chosen.tasks["mlp"].setting)
+    setting = fixed(chosen.tasks["mlp"])
     page = records(binary_digits=record(hyperparameters=found, setting=setting))
     assert (
         "the best of 16 random trials (from one seed for all tasks) per method on the validation "
         "split, each on 2 seeds (prox_quant lr 0.0154, " in page
     )
+
+
+def test_splits_by_seed_are_said(records, monkeypatch):
+    """And a search that was made when they were fixed, or the reverse."""
+    chosen = experiment_named("binary_digits")
+    found = {m: chosen.hyperparameters("mlp", m) for m in METHODS}
+    by_seed = dataclasses.asdict(chosen.tasks["mlp"].setting)
+    page = records(binary_digits=record(hyperparameters=found, setting=by_seed))
+    assert "batches of 32. Each seed draws its own split." in page
+    assert "the validation split, which was then one for all seeds, each on 2 seeds" in page
+    report = {**chosen.tasks["mlp"].found(), "setting": by_seed}
+    monkeypatch.setattr(Task, "found", lambda task: report)
+    planted = record(hyperparameters=found, setting=fixed(chosen.tasks["mlp"]))
+    page = records(binary_digits=planted)
+    assert "batches of 32. Hyper" in page and "the validation split of each seed, each" in page
 
 
 def test_a_search_on_something_else_is_said_to_be_one(records, monkeypatch):
@@ -217,7 +238,7 @@ def test_a_grid_says_which_of_its_tasks_were_searched(records):
     tasks = {}
     for name, task in list(chosen.tasks.items())[:3]:
         used = {m: chosen.hyperparameters(name, m) for m in METHODS}
-        setting = dataclasses.asdict(task.setting)
+        setting = fixed(task)
         planted = record(name="regime_map", task=name, setting=setting, hyperparameters=used)
         tasks |= planted["tasks"]
     page = records(regime_map={**planted, "tasks": tasks})
@@ -414,7 +435,7 @@ def test_a_search_by_points_says_its_stream(records, monkeypatch):
     report |= {"seeds": [1, 2, 3], "at_edge": {"prox_quant": {"lr": "lowest"}, "parq": {}}}
     monkeypatch.setattr(Task, "found", lambda task: report)
     found = {m: chosen.hyperparameters("mlp", m) for m in METHODS}
-    setting = dataclasses.asdict(chosen.tasks["mlp"].setting)
+    setting = fixed(chosen.tasks["mlp"])
     page = records(binary_digits=record(hyperparameters=found, setting=setting))
     assert (
         "the best of 16 trials (Halton points, stream 3) per method on the validation split, each "

@@ -1,6 +1,7 @@
 """The digits: the arrays in the file, how they were made, and what `load_digits` hands out."""
 
 import hashlib
+import itertools
 import runpy
 
 import numpy as np
@@ -80,6 +81,45 @@ def test_arrays_are_fresh():
 def test_refuses_other_dtypes(dtype):
     with pytest.raises(TypeError, match="dtype must be float32 or float64, got"):
         load_digits(dtype)
+
+
+def images_of(splits):
+    """For each part, the images as a sorted list of bytes; every image of the source is another."""
+    pixels = np.concatenate([part.x for part in splits])
+    scale = (pixels.max() - pixels.min()) / 16
+    return [sorted(row.tobytes() for row in np.rint((x - pixels.min()) / scale)) for x, _ in splits]
+
+
+def test_a_seed_draws_another_split_of_the_same_images():
+    """Of the same sizes by class; scaled by its own training pixels."""
+    stored, first, again, second = (load_digits(np.float64, split=s) for s in (None, 0, 0, 1))
+    every = sorted(itertools.chain(*images_of(stored)))
+    tests = []
+    for splits in (first, second):
+        for part, other in zip(splits, stored, strict=True):
+            assert np.bincount(part.y).tolist() == np.bincount(other.y).tolist()
+        parts = images_of(splits)
+        assert sorted(itertools.chain(*parts)) == every
+        assert abs(splits.train.x.mean()) < 1e-12 and abs(splits.train.x.std() - 1) < 1e-12
+        tests.append({*parts[2]})
+    for part, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(part.x, same.x)
+        np.testing.assert_array_equal(part.y, same.y)
+    assert 40 < len(tests[0] & tests[1]) < 110  # about a fifth of 360, as two such draws have
+
+
+def test_every_image_is_as_likely_a_test_image_as_any_other(stored):
+    counts = np.zeros(1797)
+    for seed in range(200):
+        counts += digits._permuted(stored["split"], stored["labels"], seed) == 2
+    assert abs(counts - 40).max() < 5 * np.sqrt(200 * 0.16)
+    assert counts.std() == pytest.approx(np.sqrt(200 * 0.16), rel=0.1)
+
+
+@pytest.mark.parametrize("split", [-1, 0.5, "fixed"])
+def test_refuses_other_splits(split):
+    with pytest.raises((ValueError, TypeError), match="split must be an integer"):
+        load_digits(split=split)
 
 
 def test_the_program_writes_the_file(stored, tmp_path, monkeypatch):

@@ -271,6 +271,32 @@ def test_searches_of_several_streams(small, tmp_path, capsys, monkeypatch):
     assert "stream" not in json.loads(json.dumps(reports[2]["setting"]))
 
 
+@pytest.mark.parametrize("name", [n for n, e in EXPERIMENTS.items() if not e.needs_data])
+def test_each_seed_splits_the_digits_anew(name):
+    """Wherever they are the data; methods of a pair have the same split, texts a fixed one."""
+    chosen = experiment_named(name)
+    for task, setting in experiment.settings(chosen, quick=False).items():
+        loads = getattr(chosen.tasks[task].load, "func", chosen.tasks[task].load)
+        quick = experiment.settings(chosen, quick=True)[task]
+        if loads is not load_digits:
+            assert "split" not in setting and "split" not in quick
+            continue
+        assert setting["split"] == quick["split"] == "by seed"
+    if loads is load_digits:
+        method = next(iter(chosen.methods))
+
+        def tested(method, seed, **more):
+            arguments = chosen.arguments(task, method, seed, {**setting, **more}, {})
+            return chosen.cell(**arguments).splits().test.x
+
+        first = tested(method, 0)
+        np.testing.assert_array_equal(first, tested(FULL_PRECISION, 0))
+        assert not np.array_equal(first, tested(method, 1))
+        assert not np.array_equal(first, tested(method, search.SEEDS[0]))
+        stored = tested(method, 0, split="fixed")
+        np.testing.assert_array_equal(stored.ravel(), load_digits().test.x.ravel())
+
+
 def test_points_fill_the_space():
     """Of 16 in a plane every quarter of either logarithm has some, and each cell has its own."""
     chosen = experiment_named("regime_map")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, ttest_rel
+from scipy.stats import t as t_of
 
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
@@ -139,12 +140,34 @@ def test_returns_plain_numbers():
         ([1, np.nan], [1, 2], {}, "finite"),
         ([1, 2], [np.inf, 2], {}, "finite"),
         ([1, 2], [1, 2], {"margin": 0}, "margin must be a number > 0"),
+        ([1, 2], [1, 2], {"overlap": -0.1}, "overlap must be a number >= 0"),
+        (
+            [1, 2],
+            [1, 2],
+            {"overlap": 0.1, "test": "sign"},
+            "overlap must be 0 with the test 'sign'",
+        ),
         ([1, 2], [1, 2], {"test": "z"}, "test must be one of 't', 'sign-flip'"),
     ],
 )
 def test_refusals(first, second, options, message):
     with pytest.raises(ValueError, match=message):
         compare(first, second, **options)
+
+
+@given(n=st.integers(5, 30), seed=st.integers(0, 2**32), overlap=st.floats(0.01, 1))
+def test_overlap_widens_as_nadeau_and_bengio_say(n, seed, overlap):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=n) + 1, rng.normal(size=n)
+    found, d = compare(a, b, margin=1.5, overlap=overlap), a - b
+    error = math.sqrt((1 / n + overlap) * d.var(ddof=1))
+    assert found.mean == pytest.approx(d.mean())
+    assert found.std / math.sqrt(n) == pytest.approx(error)
+    assert (found.low, found.high) == pytest.approx(t_of.interval(0.95, n - 1, d.mean(), error))
+    assert found.p == pytest.approx(2 * t_of(n - 1).sf(abs(d.mean()) / error))
+    sides = (d.mean() + 1.5) / error, (1.5 - d.mean()) / error
+    assert found.p_equal == pytest.approx(max(t_of(n - 1).sf(sides)))
+    assert compare(a, b, margin=1.5, overlap=0.0) == compare(a, b, margin=1.5)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -268,3 +291,47 @@ def test_so_many_pairs_are_needed(difference, std):
 def test_pairs_for_no_difference_are_refused():
     with pytest.raises(ValueError, match="difference must not be 0"):
         pairs_needed(0, 1)
+
+
+# Seeds that split the same examples anew --------------------------------------------------------
+
+
+def resampled(n, mean, pools=SIMULATED):
+    """A pool of 60 numbers, split 3:1:1 by each of n seeds. One method predicts the mean of its 36
+    training numbers, its rival 0: the differences of their squared errors on 12 test numbers, and
+    their true mean over all splits of the pool, and over new pools.
+    """
+    rng = np.random.default_rng([n, 7])
+    pool = rng.normal(mean, 1.0, (pools, 60))
+    x = rng.permuted(np.repeat(pool[:, None], n, axis=1), axis=2)
+    predicted, of_test = x[..., :36].mean(-1), x[..., 48:].mean(-1)
+    center, variance = pool.mean(1), pool.var(1, ddof=1)
+    of_pool = variance * (1 / 36 + 1 / 60) - center**2
+    return predicted**2 - 2 * predicted * of_test, of_pool, 1 / 36 - mean**2
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_seeds_that_split_the_same_examples(n):
+    """Their interval covers the mean over all splits of these; that for new examples needs the
+    correction: without it the interval is the less true, the more seeds there are."""
+    differences, of_pool, of_new = resampled(n, mean=0.5)
+    plain = [compare(d, np.zeros(n)) for d in differences]
+    wide = [compare(d, np.zeros(n), overlap=12 / 36) for d in differences]
+    assert within(sum(c.low <= m <= c.high for c, m in zip(plain, of_pool, strict=True)), 0.95)
+    assert sum(c.low <= of_new <= c.high for c in plain) < (0.87 if n == 5 else 0.75) * SIMULATED
+    assert within(sum(c.low <= of_new <= c.high for c in wide), 0.95)
+
+
+def test_splits_that_overlap_find_no_differences_that_new_examples_lack():
+    """Of methods that are equal on new examples, and of those that differ by the margin."""
+    differences, _, of_new = resampled(10, mean=1 / 6)
+    assert of_new == pytest.approx(0)
+    plain = [compare(d, np.zeros(10)).verdict for d in differences]
+    wide = [compare(d, np.zeros(10), overlap=12 / 36).verdict for d in differences]
+    assert plain.count(INCONCLUSIVE) < 0.87 * SIMULATED
+    assert wide.count(INCONCLUSIVE) >= 0.95 * SIMULATED
+    differences, _, of_new = resampled(10, mean=0.5)
+    m = {"margin": -of_new}
+    plain = [compare(d, np.zeros(10), **m).p_equal < 0.05 for d in differences]
+    wide = [compare(d, np.zeros(10), **m, overlap=12 / 36).p_equal < 0.05 for d in differences]
+    assert sum(plain) > 0.15 * SIMULATED and sum(wide) <= 0.07 * SIMULATED

@@ -38,7 +38,12 @@ def add_claims(commands: Any) -> None:
         metavar="RECORD",
         help="those of these records, or folders of records (default --records)",
     )
-    attack.add_argument("--test", choices=[*TESTS], help="in place of Student's t")
+    attack.add_argument(
+        "--test",
+        choices=[*TESTS, "resampled"],
+        help="in place of Student's t; resampled: t corrected for the overlap of splits that each "
+        "seed draws from the same examples, to speak of new ones",
+    )
     attack.add_argument(
         "--correction",
         choices=CORRECTIONS,

@@ -14,6 +14,7 @@ from proxquant_np.experiments.statistics import Comparison
 from proxquant_np.experiments.summary import in_words, scaled
 from proxquant_np.experiments.verdicts import (
     LEDGER,
+    RESAMPLED,
     Rules,
     Verdict,
     read_record,
@@ -103,7 +104,8 @@ def _numbers(verdict: Verdict) -> str:
 def _in_words(rules: Rules) -> str:
     parts = []
     if rules.test != LEDGER.test:
-        parts.append(f"the test {rules.test}")
+        where = " (where each seed draws its own split)" if rules.test == RESAMPLED else ""
+        parts.append(f"the test {rules.test}{where}")
     if rules.correction != LEDGER.correction:
         whole = {"experiment": "each experiment", "all": "all of them"}[rules.correction]
         parts.append(f"Holm's correction over {whole}")

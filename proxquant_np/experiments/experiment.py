@@ -71,11 +71,12 @@ class Claim:
         test: str = "t",
         equal: Equality | None = None,
         seeds: Sequence[int] | None = None,
+        overlap: float = 0.0,
     ) -> Comparison:
         """The paired comparison, from a task's part of a summary.
 
         Args:
-            test: of `statistics.compare`.
+            test, overlap: of `statistics.compare`.
             equal: in place of the claim's own and, where it has one, of `margin`.
             seeds: those that count, by default all.
         """
@@ -83,12 +84,13 @@ class Claim:
             np.array(methods[name][self.measure], float)[... if seeds is None else list(seeds)]
             for name in (self.first, self.second)
         )
+        how: dict[str, Any] = dict(test=test, overlap=overlap)
         if self.margin:
             relative, m = (True, self.margin) if equal is None else (equal.relative, equal.margin)
-            return compare(first, second * (1 + m) if relative else second + m, test=test)
+            return compare(first, second * (1 + m) if relative else second + m, **how)
         equal = equal or self.equal
         margin = (equal.of(second) or None) if equal else None  # of a rival that is 0 throughout
-        return compare(first, second, margin=margin, test=test)
+        return compare(first, second, margin=margin, **how)
 
 
 @dataclass(frozen=True)

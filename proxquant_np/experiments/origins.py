@@ -10,7 +10,7 @@ from proxquant_np import provenance
 from proxquant_np.experiments import resnet_cifar10
 from proxquant_np.experiments.experiment import Experiment, checked_tasks
 from proxquant_np.experiments.summary import runs_of
-from proxquant_np.experiments.tasks import Task
+from proxquant_np.experiments.tasks import BY_SEED, FIXED, Task, split_of
 
 
 def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
@@ -59,6 +59,8 @@ def _steps(chosen: Experiment, task: Mapping[str, Any]) -> str:
         f"Steps: {setting['full_precision_steps']:,} in full precision, {quantizing}"
         f"{setting['fine_tuning_steps']:,} to fine-tune, batches of {setting['batch_size']}."
     )
+    if split_of(setting) == BY_SEED:
+        text += " Each seed draws its own split."
     for kind in ("text", "images"):
         if source := task.get(kind):
             digest = source["sha256"][:12]
@@ -119,6 +121,13 @@ def _of_another(report: Mapping[str, Any], task: Task, record: Mapping[str, Any]
                 return f" of {another}, {_name(report[kind])}"
     if report["task"] != task.title:
         return f" of {report['task']}"
-    if report["setting"] != record["setting"]:
+    by, used = report["setting"], record["setting"]
+    if _without_split(by) != _without_split(used):
         return " with other numbers of steps"
+    if split_of(by) != split_of(used):
+        return ", which was then one for all seeds" if split_of(by) == FIXED else " of each seed"
     return ""
+
+
+def _without_split(setting: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in setting.items() if key != "split"}

@@ -21,7 +21,7 @@ import numpy as np
 from proxquant_np import nn, optim, prox
 from proxquant_np.data import Split, Splits
 from proxquant_np.experiments.runner import OutOfTime
-from proxquant_np.experiments.tasks import Task
+from proxquant_np.experiments.tasks import BY_SEED, Task, split_of
 from proxquant_np.libraries import as_numpy, mover
 from proxquant_np.training import History, fit, load_checkpoint, metrics
 
@@ -227,8 +227,9 @@ class Cell:
     device: str = "cpu"
 
     def splits(self) -> Splits:
-        """The task's data, or as much of them as the setting allows."""
-        return limited(self.task.load(*filter(None, [self.data])), self.setting)
+        """The task's data, split by the seed if the setting says so, as much as it allows."""
+        split = {"split": self.seed} if split_of(self.setting) == BY_SEED else {}
+        return limited(self.task.load(*filter(None, [self.data]), **split), self.setting)
 
     def source(self) -> dict[str, Any]:
         """What has to be recorded about the data."""
@@ -272,7 +273,8 @@ class Phases:
             OutOfTime: the deadline has passed; a checkpoint is written.
         """
         steps = self.setting[f"{phase}_steps"]
-        reading = {k: v for k, v in self.setting.items() if not k.endswith(("_steps", "_images"))}
+        others = ("_steps", "_images", "split")
+        reading = {k: v for k, v in self.setting.items() if not k.endswith(others)}
         path = None if self.checkpoint is None else Path(f"{self.checkpoint}-{phase}.npz")
         done = load_checkpoint(path)[1]["step"] if path is not None and path.exists() else 0
         while True:
@@ -340,6 +342,7 @@ def train(
     return {
         **phases.measure(network),
         **cell.source(),
+        "sizes": {name: len(part.y) for name, part in phases.splits._asdict().items()},
         **result,
         "seconds_per_step": phases.seconds / max(1, phases.steps),
         "seconds": phases.seconds,

@@ -11,13 +11,17 @@ from dataclasses import asdict
 import numpy as np
 
 from proxquant_np.experiments.protocol import FULL_PRECISION, Cell, train, unpack
-from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.experiments.tasks import FIXED, TASKS
 
 
 def trained_weights(seeds: int = 4) -> list[np.ndarray]:
-    """The weight matrices of a full-precision digits MLP for each seed, in float32."""
+    """The weight matrices of a full-precision digits MLP for each seed, in float32.
+
+    They are trained on the stored split, as they always were.
+    """
     task = TASKS["mlp"]
-    setting, chosen = asdict(task.setting), task.hyperparameters()[FULL_PRECISION]
+    setting = {**asdict(task.setting), "split": FIXED}
+    chosen = task.hyperparameters()[FULL_PRECISION]
     networks = [
         train(Cell(task, None, seed, setting, chosen, keep_weights=True)) for seed in range(seeds)
     ]

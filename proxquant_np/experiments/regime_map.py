@@ -16,7 +16,7 @@ from proxquant_np.data import Splits
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.protocol import METHODS
 from proxquant_np.experiments.summary import runs_of
-from proxquant_np.experiments.tasks import ON_DIGITS, TASKS, Setting, Task
+from proxquant_np.experiments.tasks import ON_DIGITS, TASKS, DigitsSetting, Task
 
 WIDTHS = (16, 32, 64, 128)
 BUDGETS = (300, 1000, 3000, 10_000)
@@ -33,8 +33,8 @@ def _task(width: int, steps: int) -> Task:
         title=f"MLP 64-{width}-{width}-10, {steps} quantizing steps",
         build=_of_width(width),
         chosen=(f"chosen/regime_map-w{width}-t{steps}.json", "binary_digits.json"),
-        setting=Setting(quantizing_steps=steps),
-        quick=Setting(100, max(33, steps // 50), 33),
+        setting=DigitsSetting(quantizing_steps=steps),
+        quick=DigitsSetting(100, max(33, steps // 50), 33),
     )
 
 

@@ -23,6 +23,7 @@ from proxquant_np.experiments import experiment as experiments
 from proxquant_np.experiments.experiment import Experiment
 from proxquant_np.experiments.protocol import FULL_PRECISION, rounded
 from proxquant_np.experiments.runner import run_cells
+from proxquant_np.experiments.tasks import FIXED, split_of
 from proxquant_np.files import json_text, read_json, read_whole, written_whole
 
 SCHEME = "Halton points"
@@ -173,8 +174,8 @@ def _check_kept(experiment: Experiment, task: str, path: Path, options: Mapping[
         other = [
             held[kind]["name"] for kind in source if held[kind]["name"] != source[kind]["name"]
         ]
-        if held["setting"] != setting:
-            other.append("another setting")
+        if {**setting, "split": split_of(held["setting"])} != {"split": FIXED, **held["setting"]}:
+            other.append("another setting")  # other than a split that was fixed then
     except (OSError, ValueError, KeyError, TypeError):
         return  # there is no search yet, or none that is whole
     if other:

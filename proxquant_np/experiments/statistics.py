@@ -23,9 +23,10 @@ LEVEL = 0.05  # of the two-sided test, and of each of the two one-sided ones
 class Comparison(NamedTuple):
     """A paired difference first - second over seeds, and what it says of "first is smaller".
 
-    `mean` and `std` are of the differences (std with n - 1), `low` and `high` the ends of their
-    95% confidence interval (Student's t), `n` the number of pairs, and `p` the two-sided p-value
-    of the test that was asked for. `verdict` is one of
+    `mean` and `std` are of the differences (std with n - 1; with an `overlap` sqrt(n) times the
+    standard error of the mean), `low` and `high` the ends of their 95% confidence interval
+    (Student's t), `n` the number of pairs, and `p` the two-sided p-value of the test that was asked
+    for. `verdict` is one of
 
     - 'supported': p < 0.05 and the mean is below zero; with Student's t that is to say that the
       interval lies below zero;
@@ -83,6 +84,7 @@ def compare(
     *,
     margin: float | None = None,
     test: str = "t",
+    overlap: float = 0.0,
 ) -> Comparison:
     """Compare paired measurements where smaller is better.
 
@@ -92,10 +94,16 @@ def compare(
         test: 't' (Student's), 'sign-flip' (the permutation test of paired samples: it supposes
             differences symmetric about their mean, not normal ones), 'wilcoxon' (the signed ranks)
             or 'sign' (the signs alone).
+        overlap: for seeds that split the same examples anew, the number of test examples over that
+            of training examples, to speak of new examples. Without it the interval is one of the
+            mean over all splits of these examples, of which the seeds are independent draws. New
+            examples would change all splits at once: then the variance of the mean is not
+            std^2 / n but about std^2 (1/n + overlap), which no number of seeds takes away
+            (C. Nadeau and Y. Bengio, Machine Learning 52, 2003). Only with 't'.
 
     Raises:
         ValueError: lengths that differ, nothing to compare, values that are not finite, a margin
-            that is not positive, or an unknown test.
+            that is not positive, an unknown test, or an overlap with another one than 't'.
 
     Examples:
         >>> from proxquant_np.experiments.statistics import compare
@@ -113,10 +121,14 @@ def compare(
     if margin is not None:
         margin = check_number("margin", margin, above=0, below=math.inf)
     p_value = TESTS[check_choice("test", test, TESTS)]
+    if check_number("overlap", overlap, least=0, below=math.inf) and test != "t":
+        raise ValueError(f"overlap must be 0 with the test {test!r}, got {overlap}")
     d = a - b
     if np.ptp(d) <= 1e-12 * np.abs([a, b]).max():  # equal but for rounding: nothing varies
         d = np.full_like(d, d.mean())
     n, mean = len(d), float(d.mean())
+    if overlap:  # spread, so that std^2 / n is the variance of the mean
+        d = mean + math.sqrt(1 + n * overlap) * (d - mean)
     std = float(d.std(ddof=1)) if n > 1 else math.nan
     half = _t_quantile(n, 1 - LEVEL / 2) * std / math.sqrt(n) if n > 1 else math.inf
     p, p_equal = float(p_value(d, "two-sided")), 1.0

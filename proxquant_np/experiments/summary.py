@@ -70,7 +70,7 @@ def summed_up(experiment: Experiment, results: Results, quick: bool) -> dict[str
             "title": task.title,
             "measure": f"test_{task.measure}",
             "setting": setting[name],
-            **{key: first[key] for key in ("text", "images") if key in first},
+            **{key: first[key] for key in ("text", "images", "sizes") if key in first},
             "hyperparameters": {m: experiment.hyperparameters(name, m) for m in methods},
             "methods": {method: _of_method(runs) for method, runs in methods.items()},
         }

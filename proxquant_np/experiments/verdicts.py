@@ -23,9 +23,11 @@ from proxquant_np.experiments.statistics import (
     Equality,
     corrected,
 )
+from proxquant_np.experiments.tasks import FIXED, split_of
 from proxquant_np.files import shown
 
 NOT_YET = "not yet measured"
+RESAMPLED = "resampled"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Rules:
     """By what verdicts are computed from the measurements.
 
     Args:
-        test: of `statistics.compare`.
+        test: of `statistics.compare`, or RESAMPLED: Student's t with a correction for splits that
+            overlap, where each seed draws its own; elsewhere without.
         correction: Holm's for no comparisons, for those of each "experiment" (on all of its data)
             or for "all" together.
         equal: what counts as equal, in place of each claim's own; its margin, unless relative, in
@@ -47,12 +50,22 @@ class Rules:
     equal: Equality | None = None
     seeds: tuple[int, ...] | None = None
 
-    def compare(self, claim: Claim, methods: Mapping[str, Any]) -> Comparison:
-        """`Claim.compare` by these rules."""
+    def compare(self, claim: Claim, task: Mapping[str, Any]) -> Comparison:
+        """`Claim.compare` by these rules, on a task of a record."""
         equal = self.equal
         if equal is not None and not equal.relative:
             equal = equal._replace(margin=equal.margin / summary.scaled(claim.measure).factor)
-        return claim.compare(methods, test=self.test, equal=equal, seeds=self.seeds)
+        how: dict[str, Any] = {"test": self.test}
+        if self.test == RESAMPLED:
+            how = {"test": LEDGER.test, "overlap": _overlap(task)}
+        return claim.compare(task["methods"], equal=equal, seeds=self.seeds, **how)
+
+
+def _overlap(task: Mapping[str, Any]) -> float:
+    """Test examples over training examples, where each seed draws its own split of the same."""
+    if split_of(task["setting"]) == FIXED:
+        return 0.0
+    return task["sizes"]["test"] / task["sizes"]["train"]
 
 
 LEDGER = Rules()
@@ -129,9 +142,11 @@ def _verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules) -> Iterato
             chosen = whole.of_stream(None if record is None else record.get("stream"))
             for claim in chosen.claims:
                 for task in claim.tasks or dict.fromkeys([*checked_tasks(chosen, None), *measured]):
-                    found, methods = None, measured.get(task, {}).get("methods", {})
-                    if record is not None and claim.is_held(methods, record["seeds"]):
-                        found = rules.compare(claim, methods)
+                    found, held = None, measured.get(task, {})
+                    if record is not None and claim.is_held(
+                        held.get("methods", {}), record["seeds"]
+                    ):
+                        found = rules.compare(claim, held)
                     yield Verdict(chosen, stem, claim, task, found)
 
 
