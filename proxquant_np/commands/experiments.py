@@ -42,12 +42,32 @@ def _add_stream(command: argparse.ArgumentParser, more: str) -> None:
     )
 
 
+def _add_trials(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--trials",
+        type=positive,
+        default=16,
+        help="per method, and more for all where the best of one lies at an end of its range "
+        "(default 16)",
+    )
+    command.add_argument(
+        "--halving",
+        action="store_true",
+        help="search with short runs of all trials, longer ones of the better half, whole ones of "
+        "the best quarter",
+    )
+
+
 def _tell_searched(file: Path) -> None:
-    """Print what was written, and where a range may be too narrow."""
+    """Print what was written, and where a range was, or still may be, too narrow."""
     from proxquant_np.files import read_json, read_whole
 
     print(f"wrote {shown(file)}")
-    for method, edges in read_json(read_whole(file))["at_edge"].items():
+    report = read_json(read_whole(file))
+    for method, ranges in report["extended"].items():
+        for name, (low, high) in ranges.items():
+            print(f"  the range of {name} of {method} was extended to {low:g}..{high:g}")
+    for method, edges in report["at_edge"].items():
         for name, end in edges.items():
             print(f"  the best {name} of {method} is the {end} that was tried")
 
@@ -131,7 +151,7 @@ def add_search(commands: Any) -> None:
         "overwritten.",
     )
     _add_model(command)
-    command.add_argument("--trials", type=positive, default=16, help="per method (default 16)")
+    _add_trials(command)
     command.add_argument("--out", type=as_path, default=None, help="file to write")
     _add_stream(command, "experiment binary_digits --stream N reads it")
     _add_jobs(command)
@@ -144,7 +164,8 @@ def _search(options: argparse.Namespace) -> None:
 
     stream = options.stream or 0
     out = options.out or EXPERIMENT.of_stream(options.stream).tasks[options.model].choice
-    write_search(EXPERIMENT, options.model, options.trials, out, jobs=options.jobs, stream=stream)
+    how = dict(jobs=options.jobs, stream=stream, halving=options.halving)
+    write_search(EXPERIMENT, options.model, options.trials, out, **how)
     _tell_searched(out)
 
 
@@ -188,7 +209,7 @@ def add_experiment(commands: Any) -> None:
         help="choose hyperparameters instead, on the validation split, with the same number of "
         "trials for every method; writes the files that the experiment reads",
     )
-    command.add_argument("--trials", type=positive, default=16, help="per method (default 16)")
+    _add_trials(command)
     _add_stream(command, "or, without --search, run with what that search chose")
     command.set_defaults(
         run=_experiment,
@@ -247,11 +268,9 @@ def _experiment(options: argparse.Namespace) -> None:
                 if options.out is not None:
                     file = out / file.name
                 file.parent.mkdir(parents=True, exist_ok=True)
-                stream = options.stream or 0
+                how = dict(stream=options.stream or 0, halving=options.halving)
                 records = out / "search"
-                write_search(
-                    chosen, task, options.trials, file, out=records, stream=stream, **running
-                )
+                write_search(chosen, task, options.trials, file, out=records, **how, **running)
                 _tell_searched(file)
             return
         experiments.check_searched(chosen, tasks)

@@ -108,6 +108,12 @@ def _scheme(report: Mapping[str, Any], split: str) -> str:
     text = f"{drawn} per method on {split}"
     if "seeds" in report:
         text += f", each on {len(report['seeds'])} seeds"
+    if "halving" in report:
+        parts = ", ".join(f"{rung['steps']:g}" for rung in report["halving"][:-1])
+        text += f" (by successive halving, after {parts} of the steps)"
+    grown = [f"{m} {name}" for m, ranges in report.get("extended", {}).items() for name in ranges]
+    if grown:
+        text += f", in a range that was extended for {', '.join(grown)}"
     if edges := [f"{m} {name}" for m, found in report.get("at_edge", {}).items() for name in found]:
         text += f", at an end of what was tried for {', '.join(edges)}"
     return text
