@@ -11,11 +11,12 @@ import pytest
 from scipy.stats import nct, t
 
 from proxquant_np import cli
-from proxquant_np.experiments import experiment, resnet_cifar10, theorems, trials
+from proxquant_np.experiments import experiment, resnet_cifar10, theorems, trials, verdicts
 from proxquant_np.experiments.catalog import experiment_named
 from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger, read_records
 from proxquant_np.experiments.statistics import compare, detectable
 from proxquant_np.experiments.tasks import Task
+from proxquant_np.experiments.verdicts import Verdict
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "figures" / "records"
@@ -415,11 +416,12 @@ def test_what_depends_on_the_search(records):
     second["stream"] = second["tasks"]["mlp"].pop("stream")
     page = records(binary_digits=first, binary_digits__stream1=second)
     depending, signs = of_mlp(page, "weights err less than"), of_mlp(page, "since the warm start")
-    said = "**depends on the search** | depends on the search |"
-    assert len(depending) == 2 and all(said in row for row in depending)
+    for row, alone in zip(depending, ("supported", "contradicted"), strict=True):
+        assert f"**depends on the search** ({alone}) | depends on the search |" in row
     assert all("**equal within m**" in row for row in signs) and len(signs) == 2
     assert "`proxquant-np experiment binary_digits --seeds 10 --only mlp --stream 1`" in page
-    assert ", 2 that depend on the search, " in page
+    assert ", 2 that depend on something (the search in 2), " in page
+    assert "| the paper's | 0 | 0 | 1 | 2 | 0 |" in page  # equal pairs count once
     agreeing = {**record(better=0.02), "stream": 1}
     page = records(binary_digits=first, binary_digits__stream1=agreeing)
     assert all("**supported**" in row for row in of_mlp(page, "weights err less than"))
@@ -427,6 +429,88 @@ def test_what_depends_on_the_search(records):
     page = records(binary_digits=first, binary_digits__stream1=few)
     first, second = of_mlp(page, "weights err less than")
     assert "**supported**" in first and f"**{TOO_FEW}**" in second
+
+
+def under(better, *, split=None, steps=None, **about):
+    """A record made under other conditions."""
+    made = record(better=better, **about)
+    setting = made["tasks"]["mlp"]["setting"]
+    setting |= ({"split": split} if split else {}) | ({"quantizing_steps": steps} if steps else {})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("others", "on"),
+    [
+        ([dict(better=-0.01, split="by seed")], "the split"),
+        ([dict(better=-0.01, steps=600)], "the budget"),
+        ([dict(better=0.0, steps=600)], "the budget"),
+        ([dict(better=-0.01, steps=600, split="by seed")], "the split and the budget"),
+        # The second tells which of the two it is.
+        (
+            [dict(better=-0.01, steps=600, split="by seed"), dict(better=0.01, split="by seed")],
+            "the budget",
+        ),
+        (
+            [dict(better=-0.01, steps=600), dict(better=0.0, split="by seed")],
+            "the split and the budget",
+        ),
+        ([dict(better=0.02, steps=600, split="by seed")], None),
+        ([dict(better=-0.02, steps=600, seeds=4)], None),  # too few to say anything
+        ([dict(better=-0.01)], None),  # it differs in nothing that the ledger knows
+    ],
+)
+def test_what_verdicts_depend_on(others, on, records):
+    made = {f"binary_digits__{i}": under(**other) for i, other in enumerate(others)}
+    page = records(binary_digits=record(), **made)
+    of_mlp = [row for row in rows(page, "weights err less than") if "| mlp |" in row]
+    assert len(of_mlp) == 1 + len(others)
+    assert ("**supported**" if on is None else f"**depends on {on}** (supported)") in of_mlp[0]
+    for row, other in zip(of_mlp[1:], others, strict=True):
+        assert on is None or f"**depends on {on}** (" in row, other
+
+
+def test_schedules_and_rates_are_conditions():
+    """At equal rates a claim goes on with whose rate it is: with itself as searched it is one."""
+    pairs = {"supported": -D, "contradicted": D}
+
+    def measured(verdict, text="", **about):
+        made, claim = {**record(), **about}, experiment_named("binary_digits").claims[0]
+        found = compare(pairs[verdict], np.zeros(len(D)))
+        claim = dataclasses.replace(claim, text=claim.text + text)
+        return made, Verdict(experiment_named("binary_digits"), "", claim, "mlp", found)
+
+    def on(*made):
+        records = {str(i): record for i, (record, _) in enumerate(made)}
+        found = [one._replace(record=str(i)) for i, (_, one) in enumerate(made)]
+        return {one.on for one in verdicts._over_conditions(found, records)}
+
+    searched = measured("supported")
+    published = measured("contradicted", family="published")
+    assert on(searched, published) == {("schedule",)}
+    at_rates = [
+        measured(verdict, f", at {whose}'s rate", family="equal-rates")
+        for verdict, whose in (("contradicted", "ProxQuant"), ("supported", "BinaryConnect"))
+    ]
+    assert on(searched, *at_rates) == on(*at_rates) == {("rate",)}
+    assert on(searched, at_rates[1]) == {()}
+    assert on(searched, published, *at_rates) == {("schedule", "rate")}
+    assert on(searched, measured("contradicted", stream=2), published) == {("search", "schedule")}
+
+
+def test_rows_of_a_grid_tell_where_the_budget_decides(records):
+    planted = record(name="regime_map", task="w16-t300")
+    for name, better in (("w16-t1000", -0.01), ("w32-t300", 0.01), ("w32-t1000", 0.01)):
+        task = record(name="regime_map", task=name, better=better)["tasks"][name]
+        planted["tasks"][name] = task
+        task["setting"]["quantizing_steps"] = int(name.split("-t")[1])
+    page = records(regime_map=planted)
+    assert "The verdict depends on the budget for w16.\n" in page
+    (cells,) = rows(page, "| w16 |")  # each has its own verdict, for its own budget
+    assert " supported** | **" in cells and " contradicted** | " in cells
+
+
+D = np.array([0.011, 0.009, 0.01, 0.012, 0.01])
 
 
 def test_a_search_by_points_says_its_stream(records, monkeypatch):

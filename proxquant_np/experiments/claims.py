@@ -31,7 +31,14 @@ from proxquant_np.experiments.statistics import (
 )
 from proxquant_np.experiments.summary import in_words, scaled, signed
 from proxquant_np.experiments.theorems import THEOREMS
-from proxquant_np.experiments.verdicts import NOT_YET, Rules, Verdict, read_records, verdicts
+from proxquant_np.experiments.verdicts import (
+    NOT_YET,
+    Rules,
+    Verdict,
+    over_budgets,
+    read_records,
+    verdicts,
+)
 
 DECIDED = (SUPPORTED, CONTRADICTED, EQUAL)
 
@@ -48,8 +55,12 @@ paired difference (Student's t) lies below zero, **contradicted** if it lies abo
 otherwise **equal within m** if two one-sided tests at 5% place the difference between -m and m
 (which is to say that its 90% interval lies there), or else **inconclusive at this scale**. Fewer
 than five pairs give an estimate with its interval, but are **too few pairs for a verdict**. Where
-searches of several streams chose hyperparameters that lead to several verdicts, the claim **depends
-on the search**.
+records of the same claim and task have several verdicts, the claim **depends on** that in which
+they differ: the *search* (its hyperparameters were chosen among other points), the *split* of the
+data, the *schedule* (as published or not), the learning *rate* (searched or equal for both) or the
+*budget* of steps; in brackets is what the record says by itself. Where each seed draws its own
+split, the interval is one of the mean over all splits of these examples. New examples are another
+matter: with `--test resampled` it is widened for them.
 
 - *with Holm*: the verdict after Holm's correction for the number of comparisons in the family,
   which is the experiment with all of its data. Tests of a difference and of equality are corrected
@@ -183,9 +194,14 @@ def _tables(chosen: Experiment, record: Mapping[str, Any] | None, rows: list[Row
             text = record["tasks"].get(name, {}).get("text")
             where = f"{name}, {text['name']}" if text else name
             yield (
-                f"| {claim.text} | {where} | **{row.plain.text}** | {' | '.join(cells)} "
+                f"| {claim.text} | {where} | {_bold(row.plain)} | {' | '.join(cells)} "
                 f"| {claim.source} |"
             )
+
+
+def _bold(verdict: Verdict) -> str:
+    alone = f" ({verdict.alone})" if verdict.on else ""
+    return f"**{verdict.text}**{alone}"
 
 
 def _shown(found: Comparison, claim: Claim, rival: float) -> list[str]:
@@ -229,6 +245,12 @@ def _grid(
         f"{claim.measure.replace('_', ' ')}, below zero as claimed; power {least[0]:.2g} to "
         f"{least[-1]:.2g}{f'; m {_margin(claim)}' if claim.equal else ''}."
     )
+    by_row = {
+        r: [row.plain for name, row in cells.items() if name.split("-")[0] == r] for r in rows
+    }
+    if turning := [name for name, row in by_row.items() if over_budgets(row, record)]:
+        yield ""
+        yield f"The verdict depends on the budget for {', '.join(turning)}."
     yield ""
     yield f"| {', '.join(chosen.grid or ())} | {' | '.join(columns)} |"
     yield "|---" * (len(columns) + 1) + "|"
@@ -257,11 +279,14 @@ def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterabl
     for verdict in DECIDED:
         standing = [row for row in rows if row.stands and row.plain.text == verdict]
         yield f"- **{verdict.capitalize()}**, with Holm's correction too: {_where(standing)}."
-    counts = Counter(row.plain.text for row in rows)
+    counts = Counter(row.plain.kind for row in rows)
     lost = sum(row.plain.text in DECIDED and not row.stands for row in rows)
+    on = Counter(f"the {name}" for row in rows for name in row.plain.on)
+    what = f" ({', '.join(f'{name} in {n}' for name, n in on.items())})" if on else ""
     yield (
         f"- **Not decided**: {counts[INCONCLUSIVE]} inconclusive at this scale, {lost} that Holm's "
-        f"correction takes away, {counts[DEPENDS]} that depend on the search, {counts[TOO_FEW]} of "
+        f"correction takes away, {counts[DEPENDS]} that depend on something{what}, "
+        f"{counts[TOO_FEW]} of "
         f"fewer than {MIN_PAIRS} pairs, "
         f"{counts[NOT_YET]} not yet measured."
     )
@@ -312,10 +337,10 @@ def _total(rows: list[Row]) -> Iterable[str]:
     for source, name in (("paper", "the paper's"), ("ours", "ours")):
         own = [row for row in rows if row.plain.claim.source == source]
         for i, how in enumerate(("", ", with Holm")):
-            found = Counter(row[i].text for row in own)
+            found = Counter(row[i].kind for row in own)
             yield f"| {name}{how} | {' | '.join(str(found[verdict]) for verdict in order)} |"
     yield ""
-    yield COUNTED.format(sum(row.plain.text in (*DECIDED, DEPENDS, INCONCLUSIVE) for row in rows))
+    yield COUNTED.format(sum(row.plain.kind in (*DECIDED, DEPENDS, INCONCLUSIVE) for row in rows))
 
 
 def _theorems(record: Mapping[str, Any] | None) -> Iterable[str]:

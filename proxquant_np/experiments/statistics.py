@@ -13,7 +13,7 @@ from proxquant_np.checks import check_choice, check_number
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 EQUAL = "equal within m"
-DEPENDS = "depends on the search"
+DEPENDS = "depends on"  # `verdicts` says on what
 INCONCLUSIVE = "inconclusive at this scale"
 TOO_FEW = "too few pairs for a verdict"
 MIN_PAIRS = 5  # with fewer not even a one-sided test of the signs can reach 5%

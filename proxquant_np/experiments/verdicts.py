@@ -2,12 +2,17 @@
 
 The ledger shows the verdicts by the rules of its own, `LEDGER`. What they become by other rules is
 what `proxquant-np claims --against` prints.
+
+Records of the same claim and task can differ in one of CONDITIONS: in the stream of the search that
+chose the hyperparameters, in the split, in the schedule, the rate or the number of steps. If they
+lead to several verdicts, the claim has none of them: it depends on that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +23,6 @@ from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
 from proxquant_np.experiments.statistics import (
     DEPENDS,
     MIN_PAIRS,
-    TOO_FEW,
     Comparison,
     Equality,
     corrected,
@@ -28,6 +32,7 @@ from proxquant_np.files import shown
 
 NOT_YET = "not yet measured"
 RESAMPLED = "resampled"
+CONDITIONS = ("search", "split", "schedule", "rate", "budget")
 
 
 @dataclass(frozen=True)
@@ -72,18 +77,32 @@ LEDGER = Rules()
 
 
 class Verdict(NamedTuple):
-    """A claim on a task of a record, and the comparison; None if it was not measured."""
+    """A claim on a task of a record, and the comparison; None if it was not measured.
+
+    `on` names those of CONDITIONS on which the verdict depends.
+    """
 
     experiment: Experiment
     record: str
     claim: Claim
     task: str
     found: Comparison | None
+    on: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """The verdict in words."""
+        return depends_on(self.on) if self.on else self.alone
+
+    @property
+    def alone(self) -> str:
+        """What this record says by itself, whatever others say."""
         return NOT_YET if self.found is None else self.found.verdict
+
+    @property
+    def kind(self) -> str:
+        """The verdict, or DEPENDS whatever it depends on."""
+        return DEPENDS if self.on else self.alone
 
 
 def verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules = LEDGER) -> list[Verdict]:
@@ -106,25 +125,85 @@ def verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules = LEDGER) ->
     for family in families.values():
         for i, found in zip(family, _corrected([made[i] for i in family]), strict=True):
             made[i] = made[i]._replace(found=found)
-    return _over_streams(made, records)
+    return _over_conditions(made, records)
 
 
-def _over_streams(made: list[Verdict], records: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
-    """Where searches of several streams lead to several verdicts, each of them depends on that."""
+def _over_conditions(
+    made: list[Verdict], records: Mapping[str, Mapping[str, Any]]
+) -> list[Verdict]:
+    """Where records of one claim, task and data set have several verdicts: on what they depend."""
     alike: dict[Any, list[int]] = {}
     for i, one in enumerate(made):
-        if one.found is not None:
+        if one.found is not None and one.found.n >= MIN_PAIRS:
             held = records[one.record]["tasks"][one.task]
             data = [held[kind]["sha256"] for kind in ("text", "images") if kind in held]
-            key = one.experiment.name, one.claim, one.task, *data
+            key = one.experiment.name, _general(one), one.task, *data
             alike.setdefault(key, []).append(i)
     for rows in alike.values():
-        if len({made[i].text for i in rows} - {TOO_FEW}) > 1:
-            for i in rows:
-                found = made[i].found
-                if found.n >= MIN_PAIRS:
-                    made[i] = made[i]._replace(found=found._replace(verdict=DEPENDS))
+        of_rows = [made[i] for i in rows]
+        on = dependence((_conditions(one, records[one.record]), one.alone) for one in of_rows)
+        for i in rows:
+            made[i] = made[i]._replace(on=on)
     return made
+
+
+def _general(one: Verdict) -> tuple[str, str]:
+    """The claim as the experiment makes it; at equal rates its text goes on: at whose rate."""
+    texts = (claim.text for claim in EXPERIMENTS[one.experiment.name].claims)
+    known = [text for text in texts if one.claim.text.startswith(text)]
+    return max(known, key=len, default=one.claim.text), one.claim.measure
+
+
+def _conditions(one: Verdict, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Under which of CONDITIONS a record was made."""
+    setting = record["tasks"][one.task]["setting"]
+    return {
+        "search": record.get("stream", 0),
+        "split": split_of(setting),
+        "schedule": record.get("family") == "published",
+        "rate": one.claim.text.removeprefix(_general(one)[0]),
+        "budget": setting["quantizing_steps"],
+    }
+
+
+def dependence(found: Iterable[tuple[Mapping[str, Any], str]]) -> tuple[str, ...]:
+    """On which conditions a verdict depends, from pairs of (conditions, verdict).
+
+    Two verdicts that differ tell that it depends on one of the conditions in which the two differ.
+    Where another two tell so of some of these alone, that counts.
+
+    Examples:
+        >>> from proxquant_np.experiments.verdicts import dependence
+        >>> a, b = {"search": 0, "rate": 1}, {"search": 1, "rate": 2}
+        >>> dependence([(a, "supported"), (b, "contradicted")])
+        ('search', 'rate')
+        >>> dependence([(a, "supported"), (b, "contradicted"), (a | {"search": 1}, "supported")])
+        ('rate',)
+    """
+    pairs = combinations(found, 2)
+    differ = {
+        frozenset(k for k in a if a[k] != b[k]) for (a, one), (b, other) in pairs if one != other
+    }
+    least = [these for these in differ if not any(others < these for others in differ)]
+    return tuple(name for name in CONDITIONS if any(name in these for these in least))
+
+
+def depends_on(names: Sequence[str]) -> str:
+    """In words.
+
+    Examples:
+        >>> from proxquant_np.experiments.verdicts import depends_on
+        >>> depends_on(["search", "split", "rate"])
+        'depends on the search, the split and the rate'
+    """
+    *first, last = (f"the {name}" for name in names)
+    return f"{DEPENDS} {' and '.join([', '.join(first), last] if first else [last])}"
+
+
+def over_budgets(row: Iterable[Verdict], record: Mapping[str, Any]) -> bool:
+    """Whether tasks of a record that differ in the number of steps alone have several verdicts."""
+    enough = [one for one in row if one.found is not None and one.found.n >= MIN_PAIRS]
+    return dependence((_conditions(one, record), one.alone) for one in enough) == ("budget",)
 
 
 def _corrected(family: Sequence[Verdict]) -> list[Comparison]:
