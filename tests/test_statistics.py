@@ -264,6 +264,36 @@ def test_holm_calls_nothing_equal_in_a_family_that_differs_by_the_margin():
     assert adjusted <= 0.05 * n + 4 * math.sqrt(n * 0.05 * 0.95)
 
 
+@pytest.mark.parametrize("n", [5, 10])
+@pytest.mark.parametrize("true", [0.0, 0.01])
+def test_intervals_cover_differences_of_errors(n, true):
+    """As they are: counts of 360 images, from seeds of which some are unlucky with both methods."""
+    rng = np.random.default_rng([n, 5])
+    error = 0.03 * np.exp(rng.normal(0, 0.2, (SIMULATED, n)))
+    lucky = rng.normal(0, 0.003, (SIMULATED, n))
+    first, second = rng.binomial(360, (error + true + lucky).clip(0)), rng.binomial(360, error)
+    found = [compare(a, b, margin=0.01) for a, b in zip(first / 360, second / 360, strict=True)]
+    assert within(sum(c.low <= true <= c.high for c in found), 0.95)
+    false = {0.0: (SUPPORTED, CONTRADICTED), 0.01: (SUPPORTED, EQUAL)}[true]
+    few = 0.05 * SIMULATED + 4 * math.sqrt(SIMULATED * 0.05 * 0.95)
+    assert sum(c.verdict in false for c in found) <= few
+
+
+def test_holm_in_a_family_of_all_kinds():
+    """Three without a difference, two that differ by the margin, three by a lot: with probability
+    0.95 no false difference is found, and with 0.95 no false equality; what differs a lot is."""
+    shifts = np.array([0, 0, 0, 1.5, -1.5, 4, 4, -4])
+    drawn = np.random.default_rng(3).normal(0, 1, (SIMULATED // 2, 8, 10)) + shifts[:, None]
+    families = [
+        corrected([compare(d, np.zeros(10), margin=1.5) for d in family]) for family in drawn
+    ]
+    few = 0.05 * len(families) + 4 * math.sqrt(len(families) * 0.05 * 0.95)
+    assert sum(any(c.p < 0.05 for c in family[:3]) for family in families) <= few
+    assert sum(any(c.p_equal < 0.05 for c in family[3:]) for family in families) <= few
+    far = [[c.verdict for c in family[5:]] for family in families]
+    assert far.count([CONTRADICTED, CONTRADICTED, SUPPORTED]) > 0.99 * len(families)
+
+
 @pytest.mark.parametrize("test", ["sign", "wilcoxon"])
 def test_other_tests_are_false_as_seldom_as_they_say(test):
     found = [compare(d, np.zeros(8), test=test).verdict for d in simulated(8)]
