@@ -24,6 +24,7 @@ METHODS = ("prox_quant", "binary_connect")
 UNDECIDED = "inconclusive at this scale"
 TOO_FEW = "too few pairs for a verdict"
 needs_records = pytest.mark.skipif(not RECORDS.exists(), reason="not part of the package")
+SIZES = {"train": 1077, "validation": 360, "test": 360}
 MADE = {"proxquant_np": "1", "revision": None, "python": "3", "numpy": "2", "machine": "m"}
 
 
@@ -178,7 +179,7 @@ def test_splits_by_seed_are_said(records, monkeypatch):
     chosen = experiment_named("binary_digits")
     found = {m: chosen.hyperparameters("mlp", m) for m in METHODS}
     by_seed = dataclasses.asdict(chosen.tasks["mlp"].setting)
-    page = records(binary_digits=record(hyperparameters=found, setting=by_seed))
+    page = records(binary_digits=record(hyperparameters=found, setting=by_seed, sizes=SIZES))
     assert "batches of 32. Each seed draws its own split." in page
     assert "the validation split, which was then one for all seeds, each on 2 seeds" in page
     report = {**chosen.tasks["mlp"].found(), "setting": by_seed}
@@ -433,7 +434,7 @@ def test_what_depends_on_the_search(records):
 
 def under(better, *, split=None, steps=None, **about):
     """A record made under other conditions."""
-    made = record(better=better, **about)
+    made = record(better=better, sizes=SIZES, **about)
     setting = made["tasks"]["mlp"]["setting"]
     setting |= ({"split": split} if split else {}) | ({"quantizing_steps": steps} if steps else {})
     return made
@@ -468,6 +469,22 @@ def test_what_verdicts_depend_on(others, on, records):
     assert ("**supported**" if on is None else f"**depends on {on}** (supported)") in of_mlp[0]
     for row, other in zip(of_mlp[1:], others, strict=True):
         assert on is None or f"**depends on {on}** (" in row, other
+
+
+def test_what_is_said_of_new_examples(records):
+    """Only where each seed draws its own split: those verdicts that the correction changes."""
+    planted = under(0.003, split="by seed", seeds=8)
+    said = "- Of new examples (the test corrected for splits that overlap): "
+    page = records(binary_digits=planted)
+    assert f"{said}the same verdicts." in page  # 0.3 points, which hardly scatter
+    errors = planted["tasks"]["mlp"]["methods"]["prox_quant"]["test_error"]
+    scatter = [0.008 * (-1) ** i for i in range(8)]
+    planted["tasks"]["mlp"]["methods"]["prox_quant"]["test_error"] = [
+        e - 0.005 + s for e, s in zip(errors, scatter, strict=True)
+    ]
+    page = records(binary_digits=planted)
+    assert f"{said}other verdicts: test error on mlp inconclusive at this scale (supp" in page
+    assert said not in records(binary_digits=record())
 
 
 def test_schedules_and_rates_are_conditions():

@@ -30,9 +30,11 @@ from proxquant_np.experiments.statistics import (
     detectable,
 )
 from proxquant_np.experiments.summary import in_words, scaled, signed
+from proxquant_np.experiments.tasks import BY_SEED, split_of
 from proxquant_np.experiments.theorems import THEOREMS
 from proxquant_np.experiments.verdicts import (
     NOT_YET,
+    RESAMPLED,
     Rules,
     Verdict,
     over_budgets,
@@ -59,8 +61,8 @@ records of the same claim and task have several verdicts, the claim **depends on
 they differ: the *search* (its hyperparameters were chosen among other points), the *split* of the
 data, the *schedule* (as published or not), the learning *rate* (searched or equal for both) or the
 *budget* of steps; in brackets is what the record says by itself. Where each seed draws its own
-split, the interval is one of the mean over all splits of these examples. New examples are another
-matter: with `--test resampled` it is widened for them.
+split, the interval is one of the mean over all splits of these examples; what it is after a
+correction for new examples stands above the table.
 
 - *with Holm*: the verdict after Holm's correction for the number of comparisons in the family,
   which is the experiment with all of its data. Tests of a difference and of equality are corrected
@@ -121,9 +123,9 @@ def ledger(records: Path, figures: Path | None = None) -> str:
     """
     found = read_records(records)
     of_record: dict[str, list[Row]] = {}
-    plain, corrected = verdicts(found), verdicts(found, Rules(correction="experiment"))
-    for one, other in zip(plain, corrected, strict=True):
-        of_record.setdefault(one.record, []).append(Row(one, other))
+    rules = Rules(), Rules(correction="experiment"), Rules(test=RESAMPLED)
+    for row in map(Row, *(verdicts(found, by) for by in rules)):
+        of_record.setdefault(row.plain.record, []).append(row)
     parts, titled = [], set()
     for stem, rows in of_record.items():
         chosen, record = rows[0].plain.experiment, found.get(stem)
@@ -132,7 +134,7 @@ def ledger(records: Path, figures: Path | None = None) -> str:
             titled.add(chosen.name)
         parts += [f"`{command(chosen, record)}`", ""]
         if record is not None:
-            parts += [*scale(chosen, record), *_family(rows), ""]
+            parts += [*scale(chosen, record), *_family(record, rows), ""]
         parts += [*_tables(chosen, record, rows), ""]
         for path in sorted((figures or records.parent).glob(f"{stem}[._]*png")):
             parts += [f"![{chosen.title}](figures/{path.name})", ""]
@@ -142,10 +144,12 @@ def ledger(records: Path, figures: Path | None = None) -> str:
 
 
 class Row(NamedTuple):
-    """A verdict of the ledger, and the same after Holm's correction within its experiment."""
+    """A verdict of the ledger, the same after Holm's correction within its experiment, and by the
+    test that speaks of new examples where each seed draws its own split."""
 
     plain: Verdict
     corrected: Verdict
+    resampled: Verdict
 
     @property
     def stands(self) -> bool:
@@ -162,11 +166,21 @@ def _once(rows: Iterable[Row]) -> list[Row]:
     return [*kept.values()]
 
 
-def _family(rows: list[Row]) -> Iterable[str]:
+def _family(record: Mapping[str, Any], rows: list[Row]) -> Iterable[str]:
     """What the verdicts of a record rest on beside the measurements."""
-    reasons = dict.fromkeys(one.claim.equal.reason for one, _ in rows if one.claim.equal)
+    claims = (row.plain.claim for row in rows)
+    reasons = dict.fromkeys(claim.equal.reason for claim in claims if claim.equal)
     if reasons:
         yield f"- What counts as equal, m: {'; '.join(reasons)}."
+    if any(split_of(task["setting"]) == BY_SEED for task in record["tasks"].values()):
+        other = {
+            f"{row.plain.claim.measure.replace('_', ' ')} on {row.plain.task} "
+            f"{row.resampled.alone} ({row.plain.alone})": None
+            for row in rows
+            if row.resampled.alone != row.plain.alone
+        }
+        told = f"other verdicts: {'; '.join(other)}" if other else "the same verdicts"
+        yield f"- Of new examples (the test corrected for splits that overlap): {told}."
 
 
 def _tables(chosen: Experiment, record: Mapping[str, Any] | None, rows: list[Row]) -> Iterable[str]:
@@ -308,7 +322,7 @@ def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterabl
 def _where(rows: list[Row]) -> str:
     """Where verdicts were found: by measure, in which experiments on which tasks."""
     found: dict[str, dict[str, dict[str, None]]] = {}
-    for plain, _ in rows:
+    for plain, *_ in rows:
         places = found.setdefault(plain.claim.measure.replace("_", " "), {})
         places.setdefault(plain.record, {})[plain.task] = None
     listed = []
