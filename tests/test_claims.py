@@ -554,7 +554,9 @@ def test_the_head_says_what_holds_and_at_which_scale(records):
     assert equal.endswith("too: 1, namely sign change (binary_digits mlp).")
     assert undecided.startswith("- **Not decided**: 0 inconclusive at this scale, 0 that Holm's ")
     assert "10 to 10 seeds, 60 to 60 quantizing steps" in scale
-    assert "Not yet measured: binary_digits cnn, resnet, lstm; resnet_cifar10 resnet8," in scale
+    assert (
+        "Not yet measured: binary_digits cnn, resnet, lstm; budget_curve mlp, cnn, lstm; " in scale
+    )
     assert "nothing is measured. Not yet measured: " in ledger(records.folder / "none")
 
 

@@ -211,6 +211,12 @@ def add_experiment(commands: Any) -> None:
     )
     _add_trials(command)
     _add_stream(command, "or, without --search, run with what that search chose")
+    command.add_argument(
+        "--family",
+        choices=("published", "searched", "equal-rates"),
+        help="published: each method by its published schedule; searched (default): as a search "
+        "chose for each; equal-rates: both at the rate of one of them",
+    )
     command.set_defaults(
         run=_experiment,
         mistakes=(ValueError, ModuleNotFoundError),
@@ -241,7 +247,7 @@ def _experiment(options: argparse.Namespace) -> None:
 
     if not options.search:
         check_matplotlib()
-    chosen = experiment_named(options.name).of_stream(options.stream)
+    chosen = experiment_named(options.name).of_stream(options.stream).of_family(options.family)
     if options.dask is not None and find_spec("distributed") is None:
         raise ModuleNotFoundError("--dask needs Dask: pip install 'proxquant-np[sweep]'")
     if options.dask is None:
@@ -250,7 +256,8 @@ def _experiment(options: argparse.Namespace) -> None:
         options.data = experiments.downloaded(chosen, options.data)
     data = experiments.checked_data(chosen, options.data)
     tasks = experiments.checked_tasks(chosen, options.only)
-    part = [] if options.stream is None else [f"stream{options.stream}"]
+    part = [] if chosen.family is None else [chosen.family]
+    part += [] if options.stream is None else [f"stream{options.stream}"]
     out = options.out or _default_out(options, options.name, *part)
     running = dict(
         quick=options.quick,

@@ -4,8 +4,11 @@ runner.py         runs cells, and keeps one JSON record of each
 workers.py        where cells run: in this process, in several, or on a cluster
 statistics.py     paired comparisons and verdicts
 tasks.py          what a network is trained on
-protocol.py       the methods, and the paper's protocol by which each trains a network
+lazy_and_eager.py the methods: what each makes of a base
+protocol.py       the paper's protocol, by which each of them trains a network
+bases.py          what moves the weights under a method, and how its rate falls
 experiment.py     what an experiment is, and how it is run
+families.py       three families of fair pairs: as published, as searched, at equal rates
 search.py         how hyperparameters are chosen
 summary.py        what is kept of a finished experiment: a file, a table, figures
 catalog.py        every experiment by its name
@@ -14,6 +17,7 @@ origins.py        what a record was made with, in words
 claims.py         the ledger: every claim, and what the records say of it
 attack.py         the same verdicts by other rules: what does not survive?
 
+budget_curve.py    at which budget the verdict turns, and by what
 binary_digits.py   ProxQuant against BinaryConnect on handwritten digits, binary weights
 resnet_cifar10.py  binary and ternary residual networks on CIFAR-10
 language_model.py  LSTMs of 1, 2 and 3 bits

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.families import DEFAULT
 from proxquant_np.experiments.protocol import METHODS as ALL_METHODS
 from proxquant_np.experiments.summary import made_with, measure
 from proxquant_np.experiments.tasks import OF_SIGNS, ON_DIGITS, TASKS
@@ -46,6 +47,7 @@ EXPERIMENT = Experiment(
             equal=OF_SIGNS,
         ),
     ),
+    families=DEFAULT,
 )
 
 

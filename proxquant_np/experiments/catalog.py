@@ -6,6 +6,7 @@ from proxquant_np.checks import check_choice
 from proxquant_np.experiments import (
     ablation,
     binary_digits,
+    budget_curve,
     language_model,
     methods,
     regime_map,
@@ -15,15 +16,17 @@ from proxquant_np.experiments import (
 from proxquant_np.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (
-        binary_digits,
-        resnet_cifar10,
-        language_model,
-        stability,
-        regime_map,
-        ablation,
-        methods,
+    experiment.name: experiment
+    for experiment in (
+        binary_digits.EXPERIMENT,
+        budget_curve.EXPERIMENT,
+        budget_curve.IMAGES,
+        resnet_cifar10.EXPERIMENT,
+        language_model.EXPERIMENT,
+        stability.EXPERIMENT,
+        regime_map.EXPERIMENT,
+        ablation.EXPERIMENT,
+        methods.EXPERIMENT,
     )
 }
 

@@ -16,7 +16,8 @@ import numpy as np
 from proxquant_np import provenance
 from proxquant_np.experiments import summary
 from proxquant_np.experiments.catalog import EXPERIMENTS
-from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.experiment import SEARCHED, Claim, Experiment
+from proxquant_np.experiments.families import FAMILIES, without_rate
 from proxquant_np.experiments.origins import command, scale
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
@@ -64,9 +65,15 @@ data, the *schedule* (as published or not), the learning *rate* (searched or equ
 split, the interval is one of the mean over all splits of these examples; what it is after a
 correction for new examples stands above the table.
 
+Pairs are of three families, each with tables of its own. *As searched*, which is meant where
+nothing is said: each method with what a search chose for it. *As published*: each by its own
+published schedule, the rival's falling learning rate included. *At equal rates*: both with the same
+optimizer and rate, once ProxQuant's and once the rival's. A claim that is in several is shown side
+by side before the theorems.
+
 - *with Holm*: the verdict after Holm's correction for the number of comparisons in the family,
-  which is the experiment with all of its data. Tests of a difference and of equality are corrected
-  each for themselves.
+  which is the experiment with all of its data and one family of pairs. Tests of a difference and of
+  equality are corrected each for themselves.
 - *difference*: the first method minus its rival, the mean over the seeds with its interval. Errors
   and fractions of signs are in percentage points; perplexities have no unit. Where a claim says "on
   par", the rival's measure is first raised by the margin, so equal methods support the claim.
@@ -102,7 +109,7 @@ def draw(records: Path, figures: Path | None = None) -> Iterator[Path]:
     """Draw every record of a folder into `figures`, by default its parent; the pictures' paths."""
     for stem, record in read_records(records).items():
         if record["experiment"] in EXPERIMENTS:
-            chosen = EXPERIMENTS[record["experiment"]]
+            chosen = EXPERIMENTS[record["experiment"]].of_family(record.get("family"))
             yield from summary.draw(chosen, record, (figures or records.parent) / stem)
 
 
@@ -132,14 +139,18 @@ def ledger(records: Path, figures: Path | None = None) -> str:
         if chosen.name not in titled:
             parts += [f"## {chosen.title}", ""]
             titled.add(chosen.name)
-        parts += [f"`{command(chosen, record)}`", ""]
+        how = "" if chosen.family is None else f" ({FAMILIES[chosen.family]})"
+        parts += [f"`{command(chosen, record)}`{how}", ""]
         if record is not None:
             parts += [*scale(chosen, record), *_family(record, rows), ""]
         parts += [*_tables(chosen, record, rows), ""]
+        if record is not None and chosen.reading is not None:
+            parts += [*chosen.reading(chosen, record), ""]
         for path in sorted((figures or records.parent).glob(f"{stem}[._]*png")):
             parts += [f"![{chosen.title}](figures/{path.name})", ""]
     once = _once(row for rows in of_record.values() for row in rows)
     head = [HEAD, *_holds(found, once), "", *_total(once), ""]
+    parts += _side_by_side(row.plain for rows in of_record.values() for row in rows)
     return "\n".join([*head, *parts, *_theorems(found.get("theorems"))]) + "\n"
 
 
@@ -287,6 +298,28 @@ def _listed(found: Iterable[Verdict]) -> str:
     return ", ".join(f"{verdict} in {n}" for verdict, n in sorted(counts.items()))
 
 
+def _side_by_side(found: Iterable[Verdict]) -> Iterable[str]:
+    """The claims whose pairs are of several families, with the verdict in each of them."""
+    columns = ("as searched", "as published", "at ProxQuant's rate", "at the rival's rate")
+    table: dict[tuple[str, str, str], dict[str, str]] = {}
+    for one in found:
+        if one.found is not None:
+            text, rate = without_rate(one.claim.text)
+            how = FAMILIES[one.experiment.family or SEARCHED]
+            if rate:
+                how = columns[2 if rate == "ProxQuant" else 3]
+            row = table.setdefault((one.experiment.name, text, one.task), {})
+            said = in_words(one.found, one.claim.measure)
+            row[how] = f"{row[how]}; {one.text}" if how in row else f"{one.text}, {said}"
+    several = {key: row for key, row in table.items() if len(row) > 1}
+    if several:
+        yield from ("## Family by family", "", f"| claim | task | {' | '.join(columns)} |")
+        yield "|---" * (len(columns) + 2) + "|"
+        for (_, text, task), row in several.items():
+            yield f"| {text} | {task} | {' | '.join(row.get(how, '') for how in columns)} |"
+        yield ""
+
+
 def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterable[str]:
     """In five lines, what holds and at which scale."""
     yield from ("## What holds, and at which scale", "")
@@ -338,6 +371,8 @@ def _missing(records: Mapping[str, Mapping[str, Any]]) -> str:
     for name in EXPERIMENTS:
         own = [record["tasks"] for record in records.values() if record["experiment"] == name]
         tasks = [t for t in EXPERIMENTS[name].tasks if not any(t in held for held in own)]
+        if EXPERIMENTS[name].grid is not None:  # by rows
+            tasks = [*dict.fromkeys(task.split("-")[0] for task in tasks)]
         if tasks:
             missing[name] = f"{name} {', '.join(tasks)}"
     return "; ".join(missing.values()) or "no task that is defined"

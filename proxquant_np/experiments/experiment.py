@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from proxquant_np.experiments.runner import run_cells
 from proxquant_np.experiments.statistics import Comparison, Equality, compare
 from proxquant_np.experiments.tasks import Task
 from proxquant_np.files import written_whole
+
+SEARCHED = "searched"
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,14 @@ class Experiment:
         train: `protocol.train`, or a function of the same arguments.
         data: what --data must name, if it is taken at all; with `needs_data` the experiment cannot
             do without it, and `download` gets it.
-        draw: makes further figures of a summary, at a path without suffix or with more behind it,
-            and returns their paths.
+        draw: makes further figures of this experiment's summary, at a path without suffix or with
+            more behind it, and returns their paths.
+        reading: what a summary says, in lines for the ledger.
         grid: what rows and columns are, if tasks are named ROW-COLUMN: the ledger shows a grid.
         stream: which of several searches chose the hyperparameters, see `of_stream`.
+        families: by name, what makes of it the experiment with pairs of another family, see
+            families.py.
+        family: the one that this is; None as searched.
     """
 
     name: str
@@ -120,9 +126,25 @@ class Experiment:
     data: str | None = None
     needs_data: bool = False
     download: Download | None = None
-    draw: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
+    draw: Callable[[Experiment, Mapping[str, Any], Path], list[Path]] | None = None
+    reading: Callable[[Experiment, Mapping[str, Any]], Iterable[str]] | None = None
     grid: tuple[str, str] | None = None
     stream: int | None = None
+    families: Mapping[str, Callable[[Experiment], Experiment]] = field(default_factory=dict)
+    family: str | None = None
+
+    def of_family(self, family: str | None) -> Experiment:
+        """The same experiment with pairs of another family, "published" or "equal-rates".
+
+        None and "searched" are the one that counts without --family.
+
+        Raises:
+            ValueError: it has no such family.
+        """
+        if family in (None, SEARCHED):
+            return self
+        check_choice("family", family, (SEARCHED, *self.families))
+        return replace(self.families[family](self), family=family)
 
     def of_stream(self, stream: int | None) -> Experiment:
         """The same experiment with the hyperparameters of another search, `search --stream N`.
@@ -137,11 +159,15 @@ class Experiment:
 
     def hyperparameters(self, task: str, method: str) -> dict[str, float]:
         """What a search chose for this task, or else the method's default."""
-        default: Mapping[str, float] = FULL_PRECISION_DEFAULT
-        if method != FULL_PRECISION:
-            default = self.methods[method].default
-            method = self.methods[method].shares or method
-        return dict(self.tasks[task].hyperparameters().get(method, default))
+        found = self.tasks[task].hyperparameters()
+        if method == FULL_PRECISION:
+            fixed = self.tasks[task].warm_start.lr
+            return {"lr": fixed} if fixed else dict(found.get(method, FULL_PRECISION_DEFAULT))
+        own = self.methods[method]
+        chosen = own.default if own.source else found.get(own.shares or method, own.default)
+        if own.rate_of is not None:
+            return own.at_rate(self.hyperparameters(task, own.rate_of)["lr"], chosen)
+        return dict(chosen)
 
     def space(self, method: str) -> Mapping[str, tuple[float, float]]:
         """The bounds between which a search draws each coordinate of its points."""
@@ -171,21 +197,31 @@ class Experiment:
             setting=dict(setting),
             hyperparameters=dict(hyperparameters),
         )
+        if self.family is not None:
+            described["family"] = self.family
         if data is not None:
             described["data"] = data
         if method in {FULL_PRECISION, *(m.start for m in self.methods.values())}:
             described["keep_weights"] = True  # others start from them
         return described
 
-    def cell(self, task: str, method: str, experiment: str | None = None, **rest: Any) -> Cell:
+    def cell(
+        self,
+        task: str,
+        method: str,
+        experiment: str | None = None,
+        family: str | None = None,
+        **rest: Any,
+    ) -> Cell:
         """The cell that such arguments describe: here names become the objects that they name.
 
         rest: of `Cell`, its `device` among them.
 
         Raises:
-            ValueError: the experiment has another name, or no such task or method.
+            ValueError: the experiment has another name or family, or no such task or method.
         """
         check_choice("experiment", experiment, (None, self.name))
+        check_choice("family", family, (self.family,))
         check_choice("task", task, self.tasks)
         check_choice("method", method, (FULL_PRECISION, *self.methods))
         return Cell(self.tasks[task], self.methods.get(method), **rest)
@@ -249,8 +285,14 @@ def check_searched(experiment: Experiment, tasks: Iterable[str]) -> None:
 
 
 def checked_tasks(experiment: Experiment, tasks: Iterable[str] | None) -> list[str]:
-    """The names of tasks to run, by default those that count; ValueError if one is unknown."""
-    names = list(tasks or experiment.measured or experiment.tasks)
+    """The names of tasks to run, by default those that count; ValueError if one is unknown.
+
+    In a grid of tasks ROW-COLUMN the name of a row stands for all of it.
+    """
+    names: list[str] = []
+    for name in tasks or experiment.measured or experiment.tasks:
+        row = [task for task in experiment.tasks if task.startswith(f"{name}-")]
+        names += row if experiment.grid is not None and row else [name]
     if unknown := [name for name in names if name not in experiment.tasks]:
         raise ValueError(
             f"{experiment.name} has no task {unknown[0]!r}; there are "

@@ -21,10 +21,14 @@ def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
     if record is not None:
         tasks = list(record["tasks"])
         if tasks != checked_tasks(chosen, None):
-            words += [f"--only {task}" for task in tasks]
+            rows = dict.fromkeys(task.split("-")[0] for task in tasks)
+            whole = chosen.grid is not None and checked_tasks(chosen, rows) == tasks
+            words += [f"--only {name}" for name in (rows if whole else tasks)]
         text = record["tasks"][tasks[0]].get("text", {"python": ""})
         if "python" not in text:
             data = "DIR" if "," in text["name"] else text["name"]
+        if "family" in record:
+            words.append(f"--family {record['family']}")
         if "stream" in record:
             words.append(f"--stream {record['stream']}")
     return " ".join([*words, *([f"--data {data}"] if data else [])])

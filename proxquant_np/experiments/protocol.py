@@ -1,6 +1,6 @@
-"""The methods, and the protocol by which each trains a network.
+"""The protocol by which each method trains a network.
 
-The protocol is the paper's: train a network in full precision; start from it and quantize; project,
+It is the paper's: train a network in full precision; start from it and quantize; project,
 freeze the quantized weights, re-estimate the batch-norm statistics, and fine-tune what stays in
 full precision. Runs are paired: with one seed all methods start from the same full-precision
 network and see the data in the same order.
@@ -11,182 +11,28 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from proxquant_np import nn, optim, prox
+from proxquant_np import nn, optim
 from proxquant_np.data import Split, Splits
+from proxquant_np.experiments.lazy_and_eager import FULL_PRECISION as FULL_PRECISION
+from proxquant_np.experiments.lazy_and_eager import METHODS as METHODS
+from proxquant_np.experiments.lazy_and_eager import Method as Method
+from proxquant_np.experiments.lazy_and_eager import rounded as rounded
 from proxquant_np.experiments.runner import OutOfTime
 from proxquant_np.experiments.tasks import BY_SEED, Task, split_of
 from proxquant_np.libraries import as_numpy, mover
 from proxquant_np.training import History, fit, load_checkpoint, metrics
 
-FULL_PRECISION = "full_precision"
 FULL_PRECISION_SPACE = {"lr": (3e-4, 3e-2)}
 FULL_PRECISION_DEFAULT = {"lr": 1e-3}
 FRAMES = 6  # how many histograms of the weights a record keeps
 EVERY = 200  # steps between two checkpoints; the clock is read after each
-
-Wrap = Callable[..., optim.QuantizedOptimizer]
-Groups = list[tuple[Mapping[str, nn.Parameter], prox.Regularizer | None]]
-
-
-def rounded(x: float) -> float:
-    """To three significant digits, as a search draws hyperparameters."""
-    return float(f"{x:.3g}")
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to quantize.
-
-    Args:
-        wrap: makes the optimizer of a base, groups of parameters (each with its regularizer, None
-            for full precision), the number of steps and the hyperparameters.
-        default: the hyperparameters, the base's lr among them, where no search was made.
-        space: the ends between which a search draws (log-uniform): of each hyperparameter or, in
-            place of the reach, of "mean_lambda", which is held against the base's step.
-        reach: gives the reach, from lr times the mean of lambda and the number of steps.
-        regularizer: the task's by default.
-        ends: what becomes of the first and the last layer: True if they are quantized like the
-            rest, False if they stay in full precision, or a regularizer of their own.
-        start: the method whose network this one begins with.
-        shares: the method whose hyperparameters this one uses; it is not searched itself.
-    """
-
-    label: str
-    wrap: Wrap
-    default: Mapping[str, float]
-    space: Mapping[str, tuple[float, float]]
-    regularizer: prox.Regularizer | None = None
-    ends: prox.Regularizer | bool = True
-    start: str = FULL_PRECISION
-    shares: str | None = None
-    reach: Callable[[float, int], float] | None = None
-
-    def hyperparameters(self, point: Mapping[str, float], steps: int) -> dict[str, float]:
-        """What `wrap` takes, from a point of the space; to three digits."""
-        found = dict(point)
-        if self.reach is not None and "mean_lambda" in found:
-            found["reach"] = rounded(self.reach(found["lr"] * found.pop("mean_lambda"), steps))
-        return found
-
-    def optimizer(
-        self, model: nn.Module, steps: int, regularizer: prox.Regularizer, lr: float, **rest: float
-    ) -> optim.QuantizedOptimizer:
-        """This method's optimizer, over Adam on all parameters of the model."""
-        base, regularizer = optim.Adam(model.parameters(), lr), self.regularizer or regularizer
-        return self.wrap(base, self.groups(model, regularizer), steps, **rest)
-
-    def groups(self, model: nn.Module, regularizer: prox.Regularizer) -> Groups:
-        """What of a model is quantized, and how."""
-        every = nn.quantizable_parameters(model)
-        if self.ends is True:
-            return [(every, regularizer)]
-        inner = nn.quantizable_parameters(model, first=False, last=False)
-        ends = {name: p for name, p in every.items() if name not in inner}
-        return [(inner, regularizer), (ends, self.ends or None)]
-
-
-# All clip weights to [-1, 1], as published; Bop's are -1 and +1 anyway.
-
-
-def _scheduled(
-    groups: Groups,
-    homotopy: Callable[[int], float] | None,
-    of: Callable[[Any], prox.Regularizer] = lambda regularizer: regularizer,
-) -> list[optim.Group]:
-    """The groups with this homotopy, and `of` their regularizers; full precision stays so."""
-    return [
-        optim.Group(params, *((None, None) if own is None else (of(own), homotopy)))
-        for params, own in groups
-    ]
-
-
-def _lazy(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
-    return optim.DualAveraging(base, _scheduled(groups, None), clip=True)
-
-
-def _eager_hard(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
-    return optim.ProxGradient(base, _scheduled(groups, None), clip=True)
-
-
-def _prox_quant(base: Any, groups: Groups, steps: int, reach: float) -> optim.QuantizedOptimizer:
-    """lambda_t = rate * t; `reach` is the sum of all strengths.
-
-    That is how far BinaryL1's prox alone can carry a weight (one at 0 has to travel 1). An L2 prox
-    alone reduces the gap of a weight to about e^-reach of what it was.
-    """
-    homotopy = prox.LinearHomotopy.reaching(reach, base.lr, max(2, steps))
-    return optim.ProxGradient(base, _scheduled(groups, homotopy), clip=True)
-
-
-def _prox_connect(base: Any, groups: Groups, steps: int, reach: float) -> optim.QuantizedOptimizer:
-    """lambda_t = rate * t; `reach` is the last strength, for each prox starts from the latent.
-
-    From 1 on, BinaryL1 ends with binary weights; an L2 prox leaves 1 / (1 + reach) of the gap.
-    """
-    rate = reach / (base.lr * max(1, steps - 1))
-    return optim.DualAveraging(base, _scheduled(groups, prox.Linear(rate)), clip=True)
-
-
-def _parq(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
-    homotopy = prox.Linear.to(1 / base.lr, steps)
-    return optim.DualAveraging(base, _scheduled(groups, homotopy, of=prox.Parq), clip=True)
-
-
-def _binary_relax(base: Any, groups: Groups, steps: int, last: float) -> optim.QuantizedOptimizer:
-    """The strength grows from 1 to `last`, by the same factor in every step."""
-    homotopy = prox.Geometric(1 / base.lr, last ** (1 / max(1, steps - 1)))
-    return optim.DualAveraging(base, _scheduled(groups, homotopy, of=prox.BinaryRelax), clip=True)
-
-
-def _bop(
-    base: Any, groups: Groups, steps: int, threshold: float, adaptivity: float
-) -> optim.QuantizedOptimizer:
-    params = {name: p for part, own in groups if own is not None for name, p in part.items()}
-    return optim.Bop(base, params, threshold, adaptivity)
-
-
-# Adam moves a weight by 7.27 lr at most: once lambda is larger, signs stay, whatever the gradient.
-_LR, _LAMBDA = (1e-4, 1e-1), (1e-3, 30.0)
-METHODS = {
-    "binary_connect": Method("BinaryConnect (lazy, hard)", _lazy, {"lr": 0.01}, {"lr": _LR}),
-    "prox_quant": Method(
-        "ProxQuant (eager, soft)",
-        _prox_quant,
-        {"lr": 0.01, "reach": 6.0},
-        {"lr": _LR, "mean_lambda": _LAMBDA},
-        reach=lambda strength, steps: strength * steps,
-    ),
-    "prox_connect": Method(
-        "ProxConnect (lazy, soft)",
-        _prox_connect,
-        {"lr": 0.01, "reach": 10.0},
-        {"lr": _LR, "mean_lambda": _LAMBDA},
-        reach=lambda strength, steps: 2 * strength,  # lambda ends at twice its mean
-    ),
-    "projected_gradient": Method(
-        "projected gradient (eager, hard)", _eager_hard, {"lr": 0.01}, {"lr": _LR}
-    ),
-    "parq": Method("PARQ (lazy, soft)", _parq, {"lr": 0.01}, {"lr": _LR}),
-    "binary_relax": Method(
-        "BinaryRelax (lazy, soft)",
-        _binary_relax,
-        {"lr": 0.01, "last": 100.0},
-        {"lr": _LR, "last": (10.0, 1e4)},
-    ),
-    "bop": Method(
-        "Bop (flips)",
-        _bop,
-        {"lr": 0.01, "threshold": 1e-5, "adaptivity": 1e-3},
-        {"lr": _LR, "threshold": (1e-8, 1e-3), "adaptivity": (1e-5, 1e-2)},
-    ),
-}
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> str:
@@ -329,9 +175,14 @@ def train(
     phases = cell.phases(checkpoint, deadline)
     network = cell.network(phases.splits)
     if cell.method is None:
-        optimizer = optim.Adam(network.parameters(), **cell.hyperparameters)
-        regularizer = cell.task.regularizer
-        history = phases.fit(FULL_PRECISION, network, optimizer, regularizer=regularizer)
+        base, lr = cell.task.warm_start, cell.hyperparameters["lr"]
+        history = phases.fit(
+            FULL_PRECISION,
+            network,
+            base.make(network.parameters(), lr),
+            regularizer=cell.task.regularizer,
+            schedule=base.schedule(lr, cell.setting[f"{FULL_PRECISION}_steps"]),
+        )
         result = {
             "sign_change": None,
             "flip_rate": None,
@@ -359,13 +210,13 @@ def quantize(
     phases: Phases, network: nn.Module, method: Method, hyperparameters: Mapping[str, float]
 ) -> tuple[History, dict[str, Any]]:
     """Quantize the network and `finish` it: the history of quantizing, and what is measured."""
-    optimizer = method.optimizer(
-        network, phases.setting["quantizing_steps"], phases.task.regularizer, **hyperparameters
-    )
+    steps = phases.setting["quantizing_steps"]
+    optimizer = method.optimizer(network, steps, phases.task.regularizer, **hyperparameters)
     initial = [p.data.copy() for p in optimizer.params]
-    history = phases.fit("quantizing", network, optimizer)
+    schedule = method.base.schedule(hyperparameters["lr"], steps)
+    history = phases.fit("quantizing", network, optimizer, schedule=schedule)
     gap = metrics.quantization_gap(optimizer)
-    finish(phases, network, optimizer)
+    finish(phases, network, optimizer, method.fine_tuning)
     flips = history.steps["change_from_last_step"]
     return history, {
         "sign_change": metrics.sign_change(initial, optimizer.params),
@@ -374,7 +225,9 @@ def quantize(
     }
 
 
-def finish(phases: Phases, network: nn.Module, optimizer: optim.QuantizedOptimizer) -> None:
+def finish(
+    phases: Phases, network: nn.Module, optimizer: optim.QuantizedOptimizer, lr: float = 1e-3
+) -> None:
     """Project and freeze the weights, re-estimate batch-norm statistics, fine-tune the rest."""
     optim.quantize_and_freeze(optimizer)
     if any(isinstance(module, nn.BatchNorm1d) for _, module in network.named_modules()):
@@ -382,7 +235,7 @@ def finish(phases: Phases, network: nn.Module, optimizer: optim.QuantizedOptimiz
         parts = np.array_split(x, max(8, len(x) // 1000))
         nn.recalibrate_batch_norm(network, (phases.task.plain(part) for part in parts))
     rest = [p for p in network.parameters() if p.requires_grad]
-    phases.fit("fine_tuning", network, optim.Adam(rest, 1e-3))
+    phases.fit("fine_tuning", network, optim.Adam(rest, lr))
 
 
 def summarised_epochs(history: History) -> dict[str, Any]:

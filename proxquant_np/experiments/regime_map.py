@@ -14,6 +14,7 @@ from typing import Any
 from proxquant_np import models, nn
 from proxquant_np.data import Splits
 from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.families import DEFAULT
 from proxquant_np.experiments.protocol import METHODS
 from proxquant_np.experiments.summary import runs_of
 from proxquant_np.experiments.tasks import ON_DIGITS, TASKS, DigitsSetting, Task
@@ -38,13 +39,13 @@ def _task(width: int, steps: int) -> Task:
     )
 
 
-def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
+def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw the map of differences in test error and their verdicts, if all tasks were run."""
-    if set(result["tasks"]) != set(EXPERIMENT.tasks):
+    if set(result["tasks"]) != set(experiment.tasks):
         return []
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
-    (claim,) = EXPERIMENT.claims
+    claim = experiment.claims[0]
     found = {name: claim.compare(task["methods"]) for name, task in result["tasks"].items()}
     cells = [[found[f"w{w}-t{t}"] for t in BUDGETS] for w in WIDTHS]
     data = {
@@ -76,4 +77,5 @@ EXPERIMENT = Experiment(
     ),
     draw=draw,
     grid=("width", "quantizing steps"),
+    families=DEFAULT,
 )

@@ -107,7 +107,7 @@ def search(
 
 def _stages(experiment: Experiment) -> Iterator[list[str]]:
     """The methods that are searched: full precision, those that start from it, and so on."""
-    left = {name: m.start for name, m in experiment.methods.items() if m.shares is None}
+    left = {name: m.start for name, m in experiment.methods.items() if m.is_searched}
     stage, done = [FULL_PRECISION], set()
     while stage:
         yield stage
@@ -146,6 +146,9 @@ class _Method:
 
     def draw(self, n: int, tried: Mapping[str, tuple[float, float]]) -> list[_Trial]:
         """The next n points of the space, even in their logarithms, without those in `tried`."""
+        if not self.space:  # nothing to choose: one trial, from which others start
+            self.trials = [_Trial(self.name, 0, {})]
+            return self.trials
         low, high = np.log(np.array([*self.space.values()]).T)
         drawn: list[_Trial] = []
         while len(drawn) < n:
@@ -217,9 +220,10 @@ class _Search:
     def method(self, name: str) -> _Method:
         from scipy.stats import qmc  # here: it is slow to import
 
-        space = dict(self.experiment.space(name))
+        fixed = name == FULL_PRECISION and self.experiment.tasks[self.task].warm_start.lr
+        space = {} if fixed else dict(self.experiment.space(name))
         seed = [self.stream, *f"{self.experiment.name} {self.task} {name}".encode()]
-        halton = qmc.Halton(len(space), rng=np.random.default_rng(seed))
+        halton = qmc.Halton(max(1, len(space)), rng=np.random.default_rng(seed))
         return _Method(name, space, halton, len(self.rungs))
 
     def run(self, trials: list[_Trial]) -> None:
@@ -262,6 +266,8 @@ class _Search:
         return cell
 
     def hyperparameters(self, t: _Trial, steps: int | None = None) -> dict[str, float]:
+        if not t.point:
+            return self.experiment.hyperparameters(self.task, t.method)
         if t.method == FULL_PRECISION:
             return dict(t.point)
         steps = self.setting["quantizing_steps"] if steps is None else steps

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.families import DEFAULT
 from proxquant_np.experiments.protocol import METHODS
 from proxquant_np.experiments.summary import runs_of
 from proxquant_np.experiments.tasks import OF_FLIPS, OF_SIGNS, TASKS
@@ -21,7 +22,7 @@ LAZY, EAGER = METHODS["binary_connect"], METHODS["prox_quant"]
 STARTS = {"": "a full-precision network", "_from_binary": "a converged BinaryConnect network"}
 
 
-def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
+def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw the signs changed since the start, by epoch and layer, for each task and both starts."""
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
@@ -82,4 +83,5 @@ EXPERIMENT = Experiment(
     },
     claims=tuple(_claims()),
     draw=draw,
+    families=DEFAULT,
 )

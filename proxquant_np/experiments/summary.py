@@ -16,6 +16,7 @@ import numpy as np
 from proxquant_np import provenance
 from proxquant_np.experiments import experiment as experiments
 from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.families import FAMILIES
 from proxquant_np.experiments.protocol import FULL_PRECISION
 from proxquant_np.experiments.runner import write_text
 from proxquant_np.experiments.statistics import Comparison, compare
@@ -79,6 +80,7 @@ def summed_up(experiment: Experiment, results: Results, quick: bool) -> dict[str
         "experiment": experiment.name,
         "quick": quick,
         **({} if experiment.stream is None else {"stream": experiment.stream}),
+        **({} if experiment.family is None else {"family": experiment.family}),
         "seeds": len(methods[0]),
         "environment": provenance.environment(),
         "runs": made_with(run for runs in methods for run in runs),
@@ -231,7 +233,8 @@ def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     """A summary as text: for each task its methods, then what became of the claims."""
     lines, seeds = [], summary["seeds"]
     for name, task in summary["tasks"].items():
-        lines += [f"{name}: {task['title']}, {seeds} paired seed{'s' * (seeds > 1)}", ""]
+        paired = f"{seeds} paired seed{'s' * (seeds > 1)}{_of_family(summary)}"
+        lines += [f"{name}: {task['title']}, {paired}", ""]
         lines += [*_rows(experiment, task), ""]
         for claim in experiment.claims:
             if (not claim.tasks or name in claim.tasks) and claim.is_held(task["methods"], seeds):
@@ -243,6 +246,10 @@ def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     if summary["quick"]:
         lines.append("This was --quick, which is too short to conclude anything.")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _of_family(summary: Mapping[str, Any]) -> str:
+    return f", {FAMILIES[summary['family']]}" if "family" in summary else ""
 
 
 def _rows(experiment: Experiment, task: Mapping[str, Any]) -> Iterable[str]:
@@ -368,10 +375,10 @@ def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list
         for name, claim in pairs
     ]
     texts = [task["text"]["name"] for task in tasks.values() if "text" in task]
-    title = ", ".join([title, *texts[:1], f"{summary['seeds']} seeds"])
+    title = ", ".join([title, *texts[:1], f"{summary['seeds']} seeds{_of_family(summary)}"])
     data = {"title": title, "rows": rows, "runs": runs_of(summary)}
     plotting.save_figure(plotting.differences(data), data, path)
-    own = [] if experiment.draw is None else experiment.draw(summary, path)
+    own = [] if experiment.draw is None else experiment.draw(experiment, summary, path)
     return [path.with_suffix(".png"), *own]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from proxquant_np import models, nn, prox
 from proxquant_np.data import Splits, Text, load_digits, load_text
+from proxquant_np.experiments.bases import CONSTANT, Base
 from proxquant_np.experiments.statistics import Equality
 
 FIXED, BY_SEED = "fixed", "by seed"
@@ -89,6 +90,8 @@ class Task:
         measure: what networks are compared by on the test split, "error" or "perplexity".
         source: gives what has to be recorded about data that are not part of this package.
         prepare: what `fit` does to each training batch; `plain` does it without randomness.
+        warm_start: what trains the network in full precision; its rate is searched unless it has
+            one.
     """
 
     title: str
@@ -103,6 +106,7 @@ class Task:
     source: Callable[..., dict[str, Any]] = dict
     prepare: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
     plain: Callable[[np.ndarray], np.ndarray] = np.asarray
+    warm_start: Base = CONSTANT
 
     @property
     def choice(self) -> Path:

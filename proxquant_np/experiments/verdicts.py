@@ -117,10 +117,11 @@ def verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules = LEDGER) ->
         {'not yet measured'}
     """
     made = list(_verdicts(records, rules))
-    families: dict[str, list[int]] = {}
+    families: dict[Any, list[int]] = {}
     for i, one in enumerate(made):
         if rules.correction != "none" and one.found is not None:
-            name = one.experiment.name if rules.correction == "experiment" else "all"
+            whole = rules.correction == "all"
+            name = "all" if whole else (one.experiment.name, one.experiment.family)
             families.setdefault(name, []).append(i)
     for family in families.values():
         for i, found in zip(family, _corrected([made[i] for i in family]), strict=True):
@@ -216,17 +217,23 @@ def _corrected(family: Sequence[Verdict]) -> list[Comparison]:
 def _verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules) -> Iterator[Verdict]:
     for name, whole in EXPERIMENTS.items():
         own = {stem: record for stem, record in records.items() if record["experiment"] == name}
+        known = {task for record in own.values() for task in record["tasks"]}
+        missing = [task for task in checked_tasks(whole, None) if task not in known]
         for stem, record in (own or {name: None}).items():
             measured = {} if record is None else record["tasks"]
-            chosen = whole.of_stream(None if record is None else record.get("stream"))
+            about = record or {}
+            chosen = whole.of_stream(about.get("stream")).of_family(about.get("family"))
             for claim in chosen.claims:
-                for task in claim.tasks or dict.fromkeys([*checked_tasks(chosen, None), *measured]):
+                for task in [*measured, *missing]:
+                    if claim.tasks and task not in claim.tasks:
+                        continue
                     found, held = None, measured.get(task, {})
                     if record is not None and claim.is_held(
                         held.get("methods", {}), record["seeds"]
                     ):
                         found = rules.compare(claim, held)
                     yield Verdict(chosen, stem, claim, task, found)
+            missing = []  # what no record holds is said once
 
 
 # Records -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ maps both appear, hard ones are solid and soft ones dashed. The colours are Okab
 colour-blind readers can tell apart and which differ in lightness when printed in grey.
 """
 
+from proxquant_np.plotting.comparisons import budget_curve as budget_curve
 from proxquant_np.plotting.comparisons import differences as differences
 from proxquant_np.plotting.comparisons import layer_changes as layer_changes
 from proxquant_np.plotting.comparisons import regime_map as regime_map

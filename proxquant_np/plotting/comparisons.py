@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -172,3 +172,71 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
         title="layer",
     )
     return figure
+
+
+CHANGES = ((EAGER, "-"), (NEUTRAL, "--"), (LAZY, ":"))
+
+
+def budget_curve(data: Mapping[str, Any]) -> Figure:
+    """Differences ProxQuant - BinaryConnect against the number of steps, question by question.
+
+    `data`: "seeds" and "networks", each with "measure" and "unit" in words, "steps", "panels" and
+    "levels". A panel maps each pair that it compares to a row for each number of steps, with
+    "mean", "low", "high" and "verdict"; full markers have a verdict. "levels" maps methods to their
+    measure. One row of panels for each network; below zero ProxQuant is better.
+
+    Examples:
+        >>> from proxquant_np import plotting
+        >>> rows = [{"mean": m, "low": m - 1, "high": m + 1, "verdict": "equal within m"}
+        ...         for m in (2.0, -0.5)]
+        >>> mlp = {"measure": "test error, %", "unit": "percentage points", "steps": [200, 500],
+        ...        "panels": {"Is it the rate?": {"as searched": rows}},
+        ...        "levels": {"prox_quant": [9.0, 3.0], "binary_connect": [7.0, 3.5]}}
+        >>> figure = plotting.budget_curve({"seeds": 5, "networks": {"mlp": mlp}})
+        >>> [ax.get_title() for ax in figure.axes]
+        ['mlp: Is it the rate?', 'mlp: the methods themselves']
+    """
+    networks = data["networks"]
+    columns = 1 + max(len(network["panels"]) for network in networks.values())
+    figure, axes = new_figure(len(networks), columns, 4.1 * columns, 4.4 * len(networks))
+    for row, (name, network) in zip(axes, networks.items(), strict=True):
+        for ax, (question, pairs) in zip(row[:-1], network["panels"].items(), strict=True):
+            _differences_by_steps(ax, network["steps"], pairs)
+            ax.set_title(f"{name}: {question}", fontsize="medium")
+            ax.set_ylabel(f"ProxQuant - BinaryConnect,\n{network['unit']} [95%]", fontsize=9)
+        for method, values in network["levels"].items():
+            side = next(known for known in STYLES if method.startswith(known))
+            style = dict(STYLES[side], label=method.replace("_", " "))
+            if method != side:
+                style |= dict(linestyle="-.", marker="^" if method.endswith("reach") else "v")
+            row[-1].plot(network["steps"], values, markersize=5, **style)
+        row[-1].set_title(f"{name}: the methods themselves", fontsize="medium")
+        row[-1].set_ylabel(network["measure"], fontsize=9)
+        row[-1].set_ylim(bottom=0)
+        for ax in row:
+            ax.set_xscale("log")
+            ax.set_xticks(network["steps"], [f"{n:,}" for n in network["steps"]], fontsize=8)
+            ax.minorticks_off()
+            ax.set_xlabel("quantizing steps", fontsize=9)
+            ax.legend(frameon=False, fontsize=8)
+    figure.suptitle(
+        f"{data['seeds']} seeds; full markers: a verdict; below zero ProxQuant is better"
+    )
+    return figure
+
+
+def _differences_by_steps(ax: Any, steps: Sequence[int], pairs: Mapping[str, Any]) -> None:
+    """The intervals of each pair along the budgets, side by side at each of them."""
+    ax.axhline(0, color="black", linewidth=0.8)
+    for i, ((how, rows), (colour, line)) in enumerate(zip(pairs.items(), CHANGES, strict=False)):
+        x = np.array(steps) * 1.06 ** (i - 1)
+        mean = np.array([row["mean"] for row in rows])
+        label = fill(how, 34)
+        ax.plot(x, mean, color=colour, linestyle=line, linewidth=1.4, label=label)
+        for at, row in zip(x, rows, strict=True):
+            if row["low"] is not None:
+                ax.plot([at, at], [row["low"], row["high"]], color=colour, linewidth=1.4)
+            sure = row["verdict"] in VERDICT_COLOURS
+            marker = VERDICT_MARKERS.get(row["verdict"], "^")
+            face = colour if sure else "white"
+            ax.plot(at, row["mean"], marker, color=colour, markerfacecolor=face, markersize=6)

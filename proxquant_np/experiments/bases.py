@@ -1,0 +1,53 @@
+"""What moves the weights under a method: an optimizer, and how its learning rate falls.
+
+The published ones are those of the authors' code (github.com/allenbai01/ProxQuant), whose runs on
+CIFAR-10 take 200 epochs in full precision, quantize in 200 more (ternary ones in 400), freeze, and
+fine-tune for 100 (200). Here the epochs are fractions of a phase, whatever its length.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxquant_np import optim
+
+
+@dataclass(frozen=True)
+class Base:
+    """An optimizer for one phase of training.
+
+    Args:
+        make: makes it, from parameters and a learning rate.
+        falls: when the rate falls to a tenth of what it was, in fractions of the phase's steps.
+        lr: the rate to begin with, where it is not chosen elsewhere.
+
+    Examples:
+        >>> from proxquant_np.experiments.bases import Base
+        >>> schedule = Base(falls=(0.5,)).schedule(0.01, steps=100)
+        >>> schedule(49), schedule(50)
+        (0.01, 0.001)
+    """
+
+    make: Callable[..., optim.Optimizer] = optim.Adam
+    falls: tuple[float, ...] = ()
+    lr: float | None = None
+
+    def schedule(self, lr: float, steps: int) -> Callable[[int], float] | None:
+        """The learning rate of each step; None if it stays as it is."""
+        at = [round(share * steps) for share in self.falls]
+        return (lambda t: lr * 0.1 ** sum(t >= fall for fall in at)) if at else None
+
+
+def _sgd(weight_decay: float) -> Callable[..., optim.Optimizer]:
+    return functools.partial(optim.SGD, momentum=0.9, weight_decay=weight_decay)
+
+
+CONSTANT = Base()
+FALLING = Base(falls=(81 / 200, 122 / 200))
+"""BinaryConnect's: Adam, its rate lowered at epochs 81 and 122 of 200."""
+WARM_START = Base(_sgd(1e-4), falls=(100 / 200, 150 / 200), lr=0.1)
+"""The full-precision network's: SGD, its rate lowered at epochs 100 and 150 of 200."""
+TRAINED_TERNARY = Base(_sgd(2e-4), falls=(80 / 400, 120 / 400, 300 / 400))
+"""Trained ternary quantization's: SGD, its rate lowered at epochs 80, 120 and 300 of 400."""

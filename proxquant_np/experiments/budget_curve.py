@@ -1,0 +1,240 @@
+"""Claim: whether ProxQuant or BinaryConnect errs less turns with the budget, by what makes it turn.
+
+The same network in full precision is quantized in few to many steps, by pairs that differ in one
+thing each. If the verdict turns at the same budget
+
+    as searched                  each method with what a search chose for this budget,
+    at equal rates               both at ProxQuant's rate, both at BinaryConnect's,
+    with falling rates           the rival's rate falls as published, or both do,
+
+then it is the budget that turns it; if it does not, it is what was changed. Two more pairs have the
+published rate at all budgets: ProxQuant keeps either the published mean of lambda, and with it when
+signs stop moving, or the published sum of strengths, and with it how far weights can be carried.
+At the published 78,000 steps the two are one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxquant_np.experiments import resnet_cifar10
+from proxquant_np.experiments.bases import CONSTANT, FALLING, Base
+from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.families import LR, REACH, as_published, at_rate_of
+from proxquant_np.experiments.protocol import FULL_PRECISION, METHODS, Method
+from proxquant_np.experiments.statistics import Comparison, Equality
+from proxquant_np.experiments.summary import runs_of, scaled
+from proxquant_np.experiments.tasks import OF_PERPLEXITY, ON_DIGITS, TASKS, Task
+
+EAGER, LAZY = "prox_quant", "binary_connect"
+BUDGETS = {
+    "mlp": (200, 500, 1000, 2000, 4000, 8000),
+    "cnn": (125, 250, 500, 1000, 2000),
+    "lstm": (150, 450, 1350),
+}
+IMAGE_BUDGETS = (78, 234, 702)  # 1, 3 and 9 epochs
+START = Base(lr=1e-3)  # the same network in full precision for all budgets, so it is not searched
+
+
+def _task(whole: Task, name: str, steps: int) -> Task:
+    return replace(
+        whole,
+        title=f"{whole.title}, {steps:,} quantizing steps",
+        chosen=(f"chosen/budget_curve-{name}-t{steps}.json",),
+        setting=replace(whole.setting, quantizing_steps=steps),
+        quick=replace(whole.quick, quantizing_steps=max(8, steps // 50)),
+        warm_start=START,
+    )
+
+
+def _methods() -> dict[str, Method]:
+    found = {name: METHODS[name] for name in (LAZY, EAGER)}
+    found |= [at_rate_of(found, LAZY, EAGER), at_rate_of(found, EAGER, LAZY)]
+    for name in (LAZY, EAGER):
+        whose = found[name].label.split(" (")[0]
+        found[f"{name}_falling"] = replace(
+            found[name], label=f"{whose}, its rate falling", base=FALLING, shares=name
+        )
+    rival = as_published(LAZY, METHODS[LAZY])
+    found["binary_connect_published"] = replace(rival, label="BinaryConnect as published")
+    found["binary_connect_constant"] = replace(
+        rival, label="BinaryConnect at the published rate, constant", base=CONSTANT
+    )
+    eager = as_published(EAGER, METHODS[EAGER])
+    found["prox_quant_mean"] = replace(eager, label="ProxQuant, the published mean of lambda")
+    found["prox_quant_reach"] = replace(
+        eager, label="ProxQuant, the published sum of strengths", default={"lr": LR, "reach": REACH}
+    )
+    return found
+
+
+PAIRS = {
+    "as searched": (EAGER, LAZY),
+    "at ProxQuant's rate": (EAGER, f"{LAZY}_at_{EAGER}"),
+    "at BinaryConnect's rate": (f"{EAGER}_at_{LAZY}", LAZY),
+    "as searched, the rival's rate falling": (EAGER, f"{LAZY}_falling"),
+    "as searched, both rates falling": (f"{EAGER}_falling", f"{LAZY}_falling"),
+    "as published, the mean of lambda kept": ("prox_quant_mean", "binary_connect_published"),
+    "as published, the sum of strengths kept": ("prox_quant_reach", "binary_connect_published"),
+    "as published, the sum kept, the rival's rate constant": (
+        "prox_quant_reach",
+        "binary_connect_constant",
+    ),
+}
+"""What is changed, and the two methods that are compared: ProxQuant's first."""
+
+PANELS = {
+    "Is it the rate?": ("as searched", "at ProxQuant's rate", "at BinaryConnect's rate"),
+    "Is it that rates do not fall?": (
+        "as searched",
+        "as searched, the rival's rate falling",
+        "as searched, both rates falling",
+    ),
+    "Is it lambda?": tuple(name for name in PAIRS if name.startswith("as published")),
+}
+"""The questions that the figure answers, and by which pairs."""
+
+SHOWN = (EAGER, LAZY, "prox_quant_mean", "prox_quant_reach", "binary_connect_published")
+"""The methods whose own measure the figure shows."""
+
+
+def _claims(measure: str, equal: Equality, tasks: Iterable[str] = ()) -> tuple[Claim, ...]:
+    what = "errs less" if measure == "test_error" else "has a lower perplexity"
+    return tuple(
+        Claim(
+            f"ProxQuant {what} than BinaryConnect, {how}",
+            *pair,
+            measure,
+            source="ours",
+            tasks=tuple(tasks),
+            equal=equal,
+        )
+        for how, pair in PAIRS.items()
+    )
+
+
+def _found(experiment: Experiment, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By network, then by what is changed: the comparisons by number of steps."""
+    found: dict[str, dict[str, Any]] = {}
+    for claim in experiment.claims:
+        how = next(how for how, pair in PAIRS.items() if pair == (claim.first, claim.second))
+        for name, task in result["tasks"].items():
+            if not claim.tasks or name in claim.tasks:
+                network, steps = name.split("-t")
+                by_steps = found.setdefault(network, {}).setdefault(how, {})
+                by_steps[int(steps)] = claim.compare(task["methods"])
+    return found
+
+
+def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[Path]:
+    """Draw the differences and the measures themselves against the number of steps."""
+    from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
+
+    networks = {}
+    for network, pairs in _found(experiment, result).items():
+        tasks = {steps: result["tasks"][f"{network}-t{steps}"] for steps in pairs["as searched"]}
+        measure = next(iter(tasks.values()))["measure"]
+        scale = scaled(measure)
+        networks[network] = {
+            "measure": measure.replace("_", " ") + f", {scale.unit}" * bool(scale.unit),
+            "unit": scale.points or "units of perplexity",
+            "steps": list(tasks),
+            "panels": {
+                question: {
+                    how: [_row(found, scale.factor) for found in pairs[how].values()]
+                    for how in hows
+                }
+                for question, hows in PANELS.items()
+            },
+            "levels": {
+                method: [
+                    scale.factor * float(np.mean(task["methods"][method][measure]))
+                    for task in tasks.values()
+                ]
+                for method in (FULL_PRECISION, *SHOWN)
+            },
+        }
+    data = {"networks": networks, "seeds": result["seeds"], "runs": runs_of(result)}
+    path = path.with_name(f"{path.name}_curve")
+    plotting.save_figure(plotting.budget_curve(data), data, path)
+    return [path.with_suffix(".png")]
+
+
+def _row(found: Comparison, factor: float) -> dict[str, Any]:
+    ends = {end: factor * getattr(found, end) for end in ("mean", "low", "high")}
+    return {
+        **{k: v if math.isfinite(v) else None for k, v in ends.items()},
+        "verdict": found.verdict,
+    }
+
+
+def reading(experiment: Experiment, result: Mapping[str, Any]) -> Iterable[str]:
+    """In words, pair by pair: the verdicts along the budgets, and where the difference turns."""
+    for network, pairs in _found(experiment, result).items():
+        for how, by_steps in pairs.items():
+            verdicts = [(found.verdict, steps) for steps, found in by_steps.items()]
+            runs = itertools.groupby(verdicts, operator.itemgetter(0))
+            said = [f"{v} at {_listed([steps for _, steps in run])}" for v, run in runs]
+            turns = [
+                f"between {a:,} and {b:,}"
+                for a, b in itertools.pairwise(by_steps)
+                if by_steps[a].mean * by_steps[b].mean < 0
+            ]
+            where = f"changes sign {' and '.join(turns)} steps" if turns else "keeps its sign"
+            yield f"- {network}, {how}: {', '.join(said)} steps; the difference {where}."
+
+
+def _listed(steps: list[int]) -> str:
+    return f"{steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else "")
+
+
+def _tasks(whole: Mapping[str, Task], budgets: Mapping[str, tuple[int, ...]]) -> dict[str, Task]:
+    return {
+        f"{name}-t{steps}": _task(whole[name], name, steps)
+        for name in budgets
+        for steps in budgets[name]
+    }
+
+
+def _experiment(**parts: Any) -> Experiment:
+    return Experiment(
+        methods=_methods(),
+        draw=draw,
+        reading=reading,
+        grid=("network", "quantizing steps"),
+        **parts,
+    )
+
+
+_ON_DIGITS, _ON_TEXT = (
+    [f"{name}-t{steps}" for name in names for steps in BUDGETS[name]]
+    for names in (("mlp", "cnn"), ("lstm",))
+)
+EXPERIMENT = _experiment(
+    name="budget_curve",
+    title="The budget: where the verdict turns, and by what",
+    tasks=_tasks(TASKS, BUDGETS),
+    measured=tuple(f"mlp-t{steps}" for steps in BUDGETS["mlp"]),
+    claims=(
+        *_claims("test_error", ON_DIGITS, _ON_DIGITS),
+        *_claims("test_perplexity", OF_PERPLEXITY, _ON_TEXT),
+    ),
+)
+IMAGES = _experiment(
+    name="budget_curve_images",
+    title="The budget on images: where the verdict turns, and by what",
+    tasks=_tasks(resnet_cifar10.EXPERIMENT.tasks, {"resnet8": IMAGE_BUDGETS}),
+    claims=_claims("test_error", resnet_cifar10.EQUAL),
+    seeds=5,
+    data=resnet_cifar10.EXPERIMENT.data,
+    needs_data=True,
+    download=resnet_cifar10.EXPERIMENT.download,
+)

@@ -1,0 +1,161 @@
+"""Families of fair pairs: what each changes, and that the ledger keeps them apart."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from test_claims import record, records, rows  # noqa: F401  (records is a fixture)
+
+from proxquant_np import cli, optim
+from proxquant_np.data import load_digits
+from proxquant_np.experiments import bases, families
+from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
+from proxquant_np.experiments.experiment import SEARCHED
+from proxquant_np.experiments.protocol import METHODS, Phases, quantize
+from proxquant_np.experiments.tasks import TASKS, Setting
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [(n, f) for n, e in EXPERIMENTS.items() for f in e.families]
+)
+def test_every_family_is_whole(name, family):
+    chosen = experiment_named(name).of_family(family)
+    assert chosen.family == family and chosen.claims
+    for claim in chosen.claims:
+        assert {claim.first, claim.second} <= chosen.methods.keys()
+    for method in chosen.methods.values():
+        assert method.start == "full_precision" or method.start in chosen.methods
+        assert family != families.PUBLISHED or method.source
+    for task in chosen.tasks:
+        for method in chosen.methods:
+            assert chosen.hyperparameters(task, method)["lr"] > 0
+
+
+def test_searched_is_the_experiment_itself():
+    chosen = experiment_named("binary_digits")
+    assert chosen.of_family(None) is chosen is chosen.of_family(SEARCHED)
+    with pytest.raises(ValueError, match="must be one of 'searched', got 'published'"):
+        experiment_named("ablation").of_family("published")
+
+
+def test_equal_rates_are_equal_and_keep_the_mean_of_lambda():
+    chosen = experiment_named("binary_digits").of_family(families.EQUAL_RATES)
+    found = {name: chosen.hyperparameters("cnn", name) for name in chosen.methods}
+    for claim in chosen.claims:
+        assert found[claim.first]["lr"] == found[claim.second]["lr"]
+    own, moved = found["prox_quant"], found["prox_quant_at_binary_connect"]
+    assert own["lr"] != moved["lr"]
+    assert own["reach"] / own["lr"] == pytest.approx(moved["reach"] / moved["lr"], rel=0.01)
+    assert {c.text.rpartition(", at ")[2] for c in chosen.claims} == {
+        "ProxQuant's rate",
+        "BinaryConnect's rate",
+    }
+
+
+def test_the_published_rate_falls_for_binary_connect_alone():
+    """What `fit` recorded of each step."""
+    chosen = experiment_named("binary_digits").of_family(families.PUBLISHED)
+    task = dataclasses.replace(TASKS["mlp"])
+    rates, last = {}, {}
+    for name in ("binary_connect", "prox_quant"):
+        setting = dataclasses.asdict(Setting(1, 200, 1))
+        setting.pop("split", None)
+        phases = Phases(task, load_digits(), setting, seed=0)
+        kept = []
+        fit = phases.fit
+
+        def noting(phase, model, optimizer, fit=fit, kept=kept, **options):
+            kept.append(optimizer.lr)
+            return fit(phase, model, optimizer, **options)
+
+        phases.fit = noting
+        method = chosen.methods[name]
+        h = chosen.hyperparameters("mlp", name)
+        history, _ = quantize(phases, task.build(0, None), method, h)
+        rates[name], last[name] = history.steps["lr"], kept[-1]
+    assert set(rates["prox_quant"]) == {0.01} and last["prox_quant"] == 0.01
+    falling = np.array(rates["binary_connect"])
+    assert falling[80] == 0.01 and falling[[81, 121]] == pytest.approx(1e-3)
+    assert falling[[122, 199]] == pytest.approx(1e-4)
+    assert last["binary_connect"] == pytest.approx(1e-4)
+
+
+def test_the_mean_of_lambda_says_the_same_as_the_reach():
+    """reach = lr * mean * steps; at the published length the two published numbers are one."""
+    w = TASKS["mlp"].build(0, None)
+
+    def rate(**strength):
+        base = optim.Adam(w.parameters(), 0.02)
+        groups = METHODS["prox_quant"].groups(w, TASKS["mlp"].regularizer)
+        return METHODS["prox_quant"].wrap(base, groups, 100, **strength).homotopy.rate
+
+    assert rate(mean_lambda=3.0) == rate(reach=3.0 * 0.02 * 100)
+    mean = np.mean([1e-4 * epoch for epoch in range(200)])
+    assert mean == pytest.approx(families.MEAN_LAMBDA)
+    assert pytest.approx(0.01 * mean * 390 * 200) == families.REACH
+
+
+def test_the_warm_start_of_the_published_runs_falls_twice():
+    schedule = bases.WARM_START.schedule(bases.WARM_START.lr, 200)
+    assert [schedule(t) for t in (0, 99, 100, 149, 150)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 1e-3]
+    )
+    assert bases.CONSTANT.schedule(0.1, 200) is None
+
+
+# In records and in the ledger --------------------------------------------------------------------
+
+
+def test_a_record_and_its_cells_name_the_family(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = dataclasses.replace(
+        TASKS["mlp"],
+        quick=dataclasses.replace(
+            TASKS["mlp"].quick,
+            full_precision_steps=4,
+            quantizing_steps=8,
+            fine_tuning_steps=2,
+        ),
+    )
+    monkeypatch.setitem(experiment_named("binary_digits").tasks, "mlp", task)
+    run = ["experiment", "binary_digits", "--quick", "--only", "mlp", "--jobs", "1"]
+    assert cli.main([*run, "--family", "published"]) == 0
+    out = tmp_path / "results-binary_digits-published-quick"
+    found = json.loads((out / "binary_digits-record.json").read_text())
+    assert found["family"] == "published"
+    assert found["tasks"]["mlp"]["hyperparameters"]["prox_quant"] == {
+        "lr": 0.01,
+        "mean_lambda": families.MEAN_LAMBDA,
+    }
+    cell = json.loads((out / "records" / "mlp-prox_quant-seed0.json").read_text())
+    assert cell["arguments"]["family"] == "published"
+    assert "as published" in capsys.readouterr().out
+
+
+def test_the_ledger_keeps_families_apart(records):  # noqa: F811
+    """Other verdicts in another family are no dependence on the search, and stand side by side."""
+    equal = record(better=-0.01)
+    methods = equal["tasks"]["mlp"]["methods"]
+    methods["binary_connect_at_prox_quant"] = methods.pop("binary_connect")
+    page = records(
+        binary_digits=record(better=0.01),
+        binary_digits__published={**record(better=0.0), "family": "published"},
+        binary_digits__equal={**equal, "family": "equal-rates"},
+    )
+    found = [line for line in rows(page, "err less than BinaryConnect's") if "| mlp | **" in line]
+    verdicts = [line.split("|")[3].strip() for line in found]
+    equal, other = ("**contradicted**", "**not yet measured**"), "**equal within m**"
+    assert verdicts == ["**supported**", *equal, other]
+    for family, words in (("published", "as published"), ("equal-rates", "at equal rates")):
+        command = f"proxquant-np experiment binary_digits --seeds 10 --only mlp --family {family}"
+        assert f"`{command}` ({words})" in page
+    side = page.partition("## Family by family")[2].partition("## Theorems")[0]
+    (row,) = (line for line in side.splitlines() if "err less than BinaryConnect's" in line)
+    cells = [cell.strip().split(",")[0] for cell in row.split("|")[3:7]]
+    assert cells == ["supported", "equal within m", "contradicted", ""]
+    assert "depends on the search" not in page.partition("## What holds")[2].partition("|")[0]
+
+
+def test_the_ledger_of_one_family_has_no_such_table(records):  # noqa: F811
+    assert "Family by family" not in records(binary_digits=record())
