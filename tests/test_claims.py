@@ -346,7 +346,7 @@ def test_records_of_one_experiment_on_several_data(records):
     )
     assert "`proxquant-np experiment language_model --seeds 10`" in page
     assert "`proxquant-np experiment language_model --seeds 10 --data b.txt`" in page
-    first, second = rows(page, "binary LSTM has a lower")
+    first, second = rows(page, "fitted scale ProxQuant's binary LSTM")
     assert "| lstm64, pydoc_data.topics | **supported** | supported | -0.01" in first
     assert "| lstm64, b.txt | **supported** |" in second
     assert [path.stem for path in draw(records.folder)] == ["language_model", "language_model-b"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_claims import record, records, rows  # noqa: F401  (records is a fixture)
 
-from proxquant_np import cli, optim
+from proxquant_np import cli, models, nn, optim, prox
 from proxquant_np.data import load_digits
 from proxquant_np.experiments import bases, families
 from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
@@ -159,3 +159,50 @@ def test_the_ledger_keeps_families_apart(records):  # noqa: F811
 
 def test_the_ledger_of_one_family_has_no_such_table(records):  # noqa: F811
     assert "Family by family" not in records(binary_digits=record())
+
+
+# The paper's own rows ----------------------------------------------------------------------------
+
+
+def test_the_published_rival_is_clipped_and_fitted_by_rows():
+    chosen, w = experiment_named("language_model"), nn.Linear(8, 4, rng=0)
+    for name, clip in (("straight_through_2_clipped", 0.3), ("straight_through_2_rows", True)):
+        lazy = chosen.methods[name].optimizer(w, 100, None, lr=0.01)
+        assert isinstance(lazy, optim.DualAveraging) and lazy.clip == clip
+        assert lazy.regularizer == prox.MultiBitL2(2, axis=0)
+        if clip == 0.3:
+            assert np.abs(lazy.latent[0]).max() == np.float32(0.3)
+            assert all(len(np.unique(row)) <= 4 for row in w.weight.data)
+            assert len(np.unique(w.weight.data)) > 4
+    for name in ("binary_connect_pm1", "prox_quant_pm1"):
+        assert chosen.methods[name].regularizer == prox.BinaryL1()
+    by = {claim.first: claim.source for claim in chosen.claims}
+    assert by["prox_quant_pm1"] == "paper" and by["prox_quant_1"] == "ours"
+
+
+def test_binary_relax_projects_in_its_last_fifth():
+    method = experiment_named("methods").methods["binary_relax_hard"]
+    w = nn.Linear(8, 4, rng=0)
+    lazy = method.optimizer(w, 100, prox.BinaryL1(), lr=0.01, last=50.0)
+    lam = [lazy.lr * lazy.homotopy(t) for t in (0, 79, 80, 99)]
+    assert lam == pytest.approx([1.0, 50.0, np.inf, np.inf])
+    schedule = method.base.schedule(0.01, 100)
+    assert (schedule(79), schedule(80)) == (0.01, pytest.approx(1e-3))
+    lazy.steps = 80
+    lazy.map_(lazy.latent, lazy.strength)
+    assert set(np.unique(w.weight.data)) == {-1.0, 1.0}
+
+
+def test_trained_ternary_spares_the_ends_and_keeps_its_schedule():
+    chosen = experiment_named("resnet_cifar10")
+    method, network = chosen.methods["trained_ternary"], models.ResNet(8, width=4, rng=0)
+    lazy = method.optimizer(network, 100, None, lr=0.1)
+    assert isinstance(lazy, optim.TrainedTernary) and isinstance(lazy.base, optim.SGD)
+    assert len(lazy.params) == len(nn.quantizable_parameters(network, first=False, last=False))
+    schedule = method.base.schedule(0.1, 400)
+    assert [schedule(t) for t in (79, 80, 120, 300)] == pytest.approx([0.1, 0.01, 1e-3, 1e-4])
+    published = chosen.of_family(families.PUBLISHED)
+    assert published.tasks["resnet8"].warm_start is bases.WARM_START
+    assert published.hyperparameters("resnet8", "full_precision") == {"lr": 0.1}
+    ternary = published.hyperparameters("resnet8", "prox_quant_ternary")
+    assert ternary["mean_lambda"] == pytest.approx(np.mean([1e-4 * e for e in range(400)]))

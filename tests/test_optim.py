@@ -470,3 +470,13 @@ def test_parameters_that_were_replaced_by_others_are_refused(data, options):
     p.grad = np.ones(3, np.float32)
     opt.step()
     assert (p.data < 1).all()
+
+
+@pytest.mark.parametrize(("clip", "bound"), [(True, 1.0), (0.25, 0.25), (False, 7.0)])
+def test_the_latent_is_clipped_to_a_bound(clip, bound):
+    w = Tensor(np.array([7.0, -0.125]), requires_grad=True)
+    lazy = DualAveraging(SGD([w], 0.5), [w], BinaryL1(), clip=clip)
+    assert lazy.latent[0].tolist() == [bound, -0.125] and w.data.tolist() == [1, -1]
+    for bad in (0, -1.0, float("nan"), "1"):
+        with pytest.raises((ValueError, TypeError), match="clip"):
+            DualAveraging(SGD([w], 0.5), [w], BinaryL1(), clip=bad)

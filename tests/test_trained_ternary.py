@@ -93,3 +93,54 @@ def test_it_trains_on_the_digits():
     moved = np.abs(levels() / before[1] - 1)  # batch norm undoes most of a scale but the last
     assert (moved > 0).all() and moved[-1].min() > 0.02
     assert all(len(np.unique(layer.ternary().data)) == 3 for layer in layers)
+
+
+@pytest.mark.parametrize("base", [pq.optim.Adam, lambda p, lr: pq.optim.SGD(p, lr, momentum=0.9)])
+def test_the_optimizer_takes_the_steps_of_the_layers(base):
+    """`TrainedTernary` on plain layers, and straight-through layers under the same base."""
+    digits = load_digits(np.float64)
+    plain, twin = (pq.models.MLP((64, 16, 10), rng=0, dtype=np.float64) for _ in range(2))
+    layered = nn.Sequential(
+        *(
+            nn.TrainedTernaryLinear(layer, 0.2) if isinstance(layer, nn.Linear) else layer
+            for layer in twin.layers
+        )
+    )
+    weights = pq.quantizable_parameters(plain)
+    ttq = pq.optim.TrainedTernary(base(plain.parameters(), 1e-3), weights, threshold=0.2)
+    other = base(layered.parameters(), 1e-3)
+    common = dict(steps=30, batch_size=32, progress=False)
+    fit(plain, ttq, digits.train, **common)
+    fit(layered, other, digits.train, **common)
+    layers = [layer for layer in layered if isinstance(layer, nn.TrainedTernaryLinear)]
+    for w, z, levels, layer in zip(weights.values(), ttq.latent, ttq.levels, layers, strict=True):
+        assert np.allclose(z, layer.weight.data, rtol=1e-9, atol=1e-12)
+        assert np.allclose(levels, [layer.pos.data, layer.neg.data], rtol=1e-9)
+        assert np.allclose(w.data, layer.ternary().data, rtol=1e-9)
+        assert np.array_equal(w.data, TernaryL2().project(w.data))
+
+
+def test_a_level_stops_at_zero():
+    w = leaf([1.0, -2.0, 0.0])
+    ttq = pq.optim.TrainedTernary(pq.optim.SGD([w], 1.0), [w])
+    (w * np.array([5.0, -0.5, 0.0])).sum().backward()
+    ttq.step()
+    assert ttq.levels[0].tolist() == [0.0, 1.5]
+    assert ttq.latent[0].tolist() == [-4.0, -1.0, 0.0] and w.data.tolist() == [-1.5, -1.5, 0.0]
+    assert np.array_equal(w.data, TernaryL2().project(w.data))
+
+
+def test_the_optimizer_resumes_to_the_bit(tmp_path):
+    digits, common = load_digits(), dict(batch_size=32, progress=False)
+
+    def run(steps, **more):
+        model = pq.models.MLP((64, 16, 10), rng=0)
+        base = pq.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+        ttq = pq.optim.TrainedTernary(base, pq.quantizable_parameters(model))
+        fit(model, ttq, digits.train, steps=steps, **common, **more)
+        return [p.data for p in ttq.params] + ttq.latent + ttq.levels
+
+    path = tmp_path / "run.npz"
+    run(13, checkpoint=path)
+    for one, other in zip(run(20, checkpoint=path), run(20), strict=True):
+        assert np.array_equal(one, other)

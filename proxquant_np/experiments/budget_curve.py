@@ -121,10 +121,10 @@ def _claims(measure: str, equal: Equality, tasks: Iterable[str] = ()) -> tuple[C
     )
 
 
-def _found(experiment: Experiment, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _found(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """By network, then by what is changed: the comparisons by number of steps."""
     found: dict[str, dict[str, Any]] = {}
-    for claim in experiment.claims:
+    for claim in {e.name: e for e in (EXPERIMENT, IMAGES)}[result["experiment"]].claims:
         how = next(how for how, pair in PAIRS.items() if pair == (claim.first, claim.second))
         for name, task in result["tasks"].items():
             if not claim.tasks or name in claim.tasks:
@@ -134,12 +134,12 @@ def _found(experiment: Experiment, result: Mapping[str, Any]) -> dict[str, dict[
     return found
 
 
-def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[Path]:
+def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw the differences and the measures themselves against the number of steps."""
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
     networks = {}
-    for network, pairs in _found(experiment, result).items():
+    for network, pairs in _found(result).items():
         tasks = {steps: result["tasks"][f"{network}-t{steps}"] for steps in pairs["as searched"]}
         measure = next(iter(tasks.values()))["measure"]
         scale = scaled(measure)
@@ -176,9 +176,9 @@ def _row(found: Comparison, factor: float) -> dict[str, Any]:
     }
 
 
-def reading(experiment: Experiment, result: Mapping[str, Any]) -> Iterable[str]:
+def reading(result: Mapping[str, Any]) -> Iterable[str]:
     """In words, pair by pair: the verdicts along the budgets, and where the difference turns."""
-    for network, pairs in _found(experiment, result).items():
+    for network, pairs in _found(result).items():
         for how, by_steps in pairs.items():
             verdicts = [(found.verdict, steps) for steps, found in by_steps.items()]
             runs = itertools.groupby(verdicts, operator.itemgetter(0))

@@ -145,7 +145,7 @@ def ledger(records: Path, figures: Path | None = None) -> str:
             parts += [*scale(chosen, record), *_family(record, rows), ""]
         parts += [*_tables(chosen, record, rows), ""]
         if record is not None and chosen.reading is not None:
-            parts += [*chosen.reading(chosen, record), ""]
+            parts += [*chosen.reading(record), ""]
         for path in sorted((figures or records.parent).glob(f"{stem}[._]*png")):
             parts += [f"![{chosen.title}](figures/{path.name})", ""]
     once = _once(row for rows in of_record.values() for row in rows)

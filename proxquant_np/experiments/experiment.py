@@ -105,8 +105,8 @@ class Experiment:
         train: `protocol.train`, or a function of the same arguments.
         data: what --data must name, if it is taken at all; with `needs_data` the experiment cannot
             do without it, and `download` gets it.
-        draw: makes further figures of this experiment's summary, at a path without suffix or with
-            more behind it, and returns their paths.
+        draw: makes further figures of a summary, at a path without suffix or with more behind it,
+            and returns their paths.
         reading: what a summary says, in lines for the ledger.
         grid: what rows and columns are, if tasks are named ROW-COLUMN: the ledger shows a grid.
         stream: which of several searches chose the hyperparameters, see `of_stream`.
@@ -126,8 +126,8 @@ class Experiment:
     data: str | None = None
     needs_data: bool = False
     download: Download | None = None
-    draw: Callable[[Experiment, Mapping[str, Any], Path], list[Path]] | None = None
-    reading: Callable[[Experiment, Mapping[str, Any]], Iterable[str]] | None = None
+    draw: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
+    reading: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
     grid: tuple[str, str] | None = None
     stream: int | None = None
     families: Mapping[str, Callable[[Experiment], Experiment]] = field(default_factory=dict)

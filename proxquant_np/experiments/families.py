@@ -10,7 +10,7 @@ A difference that is there as searched and gone at equal rates is one of rates.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from proxquant_np.experiments.bases import FALLING
@@ -28,7 +28,7 @@ FAMILIES = {
 LR = 0.01
 MEAN_LAMBDA = 1e-4 * sum(range(200)) / 200
 """Of lambda_t = 1e-4 * epoch over 200 epochs: 0.00995."""
-REACH = LR * 390 * 200 * MEAN_LAMBDA
+REACH = LR * 1e-4 * 390 * sum(range(200))
 """The sum of lr * lambda_t over 200 epochs of 390 steps: 7.76."""
 
 _CODE = "the authors' code"
@@ -71,10 +71,13 @@ def _owner(method: Method) -> str:
     return method.label.split(" (")[0].split(",")[0]
 
 
-def equal_rates(chosen: Experiment) -> Experiment:
-    """Each claim twice: at the rate of its first method, and at its rival's."""
+def equal_rates(chosen: Experiment, beside: Collection[str] = ()) -> Experiment:
+    """Each claim twice: at the rate of its first method, and at its rival's.
+
+    beside: rivals that are left out.
+    """
     methods, claims = dict(chosen.methods), []
-    for claim in chosen.claims:
+    for claim in (one for one in chosen.claims if one.second not in beside):
         first, second = claim.first, claim.second
         for moved, other, pair in (
             (second, first, lambda name: {"second": name}),

@@ -1,9 +1,11 @@
 """Claims: ProxQuant's binary LSTM beats BinaryConnect's; with 2 and 3 bits it is on par.
 
 The LSTM language model reads characters of Python's language reference, or of the text that --data
-names. Embedding and softmax are quantized, too, as in the paper. The bits are those of a code
-{sum_j a_j b_j} that is fitted to each matrix; the rival for 2 and 3 bits is straight-through with
-the alternating projection. "On par" means a perplexity that is at most `MARGIN` higher.
+names. Embedding and softmax are quantized, too, as in the paper. One bit is -1 and +1, as the paper
+has it, or has a scale that is fitted to each matrix. The other bits are those of a code
+{sum_j a_j b_j} that is fitted to each matrix or, as in the paper, to each of its rows; the rival is
+straight-through with the alternating projection, with the published clipping of weights at `CLIP`
+and without. "On par" means a perplexity that is at most `MARGIN` higher.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from typing import Any
 from proxquant_np import prox
 from proxquant_np.data import Text, load_text
 from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.families import EQUAL_RATES, equal_rates
 from proxquant_np.experiments.protocol import METHODS, Method
 from proxquant_np.experiments.tasks import OF_PERPLEXITY, TASKS, Task, TextSetting, language_model
 
 MARGIN = OF_PERPLEXITY.margin
+CLIP = 0.3  # where the published rival limits its weights
 
 
 @functools.cache
@@ -39,14 +43,39 @@ def _task(units: int, steps: int) -> Task:
     )
 
 
-def _bits(name: str, bits: int, label: str) -> Method:
+def _bits(name: str, bits: int, label: str, **changes: Any) -> Method:
     default: dict[str, Any] = {"lr": 0.003}
     if name == "prox_quant":
         default["reach"] = 10.0
-    regularizer = prox.MultiBitL2(bits)
-    return replace(METHODS[name], label=label, default=default, regularizer=regularizer)
+    changes = {"regularizer": prox.MultiBitL2(bits)} | changes
+    return replace(METHODS[name], label=label, default=default, **changes)
 
 
+def _by_rows(bits: int) -> dict[str, Method]:
+    """ProxQuant and its rival with a code for each row; the rival also clipped, as published."""
+    rows, rival = prox.MultiBitL2(bits, axis=0), f"straight_through_{bits}"
+    label = f"alternating straight-through, {bits} bits by rows"
+    return {
+        f"prox_quant_{bits}_rows": _bits(
+            "prox_quant",
+            bits,
+            f"ProxQuant, {bits} bits by rows",
+            regularizer=rows,
+            shares=f"prox_quant_{bits}",
+        ),
+        f"{rival}_rows": _bits("binary_connect", bits, label, regularizer=rows, shares=rival),
+        f"{rival}_clipped": _bits(
+            "binary_connect",
+            bits,
+            f"{label}, clipped at {CLIP}",
+            regularizer=rows,
+            shares=rival,
+            wrap=functools.partial(METHODS["binary_connect"].wrap, clip=CLIP),
+        ),
+    }
+
+
+_PM1 = prox.BinaryL1()
 EXPERIMENT = Experiment(
     name="language_model",
     title="LSTM language models of 1, 2 and 3 bits",
@@ -64,13 +93,29 @@ EXPERIMENT = Experiment(
             )
             for k in (2, 3)
         },
+        "binary_connect_pm1": _bits(
+            "binary_connect", 1, "BinaryConnect, -1 and +1 (lazy, hard)", regularizer=_PM1
+        ),
+        "prox_quant_pm1": _bits("prox_quant", 1, "ProxQuant, -1 and +1", regularizer=_PM1),
+        **_by_rows(2),
+        **_by_rows(3),
     },
     claims=(
         Claim(
-            "ProxQuant's binary LSTM has a lower perplexity than BinaryConnect's",
+            "With levels -1 and +1 ProxQuant's binary LSTM has a lower perplexity than "
+            "BinaryConnect's",
+            "prox_quant_pm1",
+            "binary_connect_pm1",
+            "test_perplexity",
+            equal=OF_PERPLEXITY,
+        ),
+        Claim(
+            "With a fitted scale ProxQuant's binary LSTM has a lower perplexity than "
+            "BinaryConnect's",
             "prox_quant_1",
             "binary_connect",
             "test_perplexity",
+            source="ours",
             equal=OF_PERPLEXITY,
         ),
         *(
@@ -80,11 +125,29 @@ EXPERIMENT = Experiment(
                 f"prox_quant_{k}",
                 f"straight_through_{k}",
                 "test_perplexity",
+                source="ours",
                 margin=MARGIN,
             )
             for k in (2, 3)
         ),
+        *(
+            Claim(
+                f"With {k} bits by rows ProxQuant is on par with alternating straight-through"
+                f"{clipped} (at most {MARGIN:.0%} higher)",
+                f"prox_quant_{k}_rows",
+                f"straight_through_{k}_{rival}",
+                "test_perplexity",
+                source=source,
+                margin=MARGIN,
+            )
+            for k in (2, 3)
+            for rival, clipped, source in (
+                ("clipped", f" clipped at {CLIP}", "paper"),
+                ("rows", "", "ours"),
+            )
+        ),
     ),
+    families={EQUAL_RATES: equal_rates},
     seeds=3,
     data="a UTF-8 text, or a folder with the Penn Treebank's files (default: Python's own)",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -106,8 +107,10 @@ def _scheduled(
     ]
 
 
-def _lazy(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
-    return optim.DualAveraging(base, _scheduled(groups, None), clip=True)
+def _lazy(
+    base: Any, groups: Groups, steps: int, clip: bool | float = True
+) -> optim.QuantizedOptimizer:
+    return optim.DualAveraging(base, _scheduled(groups, None), clip=clip)
 
 
 def _eager_hard(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
@@ -146,6 +149,29 @@ def _binary_relax(base: Any, groups: Groups, steps: int, last: float) -> optim.Q
     """The strength grows from 1 to `last`, by the same factor in every step."""
     homotopy = prox.Geometric(1 / base.lr, last ** (1 / max(1, steps - 1)))
     return optim.DualAveraging(base, _scheduled(groups, homotopy, of=prox.BinaryRelax), clip=True)
+
+
+@dataclass(frozen=True)
+class HardAtLast(prox.Geometric):
+    """Geometric, and infinite, which is the projection, from step `hard` on."""
+
+    hard: float
+
+    def _at(self, t):
+        return math.inf if t >= self.hard else super()._at(t)
+
+
+def two_phases(base: Any, groups: Groups, steps: int, last: float) -> optim.QuantizedOptimizer:
+    """BinaryRelax with its second phase: the last fifth of the steps projects."""
+    soft = max(1, round(0.8 * steps))
+    homotopy = HardAtLast(1 / base.lr, last ** (1 / max(1, soft - 1)), soft)
+    return optim.DualAveraging(base, _scheduled(groups, homotopy, of=prox.BinaryRelax), clip=True)
+
+
+def trained_ternary(base: Any, groups: Groups, steps: int) -> optim.QuantizedOptimizer:
+    """Trained ternary quantization, which clips nothing."""
+    ((params, _),) = [group for group in groups if group[1] is not None]
+    return optim.TrainedTernary(base, params)
 
 
 def _bop(

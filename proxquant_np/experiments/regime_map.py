@@ -39,13 +39,13 @@ def _task(width: int, steps: int) -> Task:
     )
 
 
-def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[Path]:
+def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw the map of differences in test error and their verdicts, if all tasks were run."""
-    if set(result["tasks"]) != set(experiment.tasks):
+    if set(result["tasks"]) != set(EXPERIMENT.tasks):
         return []
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
-    claim = experiment.claims[0]
+    claim = EXPERIMENT.of_family(result.get("family")).claims[0]
     found = {name: claim.compare(task["methods"]) for name, task in result["tasks"].items()}
     cells = [[found[f"w{w}-t{t}"] for t in BUDGETS] for w in WIDTHS]
     data = {

@@ -22,7 +22,7 @@ LAZY, EAGER = METHODS["binary_connect"], METHODS["prox_quant"]
 STARTS = {"": "a full-precision network", "_from_binary": "a converged BinaryConnect network"}
 
 
-def draw(experiment: Experiment, result: Mapping[str, Any], path: Path) -> list[Path]:
+def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw the signs changed since the start, by epoch and layer, for each task and both starts."""
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
@@ -67,7 +67,8 @@ def _claims() -> list[Claim]:
 EXPERIMENT = Experiment(
     name="stability",
     title="Signs changed since the start, and flipping",
-    tasks={name: TASKS[name] for name in ("mlp", "cnn")},
+    tasks={name: TASKS[name] for name in ("mlp", "cnn", "resnet")},
+    measured=("mlp", "cnn"),
     methods={
         "binary_connect": LAZY,
         "prox_quant": EAGER,

@@ -378,7 +378,7 @@ def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list
     title = ", ".join([title, *texts[:1], f"{summary['seeds']} seeds{_of_family(summary)}"])
     data = {"title": title, "rows": rows, "runs": runs_of(summary)}
     plotting.save_figure(plotting.differences(data), data, path)
-    own = [] if experiment.draw is None else experiment.draw(experiment, summary, path)
+    own = [] if experiment.draw is None else experiment.draw(summary, path)
     return [path.with_suffix(".png"), *own]
 
 

@@ -4,6 +4,7 @@ optimizer.py       what base steps share; sgd.py and adam.py are two of them
 quantized.py       what the wrappers around them share
 dual_averaging.py  lazy: a latent moves, and the weights are its image
 prox_gradient.py   eager: the weights themselves move, then are mapped
+trained_ternary.py lazy, with ternary levels that are trained
 bop.py             neither: flips the signs of binary weights
 askew.py           neither: turns gradients towards narrowing intervals
 """
@@ -19,3 +20,4 @@ from proxquant_np.optim.quantized import Group as Group
 from proxquant_np.optim.quantized import QuantizedOptimizer as QuantizedOptimizer
 from proxquant_np.optim.quantized import quantize_and_freeze as quantize_and_freeze
 from proxquant_np.optim.sgd import SGD as SGD
+from proxquant_np.optim.trained_ternary import TrainedTernary as TrainedTernary

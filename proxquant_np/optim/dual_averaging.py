@@ -44,7 +44,7 @@ class DualAveraging(QuantizedOptimizer):
         regularizer: Regularizer | None = None,
         homotopy: Homotopy | None = None,
         *,
-        clip: bool = False,
+        clip: bool | float = False,
     ) -> None:
         super().__init__(base, params, regularizer, homotopy, clip=clip)
         self.latent = [p.data.copy() for p in self.params]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
-from proxquant_np.checks import check_callable, check_instance
+from proxquant_np.checks import check_callable, check_instance, check_number
 from proxquant_np.libraries import numbers, on_host, together
 from proxquant_np.nn import Module, quantizable_parameters
 from proxquant_np.nn.module import check_state
@@ -56,8 +56,7 @@ class QuantizedOptimizer:
         regularizer: its prox is the map; or the map itself, a function (w, strength) -> w. For the
             hard projection, a quantized set is accepted, too.
         homotopy: lambda_t for t = 0, 1, ...; None for the hard projection (infinite strength).
-        clip: limit the moved point to [-1, 1] before mapping, as the published configurations
-            of both BinaryConnect and ProxQuant do.
+        clip: limit the moved point to [-1, 1] before mapping (or to [-clip, clip]), as published.
 
     `groups` lists the groups (a single one if no list was given), and `params` all mapped
     parameters in that order. `regularizer`, `homotopy` and `strength` are those of the mapped
@@ -95,7 +94,7 @@ class QuantizedOptimizer:
         regularizer: Regularizer | None = None,
         homotopy: Homotopy | None = _REQUIRED,
         *,
-        clip: bool = False,
+        clip: bool | float = False,
     ) -> None:
         self.base = check_instance("base", base, Optimizer, "an Optimizer such as SGD")
         self.groups = list(_as_groups(params, regularizer, homotopy))
@@ -117,7 +116,8 @@ class QuantizedOptimizer:
             if p.requires_grad and not regularizer.elementwise:
                 # Tried now, as a wrong result or axis would be seen only after the base has moved.
                 regularizer.prox(p.data, math.inf if homotopy is None else 1.0)
-        self.clip, self.steps = bool(clip), 0
+        self.clip = clip if isinstance(clip, bool) else check_number("clip", clip, above=0)
+        self.steps = 0
         self._number = base.wrappers = base.wrappers + 1
 
     def _of_groups(self, values: Iterable[Any]) -> Any:
@@ -238,7 +238,7 @@ class QuantizedOptimizer:
         trained = self.trained()
         for i in trained:
             if self.clip:
-                np.clip(points[i], -1, 1, out=points[i])
+                np.clip(points[i], -self.clip, self.clip, out=points[i])  # True is 1
             place = self._places[i]
             regularizer = self.groups[self._mapped[place]].regularizer
             regularizer.prox(points[i], strengths[place], out=self.params[i].data)
