@@ -310,7 +310,7 @@ def _side_by_side(found: Iterable[Verdict]) -> Iterable[str]:
                 how = columns[2 if rate == "ProxQuant" else 3]
             row = table.setdefault((one.experiment.name, text, one.task), {})
             said = in_words(one.found, one.claim.measure)
-            row[how] = f"{row[how]}; {one.text}" if how in row else f"{one.text}, {said}"
+            row[how] = f"{row[how]}; {one.alone}" if how in row else f"{one.alone}, {said}"
     several = {key: row for key, row in table.items() if len(row) > 1}
     if several:
         yield from ("## Family by family", "", f"| claim | task | {' | '.join(columns)} |")
