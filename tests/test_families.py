@@ -206,3 +206,76 @@ def test_trained_ternary_spares_the_ends_and_keeps_its_schedule():
     assert published.hyperparameters("resnet8", "full_precision") == {"lr": 0.1}
     ternary = published.hyperparameters("resnet8", "prox_quant_ternary")
     assert ternary["mean_lambda"] == pytest.approx(np.mean([1e-4 * e for e in range(400)]))
+
+
+# The budget curve --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def curve():
+    """A made-up summary: ProxQuant errs 2 points more at 200 steps, as much less from 4,000 on."""
+    from proxquant_np.experiments import budget_curve
+
+    rng, tasks = np.random.default_rng(0), {}
+    for steps in budget_curve.BUDGETS["mlp"]:
+        base = 0.05 + rng.normal(0, 1e-3, 6)
+        more = {200: 0.02, 500: 0.02, 4000: -0.02, 8000: -0.02}.get(steps, 0.0)
+        methods = {}
+        for name in ("full_precision", *budget_curve.EXPERIMENT.methods):
+            shift = more if name.startswith("prox_quant") else 0.0
+            methods[name] = {"test_error": (base + shift + rng.normal(0, 1e-3, 6)).tolist()}
+        tasks[f"mlp-t{steps}"] = {"methods": methods, "measure": "test_error"}
+    return {"experiment": "budget_curve", "seeds": 6, "tasks": tasks}
+
+
+def test_the_budget_curve_is_drawn_and_read(curve, tmp_path):
+    from proxquant_np.experiments import budget_curve
+
+    assert budget_curve.EXPERIMENT.draw(curve, tmp_path / "b") == [tmp_path / "b_curve.png"]
+    data = json.loads((tmp_path / "b_curve.json").read_text("utf-8"))["networks"]["mlp"]
+    assert data["steps"] == list(budget_curve.BUDGETS["mlp"])
+    pairs = [how for panel in data["panels"].values() for how in panel]
+    assert {*pairs} == {*budget_curve.PAIRS} and len(data["panels"]) == 3
+    first = data["panels"]["Is it the rate?"]["as searched"][0]
+    assert first["mean"] == pytest.approx(2.0, abs=0.2) and first["low"] < first["mean"]
+    lines = list(budget_curve.EXPERIMENT.reading(curve))
+    assert len(lines) == len(budget_curve.PAIRS)
+    (line,) = (line for line in lines if "mlp, as searched:" in line)
+    assert "contradicted at 200 to 500, equal within m at 1,000 to 2,000, supported at " in line
+    assert "4,000 to 8,000 steps; the difference changes sign between " in line
+
+
+def test_pairs_of_the_budget_curve_differ_in_one_thing():
+    from proxquant_np.experiments import budget_curve
+
+    chosen = budget_curve.EXPERIMENT
+    found = {name: chosen.hyperparameters("mlp-t500", name) for name in chosen.methods}
+    falls = {name: method.base.falls for name, method in chosen.methods.items()}
+    assert found["prox_quant"]["lr"] == found["binary_connect_at_prox_quant"]["lr"]
+    assert found["binary_connect"]["lr"] == found["prox_quant_at_binary_connect"]["lr"]
+    for name in ("prox_quant", "binary_connect"):
+        assert found[f"{name}_falling"] == found[name]
+        assert falls[f"{name}_falling"] == bases.FALLING.falls and not falls[name]
+    assert found["binary_connect_published"] == found["binary_connect_constant"] == {"lr": 0.01}
+    assert falls["binary_connect_published"] and not falls["binary_connect_constant"]
+    for steps in (500, 8000):
+        mean, reach = (
+            chosen.methods[f"prox_quant_{kept}"].optimizer(
+                TASKS["mlp"].build(0, None), steps, TASKS["mlp"].regularizer, **found[name]
+            )
+            for kept, name in (("mean", "prox_quant_mean"), ("reach", "prox_quant_reach"))
+        )
+        lam = np.array([[o.homotopy(t) for t in range(steps)] for o in (mean, reach)])
+        assert lam[0].mean() == pytest.approx(families.MEAN_LAMBDA)
+        assert 0.01 * lam[1].sum() == pytest.approx(families.REACH)
+    assert chosen.hyperparameters("mlp-t500", "full_precision") == {"lr": 1e-3}
+
+
+def test_the_name_of_a_row_stands_for_its_tasks():
+    from proxquant_np.experiments.experiment import checked_tasks
+
+    chosen = experiment_named("budget_curve")
+    assert checked_tasks(chosen, ["cnn"]) == [t for t in chosen.tasks if t.startswith("cnn-")]
+    assert checked_tasks(chosen, ["mlp-t500"]) == ["mlp-t500"]
+    with pytest.raises(ValueError, match="no task 'ml'"):
+        checked_tasks(chosen, ["ml"])

@@ -15,6 +15,7 @@ At the published 78,000 steps the two are one.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
@@ -25,7 +26,6 @@ from typing import Any
 
 import numpy as np
 
-from proxquant_np.experiments import resnet_cifar10
 from proxquant_np.experiments.bases import CONSTANT, FALLING, Base
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.families import LR, REACH, as_published, at_rate_of
@@ -40,7 +40,6 @@ BUDGETS = {
     "cnn": (125, 250, 500, 1000, 2000),
     "lstm": (150, 450, 1350),
 }
-IMAGE_BUDGETS = (78, 234, 702)  # 1, 3 and 9 epochs
 START = Base(lr=1e-3)  # the same network in full precision for all budgets, so it is not searched
 
 
@@ -106,7 +105,8 @@ SHOWN = (EAGER, LAZY, "prox_quant_mean", "prox_quant_reach", "binary_connect_pub
 """The methods whose own measure the figure shows."""
 
 
-def _claims(measure: str, equal: Equality, tasks: Iterable[str] = ()) -> tuple[Claim, ...]:
+def claims_in(measure: str, equal: Equality, tasks: Iterable[str] = ()) -> tuple[Claim, ...]:
+    """A claim for each of PAIRS."""
     what = "errs less" if measure == "test_error" else "has a lower perplexity"
     return tuple(
         Claim(
@@ -121,10 +121,10 @@ def _claims(measure: str, equal: Equality, tasks: Iterable[str] = ()) -> tuple[C
     )
 
 
-def _found(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _found(claims: Iterable[Claim], result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """By network, then by what is changed: the comparisons by number of steps."""
     found: dict[str, dict[str, Any]] = {}
-    for claim in {e.name: e for e in (EXPERIMENT, IMAGES)}[result["experiment"]].claims:
+    for claim in claims:
         how = next(how for how, pair in PAIRS.items() if pair == (claim.first, claim.second))
         for name, task in result["tasks"].items():
             if not claim.tasks or name in claim.tasks:
@@ -134,12 +134,12 @@ def _found(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
+def draw(claims: Iterable[Claim], result: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw the differences and the measures themselves against the number of steps."""
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
     networks = {}
-    for network, pairs in _found(result).items():
+    for network, pairs in _found(claims, result).items():
         tasks = {steps: result["tasks"][f"{network}-t{steps}"] for steps in pairs["as searched"]}
         measure = next(iter(tasks.values()))["measure"]
         scale = scaled(measure)
@@ -176,9 +176,9 @@ def _row(found: Comparison, factor: float) -> dict[str, Any]:
     }
 
 
-def reading(result: Mapping[str, Any]) -> Iterable[str]:
+def reading(claims: Iterable[Claim], result: Mapping[str, Any]) -> Iterable[str]:
     """In words, pair by pair: the verdicts along the budgets, and where the difference turns."""
-    for network, pairs in _found(result).items():
+    for network, pairs in _found(claims, result).items():
         for how, by_steps in pairs.items():
             verdicts = [(found.verdict, steps) for steps, found in by_steps.items()]
             runs = itertools.groupby(verdicts, operator.itemgetter(0))
@@ -196,7 +196,8 @@ def _listed(steps: list[int]) -> str:
     return f"{steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else "")
 
 
-def _tasks(whole: Mapping[str, Task], budgets: Mapping[str, tuple[int, ...]]) -> dict[str, Task]:
+def tasks_of(whole: Mapping[str, Task], budgets: Mapping[str, tuple[int, ...]]) -> dict[str, Task]:
+    """Each of these tasks with each of its numbers of steps, NETWORK-tSTEPS."""
     return {
         f"{name}-t{steps}": _task(whole[name], name, steps)
         for name in budgets
@@ -204,11 +205,13 @@ def _tasks(whole: Mapping[str, Task], budgets: Mapping[str, tuple[int, ...]]) ->
     }
 
 
-def _experiment(**parts: Any) -> Experiment:
+def budget_experiment(claims: tuple[Claim, ...], **parts: Any) -> Experiment:
+    """The experiment with these claims, of `claims_in`, on tasks of `tasks_of`."""
     return Experiment(
         methods=_methods(),
-        draw=draw,
-        reading=reading,
+        claims=claims,
+        draw=functools.partial(draw, claims),
+        reading=functools.partial(reading, claims),
         grid=("network", "quantizing steps"),
         **parts,
     )
@@ -218,23 +221,13 @@ _ON_DIGITS, _ON_TEXT = (
     [f"{name}-t{steps}" for name in names for steps in BUDGETS[name]]
     for names in (("mlp", "cnn"), ("lstm",))
 )
-EXPERIMENT = _experiment(
+EXPERIMENT = budget_experiment(
+    (
+        *claims_in("test_error", ON_DIGITS, _ON_DIGITS),
+        *claims_in("test_perplexity", OF_PERPLEXITY, _ON_TEXT),
+    ),
     name="budget_curve",
     title="The budget: where the verdict turns, and by what",
-    tasks=_tasks(TASKS, BUDGETS),
+    tasks=tasks_of(TASKS, BUDGETS),
     measured=tuple(f"mlp-t{steps}" for steps in BUDGETS["mlp"]),
-    claims=(
-        *_claims("test_error", ON_DIGITS, _ON_DIGITS),
-        *_claims("test_perplexity", OF_PERPLEXITY, _ON_TEXT),
-    ),
-)
-IMAGES = _experiment(
-    name="budget_curve_images",
-    title="The budget on images: where the verdict turns, and by what",
-    tasks=_tasks(resnet_cifar10.EXPERIMENT.tasks, {"resnet8": IMAGE_BUDGETS}),
-    claims=_claims("test_error", resnet_cifar10.EQUAL),
-    seeds=5,
-    data=resnet_cifar10.EXPERIMENT.data,
-    needs_data=True,
-    download=resnet_cifar10.EXPERIMENT.download,
 )

@@ -7,6 +7,7 @@ from proxquant_np.experiments import (
     ablation,
     binary_digits,
     budget_curve,
+    budget_curve_images,
     language_model,
     methods,
     regime_map,
@@ -16,17 +17,17 @@ from proxquant_np.experiments import (
 from proxquant_np.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment
-    for experiment in (
-        binary_digits.EXPERIMENT,
-        budget_curve.EXPERIMENT,
-        budget_curve.IMAGES,
-        resnet_cifar10.EXPERIMENT,
-        language_model.EXPERIMENT,
-        stability.EXPERIMENT,
-        regime_map.EXPERIMENT,
-        ablation.EXPERIMENT,
-        methods.EXPERIMENT,
+    module.EXPERIMENT.name: module.EXPERIMENT
+    for module in (
+        binary_digits,
+        budget_curve,
+        budget_curve_images,
+        resnet_cifar10,
+        language_model,
+        stability,
+        regime_map,
+        ablation,
+        methods,
     )
 }
 
