@@ -21,7 +21,7 @@ from proxquant_np.libraries import on_host
 from proxquant_np.nn.module import check_state
 
 Params = Mapping[str, Tensor] | Iterable[Tensor]
-_BLOCK = 1 << 14  # entries; weights, gradient and Adam's moments then fit into a 512 KB cache
+_BLOCK = 1 << 15  # entries; weights, gradient and Adam's moments then fit into a 1 MB cache
 
 
 def as_parameters(params: Params) -> list[Tensor]:
