@@ -200,6 +200,8 @@ class _Blocks:
 
     def each(self, task: Callable[[int], Array | None]) -> Array | None:
         """Run the task on every block; return the sum of the results, if there are any."""
+        if len(self.ends) == 2:
+            return task(0)
 
         def part(start: int, stop: int) -> list[Array | None]:
             return [task(block) for block in range(start, stop)]

@@ -141,29 +141,27 @@ def _pool(n: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n, thread_name_prefix="proxquant_np")
 
 
-@contextlib.contextmanager
-def blas_on_one_thread() -> Iterator[None]:
+class blas_on_one_thread:
     """Inside this block, NumPy's BLAS computes with one thread, in the whole process."""
-    global _holders, _blas_before
-    controls = _blas_controls()
-    if not controls:
-        yield
-        return
-    get, set_ = controls
-    with _lock:
-        if not _holders:
-            _blas_before = get()
-            set_(1)
-        _holders += 1
-    _mine.holds += 1
-    try:
-        yield
-    finally:
-        _mine.holds -= 1
-        with _lock:
-            _holders -= 1
-            if not _holders:
-                set_(_blas_before)
+
+    def __enter__(self) -> None:
+        global _holders, _blas_before
+        if controls := _blas_controls():
+            with _lock:
+                if not _holders:
+                    _blas_before = controls[0]()
+                    controls[1](1)
+                _holders += 1
+            _mine.holds += 1
+
+    def __exit__(self, *exc: object) -> None:
+        global _holders
+        if controls := _blas_controls():
+            _mine.holds -= 1
+            with _lock:
+                _holders -= 1
+                if not _holders:
+                    controls[1](_blas_before)
 
 
 def _after_fork() -> None:
