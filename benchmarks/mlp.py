@@ -251,9 +251,9 @@ def main() -> None:
         best = dict(zip(PEERS, targets, strict=False))
         print(f"{name:34}{1e3 * medians[HERE]:9.4g}", end="")
         for peer, ratio in ratios.items():
-            target = f" (<= {best[peer]:.1f})" if peer in best else ""
+            target = f" (<= {best[peer]:.2f})" if peer in best else ""
             print(
-                f"{ratio:8.2f}{target:10}" if peer in PEERS else f"{ratio:{len(peer) + 2}.2f}",
+                f"{ratio:7.2f}{target:11}" if peer in PEERS else f"{ratio:{len(peer) + 2}.2f}",
                 end="",
             )
         print()
