@@ -68,13 +68,15 @@ def check_number(
 
 
 def _check_real(name, value, kind, what, bounds):
-    bounds = {sign: bound for sign, bound in bounds.items() if bound is not None}
-    accepted = f"{what} {' and '.join(f'{sign} {bound}' for sign, bound in bounds.items())}".strip()
-    if isinstance(value, bool) or not isinstance(value, kind):
+    known = isinstance(value, kind) and not isinstance(value, bool)
+    if known and value == value:  # not NaN
+        if all(bound is None or _HOLDS[sign](value, bound) for sign, bound in bounds.items()):
+            return value
+    limits = [f"{sign} {bound}" for sign, bound in bounds.items() if bound is not None]
+    accepted = f"{what} {' and '.join(limits)}".strip()
+    if not known:
         raise TypeError(f"{name} must be {accepted}, got {value!r}")
-    if value != value or not all(_HOLDS[sign](value, bound) for sign, bound in bounds.items()):
-        raise ValueError(f"{name} must be {accepted}, got {value}")
-    return value
+    raise ValueError(f"{name} must be {accepted}, got {value}")
 
 
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:

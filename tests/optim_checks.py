@@ -15,9 +15,8 @@ import numpy as np
 import proxquant_np.functional as F
 from proxquant_np import Tensor
 from proxquant_np.optim import SGD
+from proxquant_np.optim.optimizer import _BLOCK as BLOCK
 from proxquant_np.prox import BinaryL1, Constant, Linear
-
-BLOCK = 1 << 14
 
 
 def leaf(data, dtype=np.float32):

@@ -1,6 +1,7 @@
 """Base steps, and what all optimizers share: frozen weights, state, refusals."""
 
 import copy
+import threading
 
 import numpy as np
 import optim_checks as checks
@@ -8,7 +9,7 @@ import pytest
 from optim_checks import ADAM_OPTIONS, SGD_OPTIONS, leaf
 
 import proxquant_np.functional as F
-from proxquant_np import Tensor, quantize_and_freeze
+from proxquant_np import Tensor, get_num_threads, quantize_and_freeze, set_num_threads
 from proxquant_np.nn import Linear
 from proxquant_np.optim import (
     SGD,
@@ -36,6 +37,31 @@ def test_sgd_is_the_plain_formula(options, dtype):
 @pytest.mark.parametrize("options", ADAM_OPTIONS)
 def test_adam_is_the_plain_formula(options, dtype):
     checks.check_base(Adam, checks.plain_adam, ADAM_OPTIONS[options], dtype)
+
+
+def test_threads_share_the_blocks_of_a_large_network():
+    class Watched(Adam):
+        def update(self, *args):
+            threads.add(threading.get_ident())
+            super().update(*args)
+
+    weights = np.random.default_rng(0).normal(size=(6 * checks.BLOCK + 7,))
+    moved, before = [], get_num_threads()
+    try:
+        for n in (1, 2, 3):
+            threads = set()
+            set_num_threads(n)
+            params = [leaf(weights), leaf(weights[:5]), leaf(weights[:3])]
+            optimizer = Watched(params)
+            for p in params:
+                p.grad = p.data**2
+            optimizer.step()
+            moved.append(np.concatenate([p.data for p in params]))
+            assert (len(threads) > 1) == (n > 1)  # one thread may take several parts
+    finally:
+        set_num_threads(before)
+    for other in moved[1:]:
+        np.testing.assert_array_equal(other, moved[0])
 
 
 @pytest.mark.parametrize("options", ADAM_OPTIONS)

@@ -146,7 +146,7 @@ def cross_entropy(
         each = g.reshape(-1, 1) / divisor
         dx, dq = to_rows(each)
         shape = (*one_each, input.shape[axis])
-        back = lambda rows: np.moveaxis(rows.reshape(shape), -1, axis)  # noqa: E731
+        back = lambda rows: _moved(rows.reshape(shape), -1, axis)  # noqa: E731
         return back(dx), None if hard else back(dq), None
 
     if reduction == "none":
@@ -160,7 +160,13 @@ Rows = Callable[[Array], tuple[Array, Array | None]]
 
 def _by_class(x: Array, axis: int) -> Array:
     """(n, c, ...) as (n..., c)."""
-    return np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+    return _moved(x, axis, -1).reshape(-1, x.shape[axis])
+
+
+def _moved(x: Array, source: int, destination: int) -> Array:
+    """np.moveaxis, which takes 3 microseconds even if the axis stays."""
+    stays = (source - destination) % x.ndim == 0
+    return x if stays else np.moveaxis(x, source, destination)
 
 
 def _class_weights(weight: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array | None:

@@ -162,8 +162,9 @@ class _Blocks:
         self.order = found[0] if found else orders[0] if spatial else orders[1]
         self.shape = tuple(x.shape[axis] for axis in self.order)
         self.channels = x.shape[1]
-        self.rest = math.prod(self.shape[self.order.index(1) + 1 :])
-        pixel = self.channels * self.rest
+        self.pixel = self.channels, math.prod(self.shape[self.order.index(1) + 1 :])
+        self.exact = np.result_type(x.dtype, np.float64)  # of sums
+        pixel = math.prod(self.pixel)
         self.width = min(x.size // pixel, max(1, _WIDTH // pixel)) * pixel
         rows = x.size // self.width * self.width
         self.ends = [*range(0, rows, max(1, _BLOCK // self.width) * self.width), rows]
@@ -180,8 +181,9 @@ class _Blocks:
 
     def wide(self, vector: Array) -> Array:
         """A vector of one entry per channel, repeated to match a row."""
-        pixel = np.repeat(vector, self.rest)
-        return np.concatenate([pixel] * (self.width // len(pixel)))
+        row = np.empty((self.width // math.prod(self.pixel), *self.pixel), vector.dtype)
+        row[...] = vector[:, None]
+        return row.reshape(-1)
 
     def rows(self, entries: Array, block: int) -> Array:
         """A view of one block of flat entries, as rows."""
@@ -195,11 +197,12 @@ class _Blocks:
         that of a short sum.
         """
         sums = np.add.reduce(rows, 0) if times is None else np.einsum("ij,ij->j", rows, times)
-        sums = sums.reshape(-1, self.channels, self.rest)
-        return np.add.reduce(np.add.reduce(sums, -1), 0, np.result_type(rows.dtype, np.float64))
+        return np.add.reduce(np.add.reduce(sums.reshape(-1, *self.pixel), -1), 0, self.exact)
 
     def each(self, task: Callable[[int], Array | None]) -> Array | None:
         """Run the task on every block; return the sum of the results, if there are any."""
+        if len(self.ends) == 2:
+            return task(0)
 
         def part(start: int, stop: int) -> list[Array | None]:
             return [task(block) for block in range(start, stop)]
@@ -231,7 +234,7 @@ def _batch_norm_blocks(
     y = np.empty_like(x)
     rows, wide = blocks.rows, blocks.wide
     wide_slope, wide_shift = wide(slope), wide(shift)
-    zeros = np.zeros_like(wide_slope)  # `maximum` is faster with an array than with a number
+    zeros = np.zeros(blocks.width, dtype)  # `maximum` is faster with an array than with a number
 
     def apply(block: int) -> None:
         out = rows(y, block)

@@ -58,13 +58,18 @@ def max_pool2d(
     @short_buffers()
     def vjp(g: Array) -> Array:
         dx = np.zeros(x.shape, x.dtype, like=x)
+        apart = all(a.stride > (a.kernel - 1) * a.dilation for a in axes)  # no pixel is seen twice
         # The gradient not yet given to a pixel; its bits, as integers, since inf * 0 is NaN.
         left = images_last(g).copy().view(f"i{x.itemsize}")
-        for is_largest in (lambda tap: tap == y, np.isnan):  # a largest NaN does not equal itself
+        equal = lambda tap: tap == y  # noqa: E731
+        for is_largest in (equal, np.isnan):  # a largest NaN does not equal itself
             for tap, dtap in zip(_taps(x, axes), _taps(dx, axes), strict=True):
                 share = left * is_largest(tap)
                 left -= share
-                dtap += share.view(x.dtype)
+                if apart and is_largest is equal:
+                    dtap[...] = share.view(x.dtype)
+                else:
+                    dtap += share.view(x.dtype)
             if isinstance(left, np.ndarray) and not left.any():  # never waits for a device
                 break
         return like(input, dx[inside])
@@ -160,5 +165,6 @@ def _pooled(
 
 def _taps(x: Array, axes: Axes) -> Iterator[Array]:
     """For each tap of the window, a view of the pixels of x under it, (out, out, c, n)."""
-    for taps in product(*(range(a.kernel) for a in axes)):
-        yield x[*(axis.under(tap) for axis, tap in zip(axes, taps, strict=True))]
+    rows, columns = ([axis.under(tap) for tap in range(axis.kernel)] for axis in axes)
+    for row, column in product(rows, columns):
+        yield x[row, column]

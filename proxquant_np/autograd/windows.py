@@ -60,6 +60,8 @@ def padded(x: Array, rows: slice, columns: slice, fill: float = 0) -> Array:
 
     Slices have numbers for start and stop, counted from x's first row or column, maybe negative.
     """
+    if min(rows.start, columns.start) >= 0 and rows.stop <= len(x) and columns.stop <= x.shape[1]:
+        return x[rows, columns]
     inside, where, shape = [], [], []
     for wanted, size in zip((rows, columns), x.shape, strict=False):
         start, stop, step = wanted.start, wanted.stop, wanted.step or 1
@@ -69,9 +71,9 @@ def padded(x: Array, rows: slice, columns: slice, fill: float = 0) -> Array:
         inside.append(slice(start + lo * step, max(start + hi * step, 0), step))
         where.append(slice(lo, hi))
         shape.append(count)
-    if where == [slice(0, count) for count in shape]:
-        return x[*inside]
-    piece = np.full_like(x, fill, order="C", shape=(*shape, *x.shape[2:]))
+    piece = np.zeros((*shape, *x.shape[2:]), x.dtype, like=x)
+    if fill:
+        piece[...] = fill
     piece[*where] = x[*inside]
     return piece
 
@@ -119,6 +121,8 @@ def check(op: str, input: Array, **parameters: Array | None) -> None:
 
 def pair(op: str, name: str, value: Pair, least: int) -> tuple[int, int]:
     """One number for both axes, or one for each, as a pair."""
+    if type(value) is int and value >= least:
+        return value, value
     both = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     both = both * 2 if len(both) == 1 else both
     if len(both) != 2 or not all(isinstance(v, int | np.integer) and v >= least for v in both):

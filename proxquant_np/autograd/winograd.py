@@ -66,7 +66,7 @@ def applies(axes: Axes) -> bool:
 
 def convolve(x: Array, weight: Array, axes: Axes) -> Array:
     """The convolution of x (h, w, c, n)."""
-    return _correlate(x, axes, kernel=weight)[0]
+    return _correlate(x, axes, kernel=weight)
 
 
 def convolve_vjp(
@@ -78,23 +78,32 @@ def convolve_vjp(
     alone, windows of x serve as well as those of g, and a first layer's x has fewer channels.
     """
     if not input_too:
-        return None, _correlate(x, axes, pixels=g)[1]
+        dw = np.empty_like(weight, order="C")
+        _correlate(x, axes, pixels=g, dk=dw)
+        return None, dw
     around = tuple(
         axis._replace(out=size, before=axis.kernel - 1 - axis.before)
         for axis, size in zip(axes, x.shape, strict=False)
     )
-    turned = weight.swapaxes(0, 1)[:, :, ::-1, ::-1]
-    dx, dw = _correlate(g, around, turned, x)
-    return dx, dw.swapaxes(0, 1)[:, :, ::-1, ::-1]
+    turned, dw = _turned(weight), np.empty_like(weight, order="C")
+    return _correlate(g, around, turned, x, _turned(dw)), dw
+
+
+def _turned(kernel: Array) -> Array:
+    """A view of the kernel that maps back: outputs for inputs, its taps in reverse order."""
+    return kernel.swapaxes(0, 1)[:, :, ::-1, ::-1]
 
 
 def _correlate(
-    d: Array, axes: Axes, kernel: Array | None = None, pixels: Array | None = None
-) -> tuple[Array | None, Array | None]:
-    """The output y, given a kernel; the kernel's gradient, given pixels in place of y's gradient.
+    d: Array,
+    axes: Axes,
+    kernel: Array | None = None,
+    pixels: Array | None = None,
+    dk: Array | None = None,
+) -> Array | None:
+    """The output y, given a kernel; with `pixels` in place of y's gradient, fill dk, the kernel's.
 
-    d (h, w, c, n), kernel (o, c, 3, kw), y and pixels (out, out, o, n). What is not given yields
-    None.
+    d (h, w, c, n), kernel and dk (o, c, 3, kw), y and pixels (out, out, o, n).
     """
     (rows, columns), (c, n) = axes, d.shape[2:]
     o = len(kernel) if pixels is None else pixels.shape[2]
@@ -109,10 +118,12 @@ def _correlate(
     height = min(tiles, max(1, _PIECE // row))
     width = max(min(8, columns.out), -(-columns.out // -(-row // _PIECE)))
 
-    def part(start: int, stop: int) -> Array:
-        sums = np.zeros((4, columns.kernel * c, o), np.float64, like=d)
-        m, x01 = (np.empty((height, width, o, n), d.dtype, like=d) for _ in range(2))
-        products = np.empty((height, width, *sums.shape[1:]), d.dtype, like=d)
+    def part(start: int, stop: int) -> Array | None:
+        m, x01 = np.empty((2, height, width, o, n), d.dtype, like=d)
+        sums = None
+        if pixels is not None:
+            sums = np.zeros((4, columns.kernel * c, o), np.float64, like=d)
+            products = np.empty((height, width, *sums.shape[1:]), d.dtype, like=d)
         for block, point, windows in _at_points(d, axes, start, stop, height, width):
             at = np.s_[: len(windows), : windows.shape[1]]
             if kernel is not None:
@@ -125,14 +136,14 @@ def _correlate(
                 sums[point] += np.add.reduce(products[at], (0, 1))
         return sums
 
-    sums = sum(parallel(part, tiles, 6 * columns.out * tiles * n * o * c))
-    if y is not None:
-        y = y[: rows.out]
-    if pixels is None:
-        return y, None
-    s0, s1, s2, s3 = sums * np.array([1, 0.5, 0.5, 1])[:, None, None]
-    dk = np.stack([s0 + s1 + s2, s1 - s2, s1 + s2 + s3]).reshape(3, columns.kernel, c, o)
-    return y, dk.transpose(3, 2, 0, 1).astype(d.dtype)
+    first, *others = parallel(part, tiles, 6 * columns.out * tiles * n * o * c)
+    if pixels is not None:
+        s0, s1, s2, s3 = sum(others, first).reshape(4, columns.kernel, c, o)
+        s1 *= 0.5
+        s2 *= 0.5
+        into = dk.transpose(2, 3, 1, 0)
+        into[0], into[1], into[2] = s0 + s1 + s2, s1 - s2, s1 + s2 + s3
+    return y if y is None else y[: rows.out]
 
 
 def _at_points(
@@ -150,13 +161,16 @@ def _at_points(
         seen = slice(max(first, 0), max(first, 0, min(last, d.shape[1])))
         values = np.zeros((height, last - first, *d.shape[2:]), d.dtype, like=d)
         inside = values[:, seen.start - first : seen.stop - first]
+        outside = np.zeros_like(inside[:1])
         windows = row_windows(values, kw)
         for top in range(start, stop, height):
             bottom = min(top + height, stop)
             block = slice(2 * top, 2 * bottom), slice(left, right)
             r, tiles = 2 * top - above, bottom - top
             if tiles == 1:  # row by row, so that only rows outside d are padded
-                d0, d1, d2, d3 = (padded(d, slice(r + a, r + a + 1), seen) for a in range(4))
+                d0, d1, d2, d3 = (
+                    d[a : a + 1, seen] if 0 <= a < len(d) else outside for a in range(r, r + 4)
+                )
             else:
                 piece = padded(d, slice(r, r + 2 * tiles + 2), seen)
                 d0, d1, d2, d3 = (piece[a : a + 2 * tiles - 1 : 2] for a in range(4))

@@ -2,7 +2,8 @@
 
 A base optimizer is a formula on flat vectors (`SGD.update`, `Adam.update`). This file applies it
 to a network block by block, so that a large layer passes through the cache once however many terms
-the formula has, and joins small parameters, so that a bias needs no calls of its own.
+the formula has, and joins small parameters, so that a bias needs no calls of its own. Threads share
+the blocks of large networks; the formula goes entry by entry, so their number changes no bit.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd import Tensor, mark_changed
+from proxquant_np.autograd.threads import parallel
 from proxquant_np.checks import check_instance, check_number
 from proxquant_np.libraries import on_host
 from proxquant_np.nn.module import check_state
 
 Params = Mapping[str, Tensor] | Iterable[Tensor]
-_BLOCK = 1 << 14  # entries; weights, gradient and Adam's moments then fit into a 512 KB cache
+_BLOCK = 1 << 16  # entries: weights, gradient and Adam's moments take 1 MB, and threads pay off
 
 
 def as_parameters(params: Params) -> list[Tensor]:
@@ -149,7 +151,8 @@ class Optimizer:
         """One step, in place, on a flat block of weights w with gradient g.
 
         `state` holds this block of each slot, `t` counts steps from 1, and `scratch` is a spare
-        array of the same shape. g must not be changed.
+        array of the same shape. g must not be changed. Several threads may do this at once, for
+        different blocks.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no update()")
 
@@ -198,29 +201,48 @@ class Optimizer:
         if active != self._active:
             self._active, self._plan = active, self._make_plan(active)
         self._steps += active
-        for span, members in self._plan:
-            state = [s[span] for s in self._state]
-            n, t = span.stop - span.start, int(self._steps[members[0]])
-            if len(members) == 1:
-                (i,) = members
-                x, offset = moving[i], self._spans[i].start
-                part = slice(span.start - offset, span.stop - offset)
-                w = _flat(x, part)
-                self.update(w, _flat(self.params[i].grad, part), state, t, self._scratch[:n])
-                if not x.flags.c_contiguous:
-                    _write_flat(x, part, w)
-            else:
-                w, g = self._joined[:, :n]
-                together = [moving[i] for i in members]
-                np.concatenate([x.reshape(-1) for x in together], out=w)
-                np.concatenate([self.params[i].grad.reshape(-1) for i in members], out=g)
-                self.update(w, g, state, t, self._scratch[:n])
-                start = 0
-                for x in together:
-                    x[...] = w[start : start + x.size].reshape(x.shape)
-                    start += x.size
+
+        def part(start: int, stop: int) -> None:
+            joined, scratch = self._joined, self._scratch
+            if start:  # another thread has these
+                joined, scratch = np.empty_like(joined), np.empty_like(scratch)
+            for block in self._plan[start:stop]:
+                self._move(moving, *block, joined, scratch)
+
+        entries = sum(span.stop - span.start for span, _ in self._plan)
+        parallel(part, len(self._plan), 64 * entries)  # Adam's passes take as long as so many
         moved = itertools.compress(self.params, active)
         mark_changed(moved if points is None else (p for p in moved if p not in points))
+
+    def _move(
+        self,
+        moving: list[np.ndarray | None],
+        span: slice,
+        members: list[int],
+        joined: np.ndarray,
+        scratch: np.ndarray,
+    ) -> None:
+        """Move one block: a part of one parameter, or several whole ones together."""
+        state = [s[span] for s in self._state]
+        n, t = span.stop - span.start, int(self._steps[members[0]])
+        if len(members) == 1:
+            (i,) = members
+            x, offset = moving[i], self._spans[i].start
+            part = slice(span.start - offset, span.stop - offset)
+            w = _flat(x, part)
+            self.update(w, _flat(self.params[i].grad, part), state, t, scratch[:n])
+            if not x.flags.c_contiguous:
+                _write_flat(x, part, w)
+        else:
+            w, g = joined[:, :n]
+            together = [moving[i] for i in members]
+            np.concatenate([x.reshape(-1) for x in together], out=w)
+            np.concatenate([self.params[i].grad.reshape(-1) for i in members], out=g)
+            self.update(w, g, state, t, scratch[:n])
+            start = 0
+            for x in together:
+                x[...] = w[start : start + x.size].reshape(x.shape)
+                start += x.size
 
     def _moving(self, points: Mapping[Tensor, np.ndarray | None]) -> list[np.ndarray | None]:
         """For each parameter, the array that moves, or None."""
