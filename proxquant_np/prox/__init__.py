@@ -2,6 +2,7 @@
 
 A set Q says which values weights may take (`Binary`, `Levels`, `Ternary`, `MultiBit`, `Uniform`); a
 distance to it pulls them there (`L1`, `L2`, `Parq`). BinaryL1() is L1(Binary()) by its usual name.
+Distances to {0} are the penalties of sparsity, which penalties.py has for any fixed levels.
 Quantizers as they are published are sets with a rule, a `Rule`: `quantize` is the rule itself.
 """
 
@@ -32,6 +33,10 @@ from proxquant_np.prox.mirror import TanhMirror as TanhMirror
 from proxquant_np.prox.multibit import MultiBit as MultiBit
 from proxquant_np.prox.multibit import MultiBitL1 as MultiBitL1
 from proxquant_np.prox.multibit import MultiBitL2 as MultiBitL2
+from proxquant_np.prox.penalties import L0 as L0
+from proxquant_np.prox.penalties import MCP as MCP
+from proxquant_np.prox.penalties import ElasticNet as ElasticNet
+from proxquant_np.prox.penalties import Huber as Huber
 from proxquant_np.prox.piecewise_affine import PiecewiseAffine as PiecewiseAffine
 from proxquant_np.prox.powers_of_two import PowersOfTwo as PowersOfTwo
 from proxquant_np.prox.published_ternary import PublishedTernary as PublishedTernary
