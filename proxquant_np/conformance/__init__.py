@@ -19,6 +19,8 @@ from proxquant_np.conformance.definitions import QUANTIZERS as QUANTIZERS
 from proxquant_np.conformance.definitions import STEPS as STEPS
 from proxquant_np.conformance.estimators import ESTIMATORS as ESTIMATORS
 from proxquant_np.conformance.gradient import check_gradient as check_gradient
+from proxquant_np.conformance.penalties import PENALTIES as PENALTIES
+from proxquant_np.conformance.penalties import penalty as penalty
 from proxquant_np.conformance.report import CONVENTIONS as CONVENTIONS
 from proxquant_np.conformance.report import Report as Report
 from proxquant_np.conformance.rules import RULES as RULES

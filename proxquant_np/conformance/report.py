@@ -27,6 +27,7 @@ CONVENTIONS = {
     "1/2 ||.||^2; fitted levels are as large as the weights",
     "wrong reduction": "the scale is taken from the weights, and by the measure, that are said",
     "wrong range": "the codes go as far as is said; so the largest weight is kept, or clipped",
+    "parameter": "a penalty's gamma, where it bends or how much of it is ridge, is what is said",
     "gradient point": "lazy: the gradient is taken at P(z); eager: at the weights",
     "latent overwritten": "lazy: the latent moves on from where it was, not from its image",
     "stale weights": "lazy: the deployed weights are the image of the latent after the step",

@@ -47,6 +47,7 @@ from proxquant_np.prox.regularizer import as_regularizer as as_regularizer
 from proxquant_np.prox.regularizer import as_set as as_set
 from proxquant_np.prox.rounded import Rounded as Rounded
 from proxquant_np.prox.rule import Rule as Rule
+from proxquant_np.prox.stochastic import stochastic_round as stochastic_round
 from proxquant_np.prox.ternary import Ternary as Ternary
 from proxquant_np.prox.ternary import TernaryL1 as TernaryL1
 from proxquant_np.prox.ternary import TernaryL2 as TernaryL2
