@@ -7,8 +7,7 @@ one is asked for. Within rounding of a jump both are right in any case.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -16,10 +15,10 @@ import numpy as np
 from proxquant_np.conformance import search, vectors
 from proxquant_np.conformance.fixed import EPS, FixedJudge, Mistake
 from proxquant_np.conformance.form import Subject
-from proxquant_np.prox import L0, L1, L2, MCP, ElasticNet, Huber, Regularizer
+from proxquant_np.conformance.mistakes_of_penalties import mistakes
+from proxquant_np.prox import L0, MCP, Huber, Regularizer
 from proxquant_np.prox.arrays import Floats
 
-Move = Callable[[Floats, float, Floats], Floats]
 JUMPS = {"zero": "to its level", "away": "nowhere: it stays"}
 STRENGTHS = (*vectors.STRENGTHS, 0.5, 2.0, 4.0)
 
@@ -148,7 +147,7 @@ class PenaltyJudge(FixedJudge):
 
     def _moves(self):
         right = Mistake(None, "", self._right)
-        found = [*_of_this(self.r), *_of_all(self.r)]
+        found = list(mistakes(self.r))
         if self.at_jump is not None:
             found.append(("wrong tie", _tie_words(self.at_jump), self._other_tie))
         return [right, *(Mistake(*row) for row in found)]
@@ -167,123 +166,3 @@ def _tie_words(tie):
     other = {"zero": "inclusive: kept at |w| >= the threshold", "away": "strict: kept beyond it"}
     asked = {"zero": "strict", "away": "inclusive"}
     return f"the threshold is {other[tie]}, where {asked[tie]} is asked"
-
-
-def _prox_with(r, change=lambda s: s, **fields) -> Move:
-    other = replace(r, **fields) if fields else r
-    return lambda x, s, q: other.towards(x, change(s), q)
-
-
-def _of_all(r) -> Iterator[tuple[str, str, Move]]:
-    """(convention, detail, move) of the mistakes made with any penalty."""
-    yield "factor of two", "the strength is doubled", _prox_with(r, lambda s: 2 * s)
-    yield "factor of two", "the strength is halved", _prox_with(r, lambda s: s / 2)
-    yield "wrong strength", "changes nothing at any strength", lambda x, s, q: x
-    yield "wrong strength", "goes to the level at every strength", lambda x, s, q: q
-    yield "wrong strength", "the strength counts squared", _prox_with(r, lambda s: s * s)
-    yield (
-        "wrong strength",
-        "the strength is left out: that of 1 is taken",
-        lambda x, s, q: r.towards(x, 1.0, q),
-    )
-    yield (
-        "not optimal",
-        "negative weights go to 0, as in the prox for weights >= 0",
-        lambda x, s, q: np.where(x < 0, 0, r.towards(x, s, q)),
-    )
-    names = {L1: "soft threshold", L2: "ridge", L0: "hard threshold"}
-    for kind, name in names.items():
-        if not isinstance(r, kind):
-            detail = f"the {name} of this strength"
-            yield "not optimal", detail, _prox_with(kind(r.set))
-
-
-def _of_this(r) -> Iterator[tuple[str, str, Move]]:
-    """(convention, detail, move) of the mistakes made with this one."""
-    if isinstance(r, L1):
-        yield "not a prox", "steps over the level: no clip", lambda x, s, q: x - s * np.sign(x - q)
-        yield (
-            "not optimal",
-            "weights beyond the threshold are kept as they are: hard, not soft",
-            lambda x, s, q: np.where(np.abs(x - q) > s, x, q),
-        )
-    if isinstance(r, L2):
-        yield (
-            "not a prox",
-            "a gradient step x - s (x - q), not the prox (x + s q) / (1 + s)",
-            lambda x, s, q: x - s * (x - q),
-        )
-    if isinstance(r, L0):
-        yield (
-            "wrong strength",
-            "the threshold is the strength s, not sqrt(2 s)",
-            lambda x, s, q: np.where(np.abs(x - q) > s, x, q),
-        )
-        yield (
-            "wrong strength",
-            "the threshold is 2 s, not sqrt(2 s)",
-            lambda x, s, q: np.where(np.abs(x - q) > 2 * s, x, q),
-        )
-        yield (
-            "not optimal",
-            "what passes the threshold is shrunk by it",
-            lambda x, s, q: L1(r.set).towards(x, np.sqrt(2 * s), q),
-        )
-    if isinstance(r, Huber):
-        yield (
-            "parameter",
-            "R is divided by gamma: the Moreau envelope of the 1-norm",
-            _prox_with(r, lambda s: s / r.knee),
-        )
-        yield (
-            "not optimal",
-            "its formula changes at gamma, not at gamma (1 + s)",
-            lambda x, s, q: np.where(
-                np.abs(x - q) <= r.knee, q + (x - q) / (1 + s), x - s * r.knee * np.sign(x - q)
-            ),
-        )
-    if isinstance(r, MCP):
-        yield from _of_mcp(r)
-    if isinstance(r, ElasticNet):
-        yield (
-            "not optimal",
-            "divides before it thresholds",
-            lambda x, s, q: L1(r.set).towards(q + (x - q) / (1 + s * r.ridge), s, q),
-        )
-        yield (
-            "wrong strength",
-            "the quadratic part has no strength: divided by 1 + gamma",
-            lambda x, s, q: q + (L1(r.set).towards(x, s, q) - q) / (1 + r.ridge),
-        )
-    for name in ("knee", "ridge"):
-        if hasattr(r, name):
-            for by, word in ((2, "doubled"), (0.5, "halved")):
-                changed = {name: by * getattr(r, name)}
-                yield "parameter", f"gamma is {word}", _prox_with(r, **changed)
-
-
-def _of_mcp(r):
-    yield (
-        "parameter",
-        "gamma is counted in strengths, as in Zhang's lambda, gamma: the knee is gamma s",
-        lambda x, s, q: replace(r, knee=r.knee * s or 1).towards(x, s, q),
-    )
-    yield (
-        "parameter",
-        "divides by 1 - 1/gamma, not by 1 - s/gamma",
-        lambda x, s, q: np.where(
-            np.abs(x - q) > r.knee, x, q + (x - q - np.clip(x - q, -s, s)) / (1 - 1 / r.knee)
-        ),
-    )
-    yield (
-        "not optimal",
-        "from s = gamma on the threshold stays s, and is not sqrt(s gamma)",
-        lambda x, s, q: (
-            np.where(np.abs(x - q) <= s, q, x) if s >= r.knee else _prox_with(r)(x, s, q)
-        ),
-    )
-    yield (
-        "not optimal",
-        "no division by 1 - s/gamma: soft up to the knee",
-        lambda x, s, q: np.where(np.abs(x - q) > r.knee, x, L1(r.set).towards(x, s, q)),
-    )
