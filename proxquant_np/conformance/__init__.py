@@ -26,4 +26,5 @@ from proxquant_np.conformance.report import Report as Report
 from proxquant_np.conformance.rules import RULES as RULES
 from proxquant_np.conformance.rules import rule as rule
 from proxquant_np.conformance.steps import check_step as check_step
+from proxquant_np.conformance.stochastic import check_stochastic as check_stochastic
 from proxquant_np.conformance.vectors import write_vectors as write_vectors
