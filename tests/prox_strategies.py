@@ -43,6 +43,7 @@ SETS = [
     prox.FixedPoint(4, 2, overflow="wrap", ties="up"),
 ]
 DISTANCES = [prox.L1, prox.L2, prox.Parq, prox.BinaryRelax]
+DISTANCES += [prox.L0, prox.Huber, prox.MCP, prox.ElasticNet]  # of fixed levels
 TESTED_ELSEWHERE = {  # regularizers of one set of their own: the test file
     "PiecewiseAffine": "test_prox_piecewise_affine.py",
     "PublishedTernary": "test_prox_published_ternary.py",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,10 +33,20 @@ def same(old, new):
     return old == new or abs(old - new) <= 1e-7 * max(1, abs(old))
 
 
+TABLES = [path.name for path in sorted(vectors.FOLDER.glob("*.json")) if path.stem != "manifest"]
+
+
+def documented(name, schema):
+    """Whether SCHEMA.md has the name, or one of the patterns it gives for several."""
+    patterns = {"multibit_k": r"multibit_\d", "NAME_l2": r"\w+_l2"}
+    names = [name, *(p for p, regex in patterns.items() if re.fullmatch(regex, name))]
+    return any(f"`{known}`" in schema for known in names)
+
+
 def test_golden_vectors_are_what_the_references_give():
     fresh = make_vectors.make()
     assert {*fresh, "SCHEMA.md"} == {path.name for path in vectors.FOLDER.iterdir()}
-    for name in ("prox.json", "quantizers.json", "rules.json", "steps.json", "sign_change.json"):
+    for name in TABLES:
         assert same(vectors.table(name), json.loads(fresh[name])), name
     large, again = vectors.large(), make_vectors.large()
     assert list(large) == list(again)
@@ -58,8 +69,10 @@ def test_golden_vectors_are_small_whole_and_complete(tmp_path):
     assert set(vectors.table("quantizers.json")) == set(kit.QUANTIZERS)
     assert set(vectors.table("rules.json")) == set(kit.RULES)
     assert set(vectors.table("steps.json")) == set(kit.STEPS)
+    assert set(vectors.table("penalties.json")) == set(kit.PENALTIES)
     schema = (vectors.FOLDER / "SCHEMA.md").read_text("utf-8")
-    for table in ("prox.json", "quantizers.json", "rules.json", "steps.json", "sign_change.json"):
+    for table in TABLES:
+        assert [name for name in vectors.table(table) if not documented(name, schema)] == []
         keys = {key for entry in vectors.table(table).values() for c in entry["cases"] for key in c}
         assert [key for key in (table, *keys) if f"`{key}`" not in schema] == []
 
@@ -112,6 +125,50 @@ def test_rules_give_the_golden_weights(name, dtype):
         w = np.array(case["w"], dtype)
         close = 64 * float(np.finfo(dtype).eps) * max(map(abs, case["w"] + case["q"]))
         assert kit.rule(name).quantize(w) == pytest.approx(np.array(case["q"]), rel=0, abs=close)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", kit.PENALTIES)
+def test_penalties_reach_the_golden_objectives(name, dtype):
+    eps = float(np.finfo(dtype).eps)
+    for case in vectors.table("penalties.json")[name]["cases"]:
+        r = kit.penalty(name, **{k: case[k] for k in ("gamma",) if k in case})
+        x, s = np.array(case["x"], dtype), case["strength"]
+        u = r.prox(x, s)
+        assert np.allclose(u, case["u"], atol=1e-6)
+        cost = objective(r, u.astype(np.float64), x.astype(np.float64), s)
+        assert cost <= case["objective"] + 64 * eps * (1 + s) * (1 + np.square(x).sum())
+
+
+ESTIMATORS = {
+    "identity": ("straight_through", {"clip": np.inf}),
+    "clipped": ("straight_through", {"clip": 1}),
+    "clipped_outside": ("straight_through", {"clip": 1, "ends": "outside"}),
+    "scaled": ("straight_through", {"scale": "mean"}),
+    "dorefa": ("dorefa_gradient", {}),
+    "dorefa_constant": ("dorefa_gradient", {"maximum": "constant"}),
+    "lsq": ("lsq_gradient", {"clip": (-8, 7)}),
+    "pact": ("pact_gradient", {}),
+}
+
+
+def test_estimators_give_the_golden_gradients():
+    table = vectors.table("gradients.json")
+    assert table.keys() == ESTIMATORS.keys()
+    assert {name for name, _ in ESTIMATORS.values()} == set(kit.ESTIMATORS)
+    for name, (as_, said) in ESTIMATORS.items():
+        model = kit.estimators.estimator(as_, **said)
+        for case in table[name]["cases"]:
+            w, g = np.array(case["w"]), np.array(case["g"])
+            given, q = (w,), w
+            if "s" in case:
+                given = w, np.array(case["s"])
+                q = case["s"] * np.clip(np.round(w / case["s"]), -8, 7)
+            found = model.gradients(given, q, g)
+            expected = [np.array(case[key]) for key in ("dw", "ds") if key in case]
+            size = np.abs(g).sum() * (1 + max(np.abs(e).max() for e in expected))
+            for (got, _), right in zip(found, expected, strict=True):
+                assert got == pytest.approx(right, rel=0, abs=64 * EPS * size), name
 
 
 def test_optimizers_take_the_golden_steps():
@@ -362,7 +419,9 @@ def test_exact_is_not_for_steps(module, capsys):
 
 def test_vectors(tmp_path, capsys):
     assert command("vectors", "--out", str(tmp_path / "out")) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(list((tmp_path / "out").iterdir())) == 8
+    assert (
+        len(capsys.readouterr().out.splitlines()) == len(list((tmp_path / "out").iterdir())) == 11
+    )
     (tmp_path / "taken").write_text("mine")
     assert command("vectors", "--out", str(tmp_path / "taken")) == 2
     assert "taken" in capsys.readouterr().err

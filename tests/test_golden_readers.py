@@ -268,3 +268,42 @@ def test_every_value_is_as_the_schema_says():
                     assert np.isfinite(a).all()
                     assert key not in inputs or np.array_equal(a, a.astype(np.float32)), (kind, a)
     assert vectors.read("rules.json").isascii()
+
+
+COUNTS = {
+    "javascript": (
+        "count.mjs",
+        """import { cases } from "./read.mjs";
+for (const file of process.argv.slice(3))
+  console.log(file, cases(process.argv[2], file).length);
+""",
+    ),
+    "c++": (
+        "count.cpp",
+        """#include <iostream>
+#include "read.hpp"
+int main(int argc, char** argv) {
+    for (int i = 2; i < argc; i++)
+        std::cout << argv[i] << " " << cases(argv[1], argv[i]).size() << "\\n";
+}
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_file_can_be_read(language, tmp_path):
+    path, (name, text) = tool(language), COUNTS[language]
+    for file in FOLDER.iterdir():
+        shutil.copy(file, tmp_path)
+    (tmp_path / name).write_text(text, "utf-8")
+    command = [path, str(tmp_path / name)]
+    if language == "c++":
+        command = [str(tmp_path / "count")]
+        source = str(tmp_path / name)
+        subprocess.run([path, "-std=c++17", "-o", *command, source], check=True, timeout=120)
+    files = [p.name for p in sorted(vectors.FOLDER.glob("*.json")) if p.stem != "manifest"]
+    done = subprocess.run([*command, str(vectors.FOLDER), *files], capture_output=True, text=True)
+    sizes = [sum(len(e["cases"]) for e in vectors.table(file).values()) for file in files]
+    expected = "".join(f"{file} {size}\n" for file, size in zip(files, sizes, strict=True))
+    assert (done.stdout, done.stderr) == (expected, "")

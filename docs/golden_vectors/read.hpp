@@ -33,7 +33,8 @@ struct Case {
         const size_t n = lists.empty() ? 0 : lists.rbegin()->second.size();
         for (const auto& [key, list] : lists)
             demand(list.size() == (key == "A" ? n * n : n), place + ": wrong length of " + key);
-        for (const char* key : {"x", "strength", "w", "A", "b", "point", "lr", "m", "v", "t", "a"})
+        for (const char* key : {"x", "strength", "gamma", "w", "g", "s", "A", "b", "point", "lr", "m",
+                                "v", "t", "a"})
             for (double x : has(key) ? list(key) : List())
                 demand(float(x) == x, place + ": " + key + " is not float32");
     }

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 
-const INPUTS = ["x", "strength", "w", "A", "b", "point", "lr", "m", "v", "t", "a"];
+const INPUTS = ["x", "strength", "gamma", "w", "g", "s", "A", "b", "point", "lr", "m", "v", "t", "a"];
 
 function demand(fact, text) {
   if (!fact) throw Error(text);

@@ -19,9 +19,12 @@ from proxquant_np.conformance.definitions import QUANTIZERS as QUANTIZERS
 from proxquant_np.conformance.definitions import STEPS as STEPS
 from proxquant_np.conformance.estimators import ESTIMATORS as ESTIMATORS
 from proxquant_np.conformance.gradient import check_gradient as check_gradient
+from proxquant_np.conformance.penalties import PENALTIES as PENALTIES
+from proxquant_np.conformance.penalties import penalty as penalty
 from proxquant_np.conformance.report import CONVENTIONS as CONVENTIONS
 from proxquant_np.conformance.report import Report as Report
 from proxquant_np.conformance.rules import RULES as RULES
 from proxquant_np.conformance.rules import rule as rule
 from proxquant_np.conformance.steps import check_step as check_step
+from proxquant_np.conformance.stochastic import check_stochastic as check_stochastic
 from proxquant_np.conformance.vectors import write_vectors as write_vectors

@@ -8,24 +8,28 @@ those that common mistakes would give.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from proxquant_np.checks import check_callable
+from proxquant_np.checks import check_callable, check_choice, check_number
 from proxquant_np.conformance.calls import Misuse
 from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, check_name, look_up
 from proxquant_np.conformance.dequantized import dequantized
 from proxquant_np.conformance.fitted import FittedJudge
 from proxquant_np.conformance.fixed import FixedJudge
 from proxquant_np.conformance.form import DTYPES, Subject, beyond, form_faults
+from proxquant_np.conformance.judge_of_penalties import JUMPS, PenaltyJudge
 from proxquant_np.conformance.judge_of_rules import RuleJudge, RuleSubject
+from proxquant_np.conformance.penalties import PENALTIES, penalty
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.conformance.rules import RULES, rule
 from proxquant_np.conformance.search import collect
-from proxquant_np.prox import L2, QuantizedSet, Regularizer, as_regularizer, as_set
+from proxquant_np.prox import L0, L2, MCP, QuantizedSet, Regularizer, as_regularizer, as_set
 from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.penalties import ZERO, Penalty
 
 # The conventions about the values of a result; the others are about its form.
 VALUES = {
@@ -36,6 +40,7 @@ VALUES = {
     "factor of two",
     "wrong reduction",
     "wrong range",
+    "parameter",
     "not the rule",
     "not idempotent",
     "not nearest",
@@ -50,12 +55,19 @@ def check_prox(
     definition: str | Regularizer,
     *,
     exact: bool = False,
+    strength: float | None = None,
+    ties: str | None = None,
     dtypes: Sequence[str] = DTYPES,
 ) -> Report:
     """Is fn(x, strength) = argmin_u 1/2 ||u - x||^2 + strength * R(u)?
 
     definition: R, by its name in `conformance.PROXES` or as a Regularizer. Ties go to the upper
     level. fn must keep shape and dtype for any rank and each of `dtypes`, and must not modify x.
+
+    Or a penalty, by its name in `conformance.PENALTIES`, or as `pq.prox.L0` and the like. If it has
+    its strength built in, as fn(x), say which. Where the prox jumps, at the hard threshold sqrt(2
+    strength), the weight may stay or go, unless ties is "zero", it goes (a strict threshold), or
+    "away", it stays.
 
     For levels fitted to x, a prox (x + s q) / (1 + s) whose q lies in the quantized set but is not
     nearest is a heuristic. It passes unless exact=True claims that it is exact. For a set with no
@@ -66,8 +78,8 @@ def check_prox(
 
     Raises:
         ValueError: the name is unknown (the nearest known one is suggested), the regularizer has
-            an axis or block, dtypes are other than float32 and float64, or exact=True although no
-            optimum is known.
+            an axis or block, dtypes are other than float32 and float64, exact=True although no
+            optimum is known, or strength or ties for what is no penalty, or has no jump.
         TypeError: fn is not callable, or definition is neither a name nor a Regularizer.
 
     Examples:
@@ -77,9 +89,18 @@ def check_prox(
         >>> report = pq.conformance.check_prox(prox, "binary_l1")
         >>> report.passed, report.fault.convention
         (False, 'sign(0)')
+        >>> soft = lambda x: np.sign(x) * np.maximum(abs(x) - 0.5, 0)
+        >>> pq.conformance.check_prox(soft, "soft_threshold", strength=0.5).verdict
+        'right'
     """
-    name, r = look_up(definition, PROXES, "definition")
-    r = as_regularizer(r)  # a set alone has no prox
+    name, r = look_up_prox(definition)
+    if isinstance(r, Penalty) or r.set == ZERO:
+        return _check_penalty(fn, f"prox of {name!r}", r, strength, ties, dtypes)
+    for option, value in (("strength", strength), ("ties", ties)):
+        if value is not None:
+            raise ValueError(
+                f"{option} must be None except for a penalty, got {value!r} for {name}"
+            )
     if hasattr(r.set, "quantize"):
         raise ValueError(
             f"definition must not be a distance to a published rule, got {r!r}: check_quantizer "
@@ -150,6 +171,16 @@ def check_dtypes(dtypes: Sequence[str]) -> list[str]:
     return names
 
 
+def look_up_prox(definition: str | Regularizer) -> tuple[str, Regularizer]:
+    """(name, definition), for names also those of PENALTIES."""
+    if isinstance(definition, str):
+        check_name(definition, [*PROXES, *PENALTIES], "definition")
+        if definition in PENALTIES:
+            return definition, penalty(definition)
+    name, r = look_up(definition, PROXES, "definition")
+    return name, as_regularizer(r)  # a set alone has no prox
+
+
 def look_up_quantizer(
     definition: str | QuantizedSet | Regularizer,
 ) -> tuple[str, QuantizedSet | Regularizer]:
@@ -179,6 +210,20 @@ def _check_rule(fn, title, r, any_tie, exact, dtypes):
     return _report(fn, title, judge, exact, dtypes)
 
 
+def _check_penalty(fn, title, r, strength, ties, dtypes):
+    check_callable("fn", fn)
+    if strength is not None:
+        strength = check_number("strength", strength, least=0, below=math.inf)
+        title += f" at strength {strength:g}"
+    if ties is not None:
+        if not isinstance(r, L0 | MCP):
+            raise ValueError(f"ties must be None for {r!r}, whose prox does not jump, got {ties!r}")
+        check_choice("ties", ties, JUMPS)
+    dtypes = check_dtypes(dtypes)
+    judge = PenaltyJudge(Subject(fn, strength is None), r, dtypes, strength, ties)
+    return _report(fn, title, judge, False, dtypes)
+
+
 def _check(fn, title, r, with_strength, exact, dtypes):
     check_callable("fn", fn)
     dtypes = check_dtypes(dtypes)
@@ -204,7 +249,7 @@ def _report(fn, title, judge, exact, dtypes):
 def _judged(name, title, judge, exact, dtypes):
     subject = judge.subject
     form, goes_on = form_faults(subject, dtypes)
-    told = beyond(subject, dtypes[0])
+    told = beyond(subject, dtypes[0]) | (judge.tells() if goes_on else {})
     if not goes_on:
         checked = "the form of the result"
         return Report(name, title, "wrong", False, checked, in_order(form), beyond=told)

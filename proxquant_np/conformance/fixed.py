@@ -51,15 +51,24 @@ class MapJudge:
     def __init__(self, subject: Subject, dtypes: Sequence[str]):
         self.subject, self.dtypes = subject, dtypes
         self.divisible = True  # whether any part of the weights of a case makes a case
+        self.strength = np.inf  # of fn(w)
 
     def excess(self) -> dict[str, float]:
         """By how much the definition itself misses an optimum, in squared error; by what."""
+        return {}
+
+    def tells(self) -> dict[str, str]:
+        """What fn does where the definition leaves it open, in words."""
         return {}
 
     def strategy(self, st: Any) -> Any:
         """A strategy of cases, for `search`."""
         rest = [search.strengths(st)] if self.subject.with_strength else []
         return st.tuples(search.weights(st, self.dtypes), *rest)
+
+    def split(self, case: search.Case) -> tuple[Floats, float]:
+        """The weights and the strength."""
+        return case[0], case[1] if len(case) > 1 else self.strength
 
     def size(self, case: search.Case) -> int:
         """The number of weights."""
@@ -92,13 +101,17 @@ class FixedJudge(MapJudge):
             yield from ((np.array([point], dtype), *rest) for point in points)
             yield np.resize(np.array(points, dtype), 5003), *rest
 
+    def expected(self, x: Floats, s: float) -> Floats:
+        """The right result."""
+        return self.r.prox(x, s)
+
     def faults(self, case: search.Case) -> list[Fault]:
         """All faults at this case, each kind once."""
         u, faults = self.subject.run(*case)
         if u is None:
             return faults
-        x, s = case[0], case[1] if len(case) > 1 else np.inf
-        expected = self.r.prox(x, s)
+        x, s = self.split(case)
+        expected = self.expected(x, s)
         inputs = self.subject.named(*case)
         wrong = self._wrong(x, s, u, expected, EPS[x.dtype])
         if len(wrong) and x.dtype == np.float64:
@@ -171,7 +184,7 @@ class FixedJudge(MapJudge):
 
     def _like(self, case, choice, move, least):
         """Whether this choice and move give the result, up to rounding of at least `least`."""
-        x, s = case[0], case[1] if len(case) > 1 else np.inf
+        x, s = self.split(case)
         close = 256 * max(least, EPS[x.dtype]) * np.maximum(1, np.abs(x))
         wide = x.astype(np.float64)
         with np.errstate(all="ignore"):
@@ -183,7 +196,7 @@ class FixedJudge(MapJudge):
         for case in cases:
             if not self._like(case, choice, move, least):
                 inputs, u = self.subject.named(*case), self.subject.run(*case)[0]
-                expected = self.r.prox(case[0], case[1] if len(case) > 1 else np.inf)
+                expected = self.expected(*self.split(case))
                 fault = Fault(mistake.convention, mistake.detail, inputs, u, expected)
                 return {mistake.convention: (fault, case)}
         return {}

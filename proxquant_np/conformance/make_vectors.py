@@ -21,12 +21,24 @@ from typing import Any
 
 import numpy as np
 
-from proxquant_np.conformance.definitions import FITTED, PROXES, QUANTIZERS, STEPS
+from proxquant_np.conformance.definitions import FITTED, LEVELS, PROXES, QUANTIZERS, STEPS
+from proxquant_np.conformance.judge_of_penalties import corners, jump
 from proxquant_np.conformance.judge_of_rules import tie_tensors
-from proxquant_np.conformance.references import reference
+from proxquant_np.conformance.penalties import PENALTIES, penalty
+from proxquant_np.conformance.references import FORMATS, by_chance, reference
+from proxquant_np.conformance.references_of_gradients import clipped, dorefa, lsq, pact, scaled
 from proxquant_np.conformance.rules import RULES, rule
 from proxquant_np.conformance.vectors import FOLDER, STRENGTHS, TINY, VERSION, points
-from proxquant_np.prox import BinaryL1, QuantizedSet, Regularizer
+from proxquant_np.prox import (
+    Binary,
+    BinaryL1,
+    Codebook,
+    FixedPoint,
+    Integers,
+    Levels,
+    QuantizedSet,
+    Regularizer,
+)
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.brute_force import (
     exhaustive_prox,
@@ -42,6 +54,9 @@ def make() -> dict[str, bytes]:
         "prox.json": _json({name: _prox(r) for name, r in PROXES.items()}),
         "quantizers.json": _json({name: _quantizer(r) for name, r in QUANTIZERS.items()}),
         "rules.json": _json({name: _rule(rule(name)) for name in RULES}),
+        "penalties.json": _json({name: _penalty(name) for name in PENALTIES}),
+        "stochastic.json": _json({name: _stochastic(q) for name, q in GRIDS.items()}),
+        "gradients.json": _json({name: _gradient(name) for name in GRADIENTS}),
         "steps.json": _json({name: _steps(name) for name in STEPS}),
         "sign_change.json": _json(_sign_changes()),
         "large.npz": _npz(large()),
@@ -144,6 +159,82 @@ def _on_threshold(definition, w):
 
 def _rule(q):
     return {"definition": repr(q), "cases": rule_cases(q)}
+
+
+def _penalty(name):
+    """As prox_cases, each with its gamma; no weight lies on a jump."""
+    gammas = [0.5, 2.0] if "gamma" in PENALTIES[name].options else [None]
+    cases = []
+    for gamma, s in itertools.product(gammas, (0.0, 0.125, 0.75, 2.5)):
+        r = penalty(name) if gamma is None else penalty(name, gamma=gamma)
+        knees = [k * (1 + 1 / 16) for k in corners(r, s)]
+        x = np.float32([*points(r), *knees, *(-k for k in knees), 4.0]).astype(np.float64)
+        x = x[np.abs(x) != jump(r, s)]
+        u = search_prox(r, x, s) if s else x
+        said = {"x": x.tolist(), "strength": s} | ({} if gamma is None else {"gamma": gamma})
+        cases.append(said | {"u": u.tolist(), "objective": objective(r, u, x, s)})
+    return {"definition": repr(penalty(name)), "cases": cases}
+
+
+GRIDS = {
+    "binary": Binary(),
+    "levels": Levels(LEVELS),
+    "fixed_point": FixedPoint(4, 2),
+    "absmax": Integers(4),
+    "fp4": Codebook("e2m1"),
+}
+FOUR_BITS = [Fraction(k) for k in range(-7, 8)]
+STEPS_OF = {  # the levels for a largest weight of 1
+    "binary": (False, [-1, 1]),
+    "levels": (False, [Fraction(v) for v in LEVELS]),
+    "fixed_point": (False, [Fraction(k, 4) for k in range(-8, 8)]),
+    "absmax": (True, [k / 7 for k in FOUR_BITS]),
+    "fp4": (True, [Fraction(v) / 6 for v in FORMATS["e2m1"]]),
+}
+
+
+def _stochastic(q):
+    """Cases of stochastic rounding: weights w, their neighbours, the probability of the upper."""
+    scaled, levels = STEPS_OF[next(name for name, other in GRIDS.items() if other is q)]
+    cases = []
+    for w in [w for w in [*TINY, [7.0, -6.5, 0.25, 1.0], [6.0, -3.5, 2.5, 0.125]] if any(w)]:
+        x = [Fraction(v) for v in w]
+        top = max(map(abs, x)) if scaled else 1
+        low, high, p = zip(*by_chance(x, [top * v for v in levels]), strict=True)
+        found = {"low": low, "high": high, "p": p}
+        cases.append({"w": w} | {k: [float(v) for v in part] for k, part in found.items()})
+    return {"definition": repr(q), "cases": cases}
+
+
+GRADIENTS: dict[str, tuple[str, Any]] = {
+    "identity": ("straight_through, clip=inf", lambda w, g: list(g)),
+    "clipped": ("straight_through, clip=1", lambda w, g: clipped(w, g, -1, 1)),
+    "clipped_outside": (
+        "straight_through, clip=1, ends=outside",
+        lambda w, g: clipped(w, g, -1, 1, True),
+    ),
+    "scaled": ("straight_through, scale=mean", scaled),
+    "dorefa": ("dorefa_gradient", lambda w, g: dorefa(w, g, False)),
+    "dorefa_constant": ("dorefa_gradient, maximum=constant", lambda w, g: dorefa(w, g, True)),
+    "lsq": ("lsq_gradient, clip=(-8, 7)", lambda w, g, s: lsq(w, g, s, -8, 7)),
+    "pact": ("pact_gradient", pact),
+}
+G = [0.5, -1.25, 2.0, 0.75, -0.375, 1.0, -3.0, 1.5]
+
+
+def _gradient(name):
+    """Cases of a gradient through a quantizer: w, g, the step s; what they receive, dw and ds."""
+    definition, function = GRADIENTS[name]
+    cases = []
+    weights = [[0.75, -1.0, 1.0, 0.0, 1.0625, -0.9375, 2.5, -3.0], [0.25, -0.5, 2.0], [0.375]]
+    for w, s in itertools.product(weights, (0.25, 0.375) if name in ("lsq", "pact") else (None,)):
+        g = G[: len(w)]
+        if s is None:
+            cases.append({"w": w, "g": g, "dw": function(w, g)})
+        else:
+            dw, ds = function(w, g, s)
+            cases.append({"w": w, "g": g, "s": s, "dw": dw, "ds": ds})
+    return {"definition": definition, "cases": cases}
 
 
 # Steps: gradient(w) = A w - b, and the map is BinaryL1's (lazy: sign_pm; eager: the prox)

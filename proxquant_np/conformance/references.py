@@ -216,6 +216,25 @@ def fixed_point(w: Numbers, n_bits: int, fraction: int, wrap: bool, ties: str) -
     return [unit * min(max(k, -half), half - 1) for k in codes]
 
 
+def by_chance(w: Numbers, levels: Numbers) -> list[tuple[Fraction, Fraction, Fraction]]:
+    """For each weight its neighbouring levels and the probability of the upper one, (x-l)/(h-l).
+
+    Beyond the ends, the two levels next to it, and certainty.
+
+    Examples:
+        >>> from fractions import Fraction
+        >>> from proxquant_np.conformance.references import by_chance
+        >>> [[str(part) for part in x] for x in by_chance([Fraction(1, 4), 3], [-1, 0, 1])]
+        [['0', '1', '1/4'], ['0', '1', '1']]
+    """
+    found = []
+    for x in w:
+        i = max(i for i in range(len(levels) - 1) if i == 0 or levels[i] <= x)
+        low, high = Fraction(levels[i]), Fraction(levels[i + 1])
+        found.append((low, high, min(max((x - low) / (high - low), Fraction(0)), Fraction(1))))
+    return found
+
+
 def reference(rule: Any) -> Callable[[Numbers], list[Fraction]]:
     """The definition above of a set with a rule, by its parameters.
 

@@ -20,9 +20,9 @@ from proxquant_np.prox import (
 
 
 class Named(NamedTuple):
-    """A kind of sets under a name: what it is made with, and what may be chosen instead."""
+    """A kind of things under a name: what it is made with, and what may be chosen instead."""
 
-    kind: Callable[..., QuantizedSet]
+    kind: Callable[..., Any]
     given: Mapping[str, Any]
     options: tuple[str, ...]
 
@@ -64,12 +64,25 @@ def rule(name: str, **options: Any) -> QuantizedSet:
         >>> pq.conformance.rule("absmax", bits=4, axis=0)
         Integers(axis=0, n_bits=4)
     """
-    check_name(name, list(RULES), "definition")
-    kind, given, known = RULES[name]
-    for option in options:
-        if option not in known:
+    return made(RULES, FIELDS, name, options)
+
+
+def made(
+    known: Mapping[str, Named], fields: Mapping[str, str], name: str, options: Mapping[str, Any]
+) -> Any:
+    """What a name of `known` says, with these options; fields: of those that have another name.
+
+    Examples:
+        >>> from proxquant_np.conformance.rules import Named, made
+        >>> made({"bits": Named(pq.prox.Affine, {}, ("n",))}, {"n": "n_bits"}, "bits", {"n": 3})
+        Affine(n_bits=3)
+    """
+    check_name(name, list(known), "definition")
+    kind, given, has = known[name]
+    for option, value in options.items():
+        if option not in has:
             raise ValueError(
-                f"{option} is no option of {name}, which has {', '.join(known)}; got "
-                f"{options[option]!r}"
+                f"{option} is no option of {name}, which has {', '.join(has) or 'none'}; got "
+                f"{value!r}"
             )
-    return kind(**{**given, **{FIELDS.get(k, k): v for k, v in options.items()}})
+    return kind(**{**given, **{fields.get(k, k): v for k, v in options.items()}})

@@ -2,6 +2,7 @@
 
 A set Q says which values weights may take (`Binary`, `Levels`, `Ternary`, `MultiBit`, `Uniform`); a
 distance to it pulls them there (`L1`, `L2`, `Parq`). BinaryL1() is L1(Binary()) by its usual name.
+Distances to {0} are the penalties of sparsity, which penalties.py has for any fixed levels.
 Quantizers as they are published are sets with a rule, a `Rule`: `quantize` is the rule itself.
 """
 
@@ -32,6 +33,10 @@ from proxquant_np.prox.mirror import TanhMirror as TanhMirror
 from proxquant_np.prox.multibit import MultiBit as MultiBit
 from proxquant_np.prox.multibit import MultiBitL1 as MultiBitL1
 from proxquant_np.prox.multibit import MultiBitL2 as MultiBitL2
+from proxquant_np.prox.penalties import L0 as L0
+from proxquant_np.prox.penalties import MCP as MCP
+from proxquant_np.prox.penalties import ElasticNet as ElasticNet
+from proxquant_np.prox.penalties import Huber as Huber
 from proxquant_np.prox.piecewise_affine import PiecewiseAffine as PiecewiseAffine
 from proxquant_np.prox.powers_of_two import PowersOfTwo as PowersOfTwo
 from proxquant_np.prox.published_ternary import PublishedTernary as PublishedTernary
@@ -42,6 +47,7 @@ from proxquant_np.prox.regularizer import as_regularizer as as_regularizer
 from proxquant_np.prox.regularizer import as_set as as_set
 from proxquant_np.prox.rounded import Rounded as Rounded
 from proxquant_np.prox.rule import Rule as Rule
+from proxquant_np.prox.stochastic import stochastic_round as stochastic_round
 from proxquant_np.prox.ternary import Ternary as Ternary
 from proxquant_np.prox.ternary import TernaryL1 as TernaryL1
 from proxquant_np.prox.ternary import TernaryL2 as TernaryL2

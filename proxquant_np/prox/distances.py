@@ -226,8 +226,14 @@ class Parq(Regularizer):
         return product.sum() / 2
 
 
-def _around(w, levels):
-    """The neighbouring levels around each weight; beyond an end, the two levels next to it."""
+def around(w: Floats, levels: Floats) -> tuple[Floats, Floats]:
+    """The neighbouring levels around each weight; beyond an end, the two levels next to it.
+
+    Examples:
+        >>> from proxquant_np.prox.distances import around
+        >>> around(np.array([[0.25, 9.0]]), np.array([[0.0, 1.0, 2.0]]))
+        (array([[0., 1.]]), array([[1., 2.]]))
+    """
     inner = levels[:, 1:-1]
     low, high = np.empty_like(w), np.empty_like(w)
     pick(w, levels[:, : max(1, levels.shape[1] - 1)], inner, low)
@@ -236,13 +242,13 @@ def _around(w, levels):
 
 
 def _steepen(w, levels, r, out):
-    low, high = _around(w, levels)
+    low, high = around(w, levels)
     middle = low / 2 + high / 2
     np.clip(middle + (w - middle) / r, low, high, out=out)
 
 
 def _hump(w, levels, out):
-    low, high = _around(w, levels)
+    low, high = around(w, levels)
     np.multiply(
         np.subtract(w, low, dtype=np.float64), np.subtract(high, w, dtype=np.float64), out=out
     )
