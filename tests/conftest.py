@@ -9,9 +9,21 @@ import os
 # Several test processes share the cores, so BLAS gets one thread in each. Said before NumPy loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 any_speed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", any_speed, max_examples=25, print_blob=True)
 settings.register_profile("ci", any_speed, max_examples=100, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made and their data written, but they are not drawn, which takes a second each.
+
+    For tests of all else that a command does: their pictures hold these words.
+    """
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: file.write(b"not drawn"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -92,9 +94,12 @@ def strengths():
 @st.composite
 def weights(draw, shapes=array_shapes(min_dims=0, max_dims=3, max_side=3)):  # noqa: B008
     """An array of either dtype, with many entries on levels, between them, and at both zeros."""
-    dtype, shape = draw(dtypes), draw(shapes)
+    return draw(weights_of(draw(dtypes), draw(shapes)))
+
+
+@functools.cache  # a strategy is checked at its first draw, which takes longer than to draw
+def weights_of(dtype, shape):
+    """Arrays of this dtype and shape, as `weights` draws them."""
     floats = st.floats(-4, 4, width=np.dtype(dtype).itemsize * 8)
     sixteenths = st.integers(-80, 80).map(lambda i: i / 16)
-    return draw(
-        arrays(dtype, shape, elements=st.one_of(st.sampled_from(AWKWARD), sixteenths, floats))
-    )
+    return arrays(dtype, shape, elements=st.one_of(st.sampled_from(AWKWARD), sixteenths, floats))

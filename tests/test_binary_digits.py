@@ -69,7 +69,7 @@ def test_reach_is_the_sum_of_strengths_or_the_last_one():
     assert math.isclose(strengths("prox_connect")[-1], 5.0)
 
 
-def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys):
+def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys, request):
     shorten(monkeypatch, "mlp", **TINY)
     out = tmp_path / "results"
     assert cli.main(["reproduce", "--quick", "--seeds", "1", "--out", str(out)]) == 0
@@ -92,6 +92,7 @@ def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert f"wrote {out / RECORD}" in printed
 
     # Again with one seed more: what is finished is kept.
+    request.getfixturevalue("undrawn")
     written = {record: record.stat().st_mtime_ns for record in records}
     assert cli.main(["reproduce", "--quick", "--seeds", "2", "--out", str(out)]) == 0
     assert all(record.stat().st_mtime_ns == time for record, time in written.items())
@@ -102,6 +103,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_folder_is_kept(tmp_path, monkeypatch, capsys):
     """What would take the place of a summary that holds more is refused before it begins."""
     shorten(monkeypatch, "mlp", **TINY)
@@ -119,6 +121,7 @@ def test_a_finished_folder_is_kept(tmp_path, monkeypatch, capsys):
     assert all(path.read_bytes() == before[path] for path in records)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_other_code_made_is_said_and_run_again_if_asked(tmp_path, monkeypatch, capsys):
     shorten(monkeypatch, "mlp", **TINY)
     command = ["reproduce", "--quick", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path)]

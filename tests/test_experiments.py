@@ -21,6 +21,9 @@ from proxquant_np.experiments.protocol import (
 from proxquant_np.experiments.tasks import TASKS
 from proxquant_np.optim import Adam, Bop, DualAveraging, ProxGradient, quantize_and_freeze
 
+# What the pictures look like is tested with those that are committed.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def small(monkeypatch):

@@ -110,14 +110,16 @@ def test_every_bound_is_a_lowest_version():
 
 
 @pytest.mark.parametrize("ruff_succeeds", [True, False])
-def test_ci_lints_then_runs_the_command_of_the_readme(tmp_path, ruff_succeeds):
+def test_ci_lints_while_it_installs_and_runs_the_command_of_the_readme(tmp_path, ruff_succeeds):
     """Runs the real .ci/run in a folder whose python3, pip and ruff only write down their call."""
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     readme = f"Text.\n```bash\n{MAIN_JOB}\n```\n```bash\n{TESTS}\n```\nThen python3 -m pytest\n"
     (tmp_path / "README.md").write_text(readme)
     (tmp_path / ".ci").mkdir()
     (tmp_path / ".ci/run").write_bytes((ROOT / ".ci/run").read_bytes())
     log = tmp_path / "log"
-    for name in ("bin/python3", ".venv/bin/python", ".venv/bin/pip", ".venv/bin/ruff"):
+    commands = [".venv/bin/python", ".venv/bin/pip", ".venv-lint/bin/pip", ".venv-lint/bin/ruff"]
+    for name in ("bin/python3", *commands):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         result = 0 if ruff_succeeds or file.name != "ruff" else 1
@@ -127,17 +129,16 @@ def test_ci_lints_then_runs_the_command_of_the_readme(tmp_path, ruff_succeeds):
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "HYPOTHESIS_PROFILE": ""}
     run = subprocess.run(["bash", tmp_path / ".ci/run"], env=env, capture_output=True)
-    calls = [
-        "python3 -m venv .venv",
-        "pip install -q -e .[test,lint]",
-        "ruff check",
-        "ruff format --check",
-        "ci python3 -m venv .venv",
-        "ci pip install -q -e .[test]",
-        "ci python -m pytest",
-    ]
-    assert log.read_text().splitlines() == (calls if ruff_succeeds else calls[:3])
-    assert (run.returncode == 0) == ruff_succeeds
+    (ruff,) = EXTRAS["lint"]
+    lint = ["python3 -m venv .venv-lint", f"pip install -q {ruff}", "ruff check"]
+    lint += ["ruff format --check"] * ruff_succeeds
+    tests = ["python3 -m venv .venv", "pip install -q -e .[test]"]
+    tests += ["ci python -m pytest"] * ruff_succeeds
+    calls = [line.strip() for line in log.read_text().splitlines()]
+    assert [call for call in calls if call in lint] == lint
+    assert [call for call in calls if call in tests] == tests
+    assert len(calls) == len(lint) + len(tests) and (run.returncode == 0) == ruff_succeeds
+    assert not ruff_succeeds or calls[-1] == tests[-1]  # after all else
 
 
 def test_ci_is_executable():

@@ -51,11 +51,7 @@ class FittedJudge(MapJudge):
     @property
     def optimum_known(self) -> bool:
         """Whether the least squared error is known for all weights, or for four by trying codes."""
-        return self.best is not None or self._can_try_all(np.zeros(4))
-
-    def _can_try_all(self, w):
-        codes = self.set.code_matrices(len(w))
-        return codes is not None and len(self.set.levels(w)) ** len(w) <= CODES
+        return self.best is not None or _can_try_all(self.set, 4)
 
     def cases(self) -> Iterator[search.Case]:
         """Tiny tensors with known optima, some with far larger weights, and random tensors."""
@@ -146,7 +142,7 @@ class FittedJudge(MapJudge):
         if self.best is not None:
             q = self.best.project(w)
             return 0.5 * np.square(q - w).sum(), q
-        if not (self.optimum_known and self._can_try_all(w)):
+        if not (self.optimum_known and _can_try_all(self.set, len(w))):
             return None, None
         error, q = _exhaustive(self.set, w)
         if not (self.set.contains_zero or self.set.offset):
@@ -235,6 +231,13 @@ def _exhaustive(quantized, w):
     errors[(a[:, : a.shape[1] - quantized.offset] < -1e-9 * np.abs(w).max()).any(axis=1)] = np.inf
     best = int(np.argmin(errors))
     return errors[best], np.where(np.abs(q[best]) < 1e-12 * np.abs(w).max(), 0, q[best])
+
+
+@lru_cache
+def _can_try_all(quantized, n):
+    """Whether the codes of n weights are known and few enough."""
+    codes = quantized.code_matrices(n)
+    return codes is not None and len(quantized.levels(np.zeros(n))) ** n <= CODES
 
 
 @lru_cache
