@@ -20,6 +20,8 @@ NEEDS = {  # module, or function in it: the optional package that its examples u
     "proxquant_np.packing.onnx.check_onnx": "onnxruntime",
     "proxquant_np.conformance.adapters.from_torch": "torch",
     "proxquant_np.conformance.adapters.from_jax": "jax",
+    "proxquant_np.conformance.adapters.from_tensorflow": "tensorflow",
+    "proxquant_np.conformance.adapters.from_keras": "keras",
 }
 MODULES = sorted(module.name for module in pkgutil.walk_packages(pq.__path__, "proxquant_np."))
 PUBLIC = [  # the packages, and the modules that users name themselves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from proxquant_np.commands.arguments import Mistake, as_path
@@ -17,11 +18,20 @@ def add_check(commands: Any) -> None:
         description="Check whether package.module:function, found from the current folder, is "
         "what it should be, and print a report. Exit code 0: passed, 1: failed, 2: not checked.",
     )
-    command.add_argument("function", metavar="MODULE:FUNCTION")
+    command.add_argument(
+        "function",
+        metavar="MODULE:FUNCTION",
+        help="or an expression in the module's names, such as 'module:Sign()', 'module:lambda w: "
+        "quantize(w, 4)'",
+    )
     command.add_argument("--as", dest="definition", metavar="NAME", required=True)
     command.add_argument("--exact", action="store_true", help="it claims to find the optimum")
     command.add_argument("--dtype", choices=["float32", "float64"], help="default: both")
-    command.add_argument("--adapter", choices=["torch", "jax"], help="for functions on tensors")
+    command.add_argument(
+        "--adapter",
+        choices=["torch", "jax", "tensorflow", "keras"],
+        help="the library whose arrays it takes, if that is not found out rightly",
+    )
     _add_rule_options(command)
     _add_gradient_options(command)
     command.set_defaults(run=_check, mistakes=(ValueError,))
@@ -98,6 +108,7 @@ def _check(options: argparse.Namespace) -> int:
         options.definition,
         exact=options.exact,
         adapter=options.adapter,
+        progress=sys.stderr is not None and sys.stderr.isatty(),
         **dtypes,
         **{name: value for name, value in chosen.items() if value is not None},
     )

@@ -11,6 +11,8 @@ describes the golden vectors, which serve any language.
 """
 
 from proxquant_np.conformance.adapters import from_jax as from_jax
+from proxquant_np.conformance.adapters import from_keras as from_keras
+from proxquant_np.conformance.adapters import from_tensorflow as from_tensorflow
 from proxquant_np.conformance.adapters import from_torch as from_torch
 from proxquant_np.conformance.checks import check_prox as check_prox
 from proxquant_np.conformance.checks import check_quantizer as check_quantizer

@@ -7,19 +7,14 @@ passed wrongly, which says nothing about its mathematics: `Misuse`, with the rem
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from proxquant_np.conformance.adapters import ADAPTERS
+from proxquant_np.conformance.adapters import Misuse, is_result, recognised
 from proxquant_np.conformance.report import Fault
 from proxquant_np.prox.arrays import DTYPES, Floats
-
-
-class Misuse(Exception):
-    """fn cannot be checked as it was passed; the message says why, and the remedy."""
 
 
 def called(
@@ -69,7 +64,8 @@ def run(
     if u.dtype != like.dtype:
         detail = f"the result has dtype {u.dtype}, the weights have {like.dtype}"
         if (u.dtype, like.dtype) == DTYPES:
-            detail += '; to check a function made for float32, pass dtypes=["float32"]'
+            detail += '; to check a function made for float32, pass dtypes=["float32"], '
+            detail += "on the command line --dtype float32"
         elif u.dtype.kind in "iub":
             detail += ": are these codes? The check needs the quantized weights themselves"
         faults.append(Fault("dtype changed", detail, inputs, u))
@@ -94,7 +90,8 @@ def first_call(fn: Callable[..., Any], inputs: Mapping[str, Any]) -> list[Fault]
     """Misuse if fn cannot be called like this; a fault if only the first call fails."""
     name = getattr(fn, "__name__", repr(fn))
     if isinstance(fn, type):
-        what = f"its apply, {name}.apply" if hasattr(fn, "apply") else f"an instance, {name}(...)"
+        is_function = any(base.__name__ == "Function" for base in fn.__mro__)  # autograd's
+        what = f"its apply, {name}.apply" if is_function else f"an instance, {name}(...)"
         raise Misuse(f"{name} is a class; pass {what}")
     try:
         signature = inspect.signature(fn)
@@ -144,18 +141,16 @@ def no_array(fn: Callable[..., Any], inputs: Mapping[str, Any], out: Any, like: 
 
 
 def _adapter(fn, inputs):
-    """The remedy if fn works on the arrays of another library that is loaded."""
-    for library, adapter in ADAPTERS.items():
-        if library in sys.modules:
-            out, _ = called(adapter(fn), inputs)
-            parts = out if isinstance(out, tuple) else (out,)
-            if all(isinstance(part, np.ndarray | np.floating) for part in parts):
-                return (
-                    f"it works on {library} arrays: pass conformance.from_{library}(fn), or on the "
-                    f"command line --adapter {library}"
-                )
-    if hasattr(fn, "adapted_from"):
-        out, _ = called(fn.adapted_from, inputs)
-        if isinstance(out, np.ndarray):
-            return "it works without the adapter: pass the function itself"
-    return None
+    """The remedy if fn was adapted, but is for the arrays of another library, or for NumPy's."""
+    if not hasattr(fn, "adapted_from"):
+        return None
+    other = recognised(fn.adapted_from)
+    out, _ = called(other, inputs)
+    if not is_result(out) or other.library == fn.library:
+        return None
+    if other.library is None:
+        return "it works without the adapter: pass the function itself"
+    return (
+        f"it works on {other.library} arrays: pass conformance.from_{other.library}(fn), or on the "
+        f"command line --adapter {other.library}"
+    )

@@ -9,12 +9,16 @@ those that common mistakes would give.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from proxquant_np.checks import check_callable, check_choice, check_number
+from proxquant_np.conformance import search
+from proxquant_np.conformance.adapters import recognised
 from proxquant_np.conformance.calls import Misuse
 from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, check_name, look_up
 from proxquant_np.conformance.dequantized import dequantized
@@ -26,7 +30,6 @@ from proxquant_np.conformance.judge_of_rules import RuleJudge, RuleSubject
 from proxquant_np.conformance.penalties import PENALTIES, penalty
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.conformance.rules import RULES, rule
-from proxquant_np.conformance.search import collect
 from proxquant_np.prox import L0, L2, MCP, QuantizedSet, Regularizer, as_regularizer, as_set
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.penalties import ZERO, Penalty
@@ -206,7 +209,8 @@ def _check_rule(fn, title, r, any_tie, exact, dtypes):
     if r.block is not None and r.block > 1 << 16:
         raise ValueError(f"block must be at most 65536 for a check, got {r.block}")
     dtypes = check_dtypes(dtypes)
-    judge = RuleJudge(RuleSubject(dequantized(fn, r), r), r, dtypes, any_tie)
+    fn = dequantized(recognised(fn), r)
+    judge = RuleJudge(RuleSubject(fn, r), r, dtypes, any_tie)
     return _report(fn, title, judge, exact, dtypes)
 
 
@@ -219,7 +223,7 @@ def _check_penalty(fn, title, r, strength, ties, dtypes):
         if not isinstance(r, L0 | MCP):
             raise ValueError(f"ties must be None for {r!r}, whose prox does not jump, got {ties!r}")
         check_choice("ties", ties, JUMPS)
-    dtypes = check_dtypes(dtypes)
+    dtypes, fn = check_dtypes(dtypes), recognised(fn)
     judge = PenaltyJudge(Subject(fn, strength is None), r, dtypes, strength, ties)
     return _report(fn, title, judge, False, dtypes)
 
@@ -227,6 +231,7 @@ def _check_penalty(fn, title, r, strength, ties, dtypes):
 def _check(fn, title, r, with_strength, exact, dtypes):
     check_callable("fn", fn)
     dtypes = check_dtypes(dtypes)
+    fn = recognised(fn) if with_strength else dequantized(recognised(fn), r.set)
     subject = Subject(fn, with_strength)
     judge = (FixedJudge if r.elementwise else FittedJudge)(subject, r, dtypes, exact)
     if exact and not judge.optimum_known:
@@ -240,52 +245,61 @@ def _check(fn, title, r, with_strength, exact, dtypes):
 def _report(fn, title, judge, exact, dtypes):
     named = getattr(fn, "__name__", repr(fn)), title
     try:
-        return _judged(*named, judge, exact, dtypes)
+        report = _judged(*named, judge, exact, dtypes)
+        return replace(report, notes=noted(fn, dtypes))
     except Misuse as misuse:
         fault = Fault("misuse", str(misuse), {})
         return Report(*named, "misuse", False, "nothing", (fault,))
 
 
+def noted(fn: Callable[..., Any], dtypes: Sequence[str]) -> dict[str, str]:
+    """What was done to fn so that it could be checked, for the report."""
+    alone = {} if len(dtypes) == len(DTYPES) else {"dtype": f"{dtypes[0]} alone, as asked"}
+    return {**getattr(fn, "notes", {}), **alone}
+
+
 def _judged(name, title, judge, exact, dtypes):
-    subject = judge.subject
+    subject, end = judge.subject, time.monotonic() + search.LIMIT
     form, goes_on = form_faults(subject, dtypes)
     told = beyond(subject, dtypes[0]) | (judge.tells() if goes_on else {})
     if not goes_on:
         checked = "the form of the result"
         return Report(name, title, "wrong", False, checked, in_order(form), beyond=told)
     cases = list(judge.cases())
-    words, found = collect(judge, cases)
-    found = {kind: _fewer(judge, kind, *pair) for kind, pair in found.items()}
+    words, found = search.collect(judge, cases, end)
+    found = {kind: _fewer(judge, end, kind, *pair) for kind, pair in found.items()}
     if found.keys() & VALUES:
         smallest_first = sorted((case for _, case in found.values()), key=judge.size)
         values = judge.named(found, [*smallest_first, *cases])
         form_alone = found.keys() - VALUES - {"precision"}
         found = {kind: found[kind] for kind in form_alone} | values
     faults = {fault.convention: fault for fault in [*(f for f, _ in found.values()), *form]}
-    checked = f"{len(cases)} golden cases, {words}"
     if not faults.keys() <= judge.valid:
         in_turn = in_order(faults.values(), judge.valid)
-        return Report(name, title, "wrong", False, checked, in_turn, beyond=told)
+        return Report(name, title, "wrong", False, words, in_turn, beyond=told)
     if faults:
         if exact and (least := faults.pop("not optimal", None)):
             faults["claimed"] = replace(least, convention="not optimal although claimed")
         in_turn = in_order(faults.values())
         return Report(
-            name, title, "heuristic", not exact, checked, in_turn, judge.gaps(), beyond=told
+            name, title, "heuristic", not exact, words, in_turn, judge.gaps(), beyond=told
         )
     verdict = "right" if judge.optimum_known else "valid, optimum unknown"
-    return Report(name, title, verdict, True, checked, (), judge.excess(), told)
+    return Report(name, title, verdict, True, words, (), judge.excess(), told)
 
 
-def _fewer(judge, convention, fault, case):
+def _fewer(judge, end, convention, fault, case):
     """Leave out weights, first half of them, then fewer, while the same convention is broken.
 
     It stops at 1/64 of them at a time, so most superfluous weights are left out, but not all.
+    Nothing more is left out when the time is up.
     """
     part = case[0].size // 2 if judge.divisible else 0
     while part > case[0].size // 64 and part:
         i = 0
         while i < case[0].size > part:
+            if time.monotonic() > end:
+                return fault, case
             smaller = (np.delete(case[0], slice(i, i + part)), *case[1:])
             less = {fault.convention: fault for fault in judge.faults(smaller)}
             if convention in less:

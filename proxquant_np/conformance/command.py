@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from proxquant_np.conformance.adapters import ADAPTERS
+from proxquant_np.conformance.adapters import ADAPTERS, recognised
 from proxquant_np.conformance.checks import check_prox, check_quantizer
 from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, STEPS, check_name
 from proxquant_np.conformance.estimators import ESTIMATORS
@@ -20,6 +21,7 @@ from proxquant_np.conformance.gradient import check_gradient
 from proxquant_np.conformance.report import Report
 from proxquant_np.conformance.rules import RULES, rule
 from proxquant_np.conformance.steps import check_step
+from proxquant_np.training.progress import progress_bar
 
 
 def check_by_name(
@@ -29,13 +31,21 @@ def check_by_name(
     exact: bool = False,
     dtypes: Sequence[str] = DTYPES,
     adapter: str | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> Report:
     """Check "package.module:function", in the current folder or installed, against a definition.
 
-    definition: a name in PROXES, QUANTIZERS, RULES, STEPS or ESTIMATORS. adapter: "torch" or "jax",
-    for functions on their arrays. options: what is chosen of a rule; ties="any" does not judge
-    them; or of an estimator, with the name of the backward as `gradient`, unless autograd has it.
+    function may also be any expression in the names of the module: "package.layers:Sign()" makes an
+    instance of a class, "torch:lambda w: fake_quantize_per_tensor_affine(w, 0.1, 0, -8, 7)" gives
+    the arguments that the check does not. It is evaluated, as the module is imported: both are
+    code to be trusted.
+
+    definition: a name in PROXES, QUANTIZERS, RULES, STEPS or ESTIMATORS. adapter: a name in
+    ADAPTERS; by default it is found out (`adapters.recognised`). progress: whether to count the
+    calls on standard error, in one line that goes when the check ends. options: what is chosen of a
+    rule; ties="any" does not judge them; or of an estimator, with the name of the backward as
+    `gradient`, unless autograd has it.
 
     Raises:
         ValueError: in one line, what does not exist and perhaps what was meant.
@@ -57,13 +67,42 @@ def check_by_name(
         del options["ties"]
     chosen = rule(definition, **options) if definition in RULES else None
     fn = _load(function, adapter)
-    if definition in STEPS:
-        return check_step(fn, definition, dtypes=dtypes)
-    if chosen is not None:
-        report = check_quantizer(fn, chosen, exact=exact, any_tie=any_tie, dtypes=dtypes)
-        return replace(report, definition=f"quantizer {definition!r}: {chosen!r}")
-    check = check_prox if definition in PROXES else check_quantizer
-    return check(fn, definition, exact=exact, dtypes=dtypes)
+    with progress_bar(progress, desc=f"checking {function}", unit=" calls", leave=False) as bar:
+        fn = _counted(fn, bar)
+        if definition in STEPS:
+            report = check_step(fn, definition, dtypes=dtypes)
+        elif chosen is not None:
+            report = check_quantizer(fn, chosen, exact=exact, any_tie=any_tie, dtypes=dtypes)
+            report = replace(report, definition=f"quantizer {definition!r}: {chosen!r}")
+        else:
+            check = check_prox if definition in PROXES else check_quantizer
+            report = check(fn, definition, exact=exact, dtypes=dtypes)
+    return _as_given(report, function)
+
+
+def _as_given(report, function):
+    """The report under the name of the function, or the expression that makes it."""
+    name = function.partition(":")[2].strip()
+    return report if _is_dotted(name) else replace(report, name=name)
+
+
+def _is_dotted(name):
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _counted(fn, bar):
+    """fn, whose calls are counted in the bar."""
+    if isinstance(fn, type):
+        return fn
+    inner = recognised(fn)
+
+    def counted(*args: Any) -> Any:
+        bar.update()
+        return inner(*args)
+
+    counted.__signature__, counted.__name__ = inspect.signature(inner), inner.__name__
+    counted.__dict__ |= {k: getattr(inner, k) for k in ("adapted_from", "library", "notes")}
+    return counted
 
 
 def _check_gradient(function, definition, dtypes, adapter, options):
@@ -81,7 +120,8 @@ def _check_gradient(function, definition, dtypes, adapter, options):
             continue
     fn = _load(function, adapter)
     grad_fn = None if gradient is None else _load(gradient, adapter)
-    return check_gradient(fn, grad_fn, as_=definition, dtypes=dtypes, **options)
+    report = check_gradient(fn, grad_fn, as_=definition, dtypes=dtypes, **options)
+    return _as_given(report, function if gradient is None else gradient)
 
 
 def _flags(names):
@@ -105,11 +145,10 @@ def _load(function, adapter=None):
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"importing {module_name} failed: {what}") from error
-    fn, path = module, module_name
-    for part in name.split("."):  # the function may be in a submodule: torch:nn.functional.relu
-        if not hasattr(fn, part):
-            raise ValueError(f"{path} has no {part!r}{_near(part, dir(fn))}")
-        fn, path = getattr(fn, part), f"{path}.{part}"
+    if _is_dotted(name):
+        fn = _attribute(module, module_name, name)
+    else:
+        fn = _value(module, name)
     if not callable(fn):
         raise ValueError(f"{function} must be a function, got {fn!r:.80}")
     if adapter is None:
@@ -118,6 +157,34 @@ def _load(function, adapter=None):
         return ADAPTERS[adapter](fn)
     except ImportError as error:
         raise ValueError(str(error)) from None
+
+
+def _attribute(module, path, name):
+    """A function by its name, also in a submodule: torch:nn.functional.relu."""
+    fn = module
+    for part in name.split("."):
+        try:
+            fn = getattr(fn, part)
+        except AttributeError:
+            try:  # perhaps a submodule that its package does not import
+                fn = importlib.import_module(f"{path}.{part}")
+            except ImportError:
+                raise ValueError(f"{path} has no {part!r}{_near(part, dir(fn))}") from None
+        except Exception as error:  # of a package that imports its parts when they are asked for
+            raise ValueError(f"{path}.{part} failed: {type(error).__name__}: {error}") from error
+        path = f"{path}.{part}"
+    return fn
+
+
+def _value(module, expression):
+    """The value of an expression in the names of a module, and that of its package."""
+    package = module.__name__.partition(".")[0]
+    names = {**vars(module), package: sys.modules[package]}
+    try:
+        return eval(expression.strip(), names)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{expression!r} in {module.__name__} failed: {what}") from error
 
 
 def _near(name, known):

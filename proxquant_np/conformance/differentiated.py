@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd import Tensor
-from proxquant_np.conformance.adapters import _adapted, from_jax, from_torch
+from proxquant_np.conformance.adapters import _adapted, from_jax, from_tensorflow, from_torch
 from proxquant_np.conformance.calls import Misuse, said
 from proxquant_np.prox.arrays import Floats
 
@@ -20,8 +20,9 @@ def differentiated(
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """(fn on NumPy arrays, its vector-Jacobian product), by the library whose tensors fn takes.
 
-    These are the Tensors of this package, torch's or JAX arrays; fn may be adapted already. An
-    input that no gradient reaches has the gradient 0. Misuse if fn cannot be differentiated.
+    These are the Tensors of this package, torch's or TensorFlow's, or JAX arrays; fn may be adapted
+    already. An input that no gradient reaches has the gradient 0. Misuse if fn cannot be
+    differentiated.
     """
     original = getattr(fn, "adapted_from", fn)
     if isinstance(original, type):
@@ -39,13 +40,13 @@ def differentiated(
                 return adapter(original), functools.partial(vjp, original)
     raise Misuse(
         f"fn cannot be differentiated ({'; '.join(errors)}): without grad_fn it must be a function "
-        "of Tensors of this package, torch or JAX; for one of NumPy arrays, pass its backward "
-        "grad_fn(w, g), on the command line --gradient MODULE:FUNCTION"
+        "of Tensors of this package, torch, JAX or TensorFlow; for one of NumPy arrays, pass its "
+        "backward grad_fn(w, g), on the command line --gradient MODULE:FUNCTION"
     )
 
 
 def _from_tensors(fn):
-    return _adapted(fn, Tensor, Tensor, lambda tensor: tensor.numpy())
+    return _adapted(fn, Tensor)
 
 
 def _vjp(fn, *arrays):
@@ -77,8 +78,21 @@ def _jax_vjp(fn, *arrays):
     return tuple(map(np.array, back(jax.numpy.asarray(arrays[-1], y.dtype))))
 
 
+def _tensorflow_vjp(fn, *arrays):
+    tf = sys.modules["tensorflow"]
+    *leaves, g = map(tf.convert_to_tensor, arrays)
+    with tf.GradientTape() as tape:
+        tape.watch(leaves)
+        y = fn(*leaves)
+    got = tape.gradient(y, leaves, tf.cast(g, y.dtype))
+    return tuple(
+        np.zeros_like(x) if d is None else d.numpy() for d, x in zip(got, arrays, strict=False)
+    )
+
+
 LIBRARIES = {
     "proxquant_np": (_from_tensors, _vjp),
     "torch": (from_torch, _torch_vjp),
     "jax": (from_jax, _jax_vjp),
+    "tensorflow": (from_tensorflow, _tensorflow_vjp),
 }

@@ -7,13 +7,15 @@ covers is reported, but not judged.
 from __future__ import annotations
 
 import textwrap
+import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from proxquant_np.conformance.calls import called, first_call, run
+from proxquant_np.conformance.calls import Misuse, called, first_call, run
 from proxquant_np.conformance.report import Fault, show
 from proxquant_np.prox.arrays import Floats
 
@@ -21,6 +23,9 @@ DTYPES = ("float32", "float64")
 VALUES = [0.75, -1.5, 0.25, 1.0, -0.5, 2.0]
 SHAPES = [(6,), (2, 3), (2, 1, 3, 1)]
 BEYOND = {"empty": [], "0-d": 0.75, "NaN": [np.nan, 1.0, -0.5], "infinity": [np.inf, 1.0, -0.5]}
+
+
+SLOW = 0.5  # seconds for a call, once the first call has loaded and compiled what it needs
 
 
 class Subject:
@@ -69,13 +74,28 @@ def form_faults(subject: Subject, dtypes: Sequence[str]) -> tuple[list[Fault], b
     Sets the rank of the subject. Misuse if fn cannot be checked as it was passed.
     """
     w = np.array(subject.values, dtypes[0]).reshape(subject.shapes[0])
-    found = first_call(subject.fn, subject.named(w, *subject.rest))
-    goes_on = True
+    arguments = subject.named(w, *subject.rest)
+    found = first_call(subject.fn, arguments)
+    start = time.perf_counter()
+    called(subject.fn, arguments)
+    if (seconds := time.perf_counter() - start) > SLOW:
+        raise Misuse(f"fn takes {seconds:.1f} s for {w.size} weights; a check needs some 100 calls")
+    works = {}
     for dtype in dtypes:
-        faults, usable = _form(subject, np.array(subject.values, dtype))
-        found += faults
-        goes_on = goes_on and usable
+        faults, works[dtype] = _form(subject, np.array(subject.values, dtype))
+        found += [_of_one_dtype(fault, works) for fault in faults]
+    goes_on = all(works.values())
     return list({fault.convention: fault for fault in reversed(found)}.values()), goes_on
+
+
+def _of_one_dtype(fault, works):
+    """The fault, and, if only a dtype before this one works, how to check fn in that one."""
+    usable = list(works.values())[-1]
+    before = [name for name, worked in works.items() if worked]
+    if usable or not before or fault.convention != "raised":
+        return fault
+    hint = f'only with {before[0]}: to check it in that alone, pass dtypes=["{before[0]}"], on '
+    return replace(fault, detail=f"{hint}the command line --dtype {before[0]}; {fault.detail}")
 
 
 def _form(subject, w):

@@ -11,6 +11,7 @@ import numpy as np
 from proxquant_np.autograd import GradcheckError, gradcheck
 from proxquant_np.autograd.tensor import differentiable
 from proxquant_np.checks import check_callable
+from proxquant_np.conformance.adapters import recognised
 from proxquant_np.conformance.calls import Misuse, called, first_call, gradient_form
 from proxquant_np.conformance.checks import check_dtypes
 from proxquant_np.conformance.estimators import ThroughStep, estimator
@@ -105,12 +106,14 @@ def check_gradient(
     options = {"clip": clip, "ends": ends, "scale": scale}
     options |= {"step_scale": step_scale, "maximum": maximum}
     check_callable("fn", fn)
+    fn = recognised(fn)
     if as_ is not None:
         return _through_quantizer(fn, grad_fn, inputs, dtypes, as_, options)
     for name, value in options.items():
         if value is not None:
             raise ValueError(f"{name} must be None unless as_ is given, got {value!r}")
     check_callable("grad_fn", grad_fn)
+    grad_fn = recognised(grad_fn)
     inputs, floats = _inputs([] if inputs is None else inputs)
     name = getattr(grad_fn, "__name__", repr(grad_fn))
     title = f"gradient of {getattr(fn, '__name__', repr(fn))!r}"
@@ -131,7 +134,8 @@ def check_gradient(
         if subject.single:
             checked = f"{size} entries, to three digits: {COMPUTED_IN_FLOAT32}"
     faults = in_order({fault.convention: fault for fault in reversed(found)}.values())
-    return Report(name, title, "wrong" if faults else "right", not faults, checked, faults)
+    verdict = "wrong" if faults else "right"
+    return Report(name, title, verdict, not faults, checked, faults, notes=fn.notes)
 
 
 def _inputs(inputs):
@@ -147,6 +151,7 @@ def _through_quantizer(fn, grad_fn, inputs, dtypes, as_, options):
     asked = estimator(as_, **options)
     if grad_fn is not None:
         check_callable("grad_fn", grad_fn)
+        grad_fn = recognised(grad_fn)
     if inputs is not None:
         inputs, floats = _inputs(inputs)
         steps = isinstance(asked, ThroughStep)

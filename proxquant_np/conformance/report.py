@@ -85,6 +85,7 @@ class Report:
     faults: each broken convention with the smallest counterexample found, the most important first.
     gaps: a heuristic's relative excess error, ||w - fn(w)||^2 / least - 1, for each comparison.
     beyond: what fn makes of weights that no convention covers: none, a scalar, NaN, infinity.
+    notes: what was done to fn so that it could be checked: its adapter, how codes were read.
 
     Examples:
         >>> report = pq.conformance.check_prox(pq.prox.BinaryL2().prox, "binary_l2")
@@ -100,6 +101,7 @@ class Report:
     faults: tuple[Fault, ...] = ()
     gaps: Mapping[str, float] = field(default_factory=dict)
     beyond: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.passed
@@ -131,6 +133,7 @@ class Report:
         for name, gap in self.gaps.items():
             lines.append(f"  gap         {gap:+.2%} in squared error over {name}")
         lines += [f"  {kind:10}  {what}" for kind, what in self.beyond.items()]
+        lines += [f"  {kind:10}  {what}" for kind, what in self.notes.items()]
         lines.append(f"  checked     {self.checked}")
         return "\n".join(lines)
 

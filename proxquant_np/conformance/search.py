@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ MISSING = (
     "no further search: hypothesis is not installed, it comes with the extra proxquant-np[test]"
 )
 SECONDS = 12.0  # after this time, a search with a slow function ends
+LIMIT = 15.0  # after this time, no golden cases are tried any more, and nothing is made smaller
+LEAST = 4  # golden cases, however slow the function
 FEW = 1  # cases with at most this many weights need no further shrinking
 
 
@@ -40,10 +42,13 @@ class Judge(Protocol):
         """A hashable key, equal for cases that are equal bit for bit."""
 
 
-def collect(judge: Judge, cases: Iterable[Case]) -> tuple[str, dict[str, tuple[Fault, Case]]]:
+def collect(
+    judge: Judge, cases: list[Case], limit: float
+) -> tuple[str, dict[str, tuple[Fault, Case]]]:
     """(what was done, in words; for each broken convention, the smallest case found).
 
-    The cases come first. Then a search looks for further broken conventions until it finds none,
+    The cases come first; those that are not tried until the time.monotonic() of limit are
+    removed from the list. Then a search looks for further broken conventions until it finds none,
     and another one, for each convention, for a smaller case that breaks it.
     """
     seen: dict[Any, dict[str, Fault]] = {}
@@ -63,9 +68,16 @@ def collect(judge: Judge, cases: Iterable[Case]) -> tuple[str, dict[str, tuple[F
         if convention not in found or judge.size(case) < judge.size(found[convention][1]):
             found[convention] = fault, case
 
-    for case in cases:
+    whole = len(cases)
+    for i, case in enumerate(cases):
+        if i >= LEAST and time.monotonic() > limit:
+            del cases[i:]
+            break
         for fault in judge.faults(case):
             keep(fault.convention, fault, case)
+    done = f"{len(cases)} golden cases"
+    if len(cases) < whole:
+        return f"{done} of {whole}, and no search: fn is slow, the time was up", found
     while True:
         words, case = smallest(lambda c: not broken(c).keys() <= found.keys(), judge.strategy)
         if case is None:
@@ -78,7 +90,8 @@ def collect(judge: Judge, cases: Iterable[Case]) -> tuple[str, dict[str, tuple[F
             keep(convention, broken(case)[convention], case)
     if found and words != MISSING:
         words = "then a search, which shrank what is shown"
-    return words + f", stopped after {SECONDS:g} s" * (time.monotonic() > end), found
+    stopped = f", stopped after {SECONDS:g} s" * (time.monotonic() > end)
+    return f"{done}, {words}{stopped}", found
 
 
 def smallest(

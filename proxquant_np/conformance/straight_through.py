@@ -67,7 +67,8 @@ def check_straight_through(
     faults = in_order({fault.convention: fault for fault in reversed(found)}.values())
     title += f" as {asked or is_it or 'straight-through'}"
     checked = f"{count} weights, on, near and far from the ends, in {' and '.join(dtypes)}"
-    return Report(name, title, "wrong" if faults else "right", not faults, checked, faults)
+    verdict = "wrong" if faults else "right"
+    return Report(name, title, verdict, not faults, checked, faults, notes=subject.notes)
 
 
 def _takes_step(fn):
@@ -120,6 +121,7 @@ class _Subject:
         self.dtype, self.rng = self.w.dtype, np.random.default_rng(0)
         self.unit = float(self.rest[0].reshape(-1)[0]) if self.rest else 1.0
         self.fn, self.grad_fn = differentiated(fn, inputs) if grad_fn is None else (fn, grad_fn)
+        self.notes = getattr(self.fn, "notes", {})
         start = self._named(self.w)
         self.form = first_call(self.fn, start)
         self.form += first_call(self.grad_fn, start | {"g": np.ones_like(self.w)})
