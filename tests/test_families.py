@@ -131,6 +131,8 @@ def test_a_record_and_its_cells_name_the_family(tmp_path, capsys, monkeypatch):
     cell = json.loads((out / "records" / "mlp-prox_quant-seed0.json").read_text())
     assert cell["arguments"]["family"] == "published"
     assert "as published" in capsys.readouterr().out
+    assert cli.main([*run, "--out", str(out)]) == 2  # of another family
+    assert "holds another setting of mlp, and is kept" in capsys.readouterr().err
 
 
 def test_the_ledger_keeps_families_apart(records):  # noqa: F811
@@ -151,6 +153,7 @@ def test_the_ledger_keeps_families_apart(records):  # noqa: F811
     for family, words in (("published", "as published"), ("equal-rates", "at equal rates")):
         command = f"proxquant-np experiment binary_digits --seeds 10 --only mlp --family {family}"
         assert f"`{command}` ({words})" in page
+    assert "as published (the authors' code, the rate and lambda" in page
     side = page.partition("## Family by family")[2].partition("## Theorems")[0]
     (row,) = (line for line in side.splitlines() if "err less than BinaryConnect's" in line)
     cells = [cell.strip().split(",")[0] for cell in row.split("|")[3:7]]
@@ -241,8 +244,33 @@ def test_the_budget_curve_is_drawn_and_read(curve, tmp_path):
     lines = list(budget_curve.EXPERIMENT.reading(curve))
     assert len(lines) == len(budget_curve.PAIRS)
     (line,) = (line for line in lines if "mlp, as searched:" in line)
-    assert "contradicted at 200 to 500, equal within m at 1,000 to 2,000, supported at " in line
-    assert "4,000 to 8,000 steps; the difference changes sign between " in line
+    assert "it turns between 500 and 4,000; contradicted at 200 to 500, equal within m at " in line
+    assert line.endswith("1,000 to 2,000, supported at 4,000 to 8,000 steps.")
+    for task in curve["tasks"].values():
+        for name, values in task["methods"].items():
+            if name.startswith("prox_quant"):
+                values["test_error"] = [x + 0.1 for x in values["test_error"]]
+    assert all("it does not turn" in line for line in budget_curve.EXPERIMENT.reading(curve))
+
+
+def test_the_ledger_has_a_row_for_each_pair(curve, records):  # noqa: F811
+    from proxquant_np.experiments import budget_curve
+
+    chosen = budget_curve.EXPERIMENT
+    for name, task in curve["tasks"].items():
+        setting = dataclasses.asdict(chosen.tasks[name].setting)
+        h = {method: chosen.hyperparameters(name, method) for method in task["methods"]}
+        sizes = {"train": 1077, "validation": 360, "test": 360}
+        task |= dict(title="MLP", setting=setting, hyperparameters=h, sizes=sizes)
+    made = {"proxquant_np": "1", "revision": None, "python": "3", "numpy": "2", "machine": "m"}
+    page = records(budget_curve__mlp={**curve, "quick": False, "environment": made})
+    own = page.partition(f"## {chosen.title}")[2].partition("\n## ")[0]
+    table = [line for line in own.splitlines() if line.startswith("| ProxQuant errs less")]
+    assert len(table) == len(budget_curve.PAIRS)
+    assert all(len(line.split("|")) == 10 and "**+" in line and "**-" in line for line in table)
+    assert "- mlp, as searched: it turns between 500 and 4,000;" in own
+    assert "(figures/budget_curve-mlp_curve.png)" not in own  # none is drawn here
+    assert page.count("has a lower perplexity than BinaryConnect, as searched") == 0
 
 
 def test_pairs_of_the_budget_curve_differ_in_one_thing():

@@ -30,7 +30,7 @@ from proxquant_np.experiments.bases import CONSTANT, FALLING, Base
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.families import LR, REACH, as_published, at_rate_of
 from proxquant_np.experiments.protocol import FULL_PRECISION, METHODS, Method
-from proxquant_np.experiments.statistics import Comparison, Equality
+from proxquant_np.experiments.statistics import CONTRADICTED, SUPPORTED, Comparison, Equality
 from proxquant_np.experiments.summary import runs_of, scaled
 from proxquant_np.experiments.tasks import OF_PERPLEXITY, ON_DIGITS, TASKS, Task
 
@@ -177,19 +177,20 @@ def _row(found: Comparison, factor: float) -> dict[str, Any]:
 
 
 def reading(claims: Iterable[Claim], result: Mapping[str, Any]) -> Iterable[str]:
-    """In words, pair by pair: the verdicts along the budgets, and where the difference turns."""
+    """In words, pair by pair: between which budgets the verdict turns, and all of them."""
     for network, pairs in _found(claims, result).items():
         for how, by_steps in pairs.items():
             verdicts = [(found.verdict, steps) for steps, found in by_steps.items()]
             runs = itertools.groupby(verdicts, operator.itemgetter(0))
             said = [f"{v} at {_listed([steps for _, steps in run])}" for v, run in runs]
+            decided = [(v, steps) for v, steps in verdicts if v in (SUPPORTED, CONTRADICTED)]
             turns = [
-                f"between {a:,} and {b:,}"
-                for a, b in itertools.pairwise(by_steps)
-                if by_steps[a].mean * by_steps[b].mean < 0
+                f"between {before:,} and {after:,}"
+                for (a, before), (b, after) in itertools.pairwise(decided)
+                if a != b
             ]
-            where = f"changes sign {' and '.join(turns)} steps" if turns else "keeps its sign"
-            yield f"- {network}, {how}: {', '.join(said)} steps; the difference {where}."
+            where = f"turns {' and '.join(turns)}" if turns else "does not turn"
+            yield f"- {network}, {how}: it {where}; {', '.join(said)} steps."
 
 
 def _listed(steps: list[int]) -> str:

@@ -9,41 +9,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from proxquant_np import provenance
 from proxquant_np.experiments import summary
 from proxquant_np.experiments.catalog import EXPERIMENTS
-from proxquant_np.experiments.experiment import SEARCHED, Claim, Experiment
-from proxquant_np.experiments.families import FAMILIES, without_rate
+from proxquant_np.experiments.families import FAMILIES
 from proxquant_np.experiments.origins import command, scale
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
     DEPENDS,
-    EQUAL,
     INCONCLUSIVE,
     MIN_PAIRS,
     SUPPORTED,
     TOO_FEW,
-    Comparison,
-    detectable,
 )
-from proxquant_np.experiments.summary import in_words, scaled, signed
+from proxquant_np.experiments.tables import DECIDED, Row, side_by_side, tables
 from proxquant_np.experiments.tasks import BY_SEED, split_of
 from proxquant_np.experiments.theorems import THEOREMS
 from proxquant_np.experiments.verdicts import (
     NOT_YET,
     RESAMPLED,
     Rules,
-    Verdict,
-    over_budgets,
     read_records,
     verdicts,
 )
-
-DECIDED = (SUPPORTED, CONTRADICTED, EQUAL)
 
 HEAD = """# Claims
 
@@ -89,9 +79,6 @@ by side before the theorems.
 Who doubts a verdict can compute it again by another test, correction, margin or choice of seeds:
 `proxquant-np claims --against figures/records --test sign-flip --correction all`.
 """
-
-COLUMNS = ["claim", "task", "verdict", "with Holm", "difference [95%]", "rival", "power"]
-COLUMNS += ["m", "seeds", "by"]
 
 COUNTED = """Comparisons are counted, one for each claim, task and data set; a pair of runs that is
 in two experiments counts once. The intervals are not widened for the number of comparisons: if no
@@ -143,29 +130,15 @@ def ledger(records: Path, figures: Path | None = None) -> str:
         parts += [f"`{command(chosen, record)}`{how}", ""]
         if record is not None:
             parts += [*scale(chosen, record), *_family(record, rows), ""]
-        parts += [*_tables(chosen, record, rows), ""]
+        parts += [*tables(chosen, record, rows), ""]
         if record is not None and chosen.reading is not None:
             parts += [*chosen.reading(record), ""]
         for path in sorted((figures or records.parent).glob(f"{stem}[._]*png")):
             parts += [f"![{chosen.title}](figures/{path.name})", ""]
     once = _once(row for rows in of_record.values() for row in rows)
     head = [HEAD, *_holds(found, once), "", *_total(once), ""]
-    parts += _side_by_side(row.plain for rows in of_record.values() for row in rows)
+    parts += side_by_side(row.plain for rows in of_record.values() for row in rows)
     return "\n".join([*head, *parts, *_theorems(found.get("theorems"))]) + "\n"
-
-
-class Row(NamedTuple):
-    """A verdict of the ledger, the same after Holm's correction within its experiment, and by the
-    test that speaks of new examples where each seed draws its own split."""
-
-    plain: Verdict
-    corrected: Verdict
-    resampled: Verdict
-
-    @property
-    def stands(self) -> bool:
-        """Whether the correction leaves a verdict that decides something as it is."""
-        return self.plain.text in DECIDED and self.plain.text == self.corrected.text
 
 
 def _once(rows: Iterable[Row]) -> list[Row]:
@@ -192,132 +165,6 @@ def _family(record: Mapping[str, Any], rows: list[Row]) -> Iterable[str]:
         }
         told = f"other verdicts: {'; '.join(other)}" if other else "the same verdicts"
         yield f"- Of new examples (the test corrected for splits that overlap): {told}."
-
-
-def _tables(chosen: Experiment, record: Mapping[str, Any] | None, rows: list[Row]) -> Iterable[str]:
-    """One table of all claims or, if the tasks form a grid, a grid for each claim."""
-    by_claim: dict[Claim, list[Row]] = {}
-    for row in rows:
-        by_claim.setdefault(row.plain.claim, []).append(row)
-    if record is not None and chosen.grid is not None:
-        for claim, of_claim in by_claim.items():
-            yield from _grid(chosen, record, claim, of_claim)
-        return
-    yield f"| {' | '.join(COLUMNS)} |"
-    yield "|---" * len(COLUMNS) + "|"
-    for claim, of_claim in by_claim.items():
-        if record is None:
-            names = of_claim[0].plain.task if len(of_claim) == 1 else f"{len(of_claim)} tasks"
-            yield f"| {claim.text} | {names} | {NOT_YET} | | | | | | | {claim.source} |"
-            continue
-        for row in of_claim:
-            name, found = row.plain.task, row.plain.found
-            cells = [""] * 6
-            if found is not None:
-                rival = np.mean(record["tasks"][name]["methods"][claim.second][claim.measure])
-                cells = [row.corrected.text, *_shown(found, claim, rival), str(found.n)]
-            text = record["tasks"].get(name, {}).get("text")
-            where = f"{name}, {text['name']}" if text else name
-            yield (
-                f"| {claim.text} | {where} | {_bold(row.plain)} | {' | '.join(cells)} "
-                f"| {claim.source} |"
-            )
-
-
-def _bold(verdict: Verdict) -> str:
-    alone = f" ({verdict.alone})" if verdict.on else ""
-    return f"**{verdict.text}**{alone}"
-
-
-def _shown(found: Comparison, claim: Claim, rival: float) -> list[str]:
-    """The difference with its interval, the rival's mean, the power, and m."""
-    factor, unit, _ = scaled(claim.measure)
-    share = f" ({signed(100 * (found.mean / rival + claim.margin), 0)}%)" if rival else ""
-    power = ""  # nothing to speak of where nothing varies
-    if found.std:
-        power = f"{factor * detectable(found):.2g}" if found.n > 1 else "none"
-    return [
-        in_words(found, claim.measure),
-        f"{factor * rival:.3g}{unit}{share}",
-        power,
-        _margin(claim),
-    ]
-
-
-def _margin(claim: Claim) -> str:
-    if claim.equal is None:
-        return ""
-    if claim.equal.relative:
-        return f"{100 * claim.equal.margin:.3g}%"
-    return f"{scaled(claim.measure).factor * claim.equal.margin:.3g}"
-
-
-def _grid(
-    chosen: Experiment, record: Mapping[str, Any], claim: Claim, of_claim: list[Row]
-) -> Iterable[str]:
-    """A claim over tasks ROW-COLUMN: the differences, in bold where there is a verdict."""
-    cells = {row.plain.task: row for row in of_claim}
-    pairs = [name.split("-") for name in cells]
-    rows, columns = ([*dict.fromkeys(part)] for part in zip(*pairs, strict=True))
-    scale, _, points = scaled(claim.measure)
-    measured = [row.plain.found for row in of_claim if row.plain.found is not None]
-    least = sorted(scale * detectable(comparison) for comparison in measured)
-    yield (
-        f"**{claim.text}** (by: {claim.source}), of {len(cells)} tasks: "
-        f"{_listed(row.plain for row in of_claim)}. "
-        f"With Holm: {_listed(row.corrected for row in of_claim)}; a verdict that this takes away "
-        f"is in brackets. {record['seeds']} seeds. Differences in {points or 'units'} of the "
-        f"{claim.measure.replace('_', ' ')}, below zero as claimed; power {least[0]:.2g} to "
-        f"{least[-1]:.2g}{f'; m {_margin(claim)}' if claim.equal else ''}."
-    )
-    by_row = {
-        r: [row.plain for name, row in cells.items() if name.split("-")[0] == r] for r in rows
-    }
-    if turning := [name for name, row in by_row.items() if over_budgets(row, record)]:
-        yield ""
-        yield f"The verdict depends on the budget for {', '.join(turning)}."
-    yield ""
-    yield f"| {', '.join(chosen.grid or ())} | {' | '.join(columns)} |"
-    yield "|---" * (len(columns) + 1) + "|"
-    for row in rows:
-        shown = (_cell(cells.get(f"{row}-{column}"), scale) for column in columns)
-        yield f"| {row} | {' | '.join(shown)} |"
-
-
-def _cell(row: Row | None, scale: float) -> str:
-    if row is None or row.plain.found is None:
-        return NOT_YET
-    difference = f"{scale * row.plain.found.mean:+.2f}"
-    if row.stands:
-        return f"**{difference} {row.plain.text}**"
-    return f"{difference} ({row.plain.text})" if row.plain.text in DECIDED else difference
-
-
-def _listed(found: Iterable[Verdict]) -> str:
-    counts = Counter(verdict.text for verdict in found)
-    return ", ".join(f"{verdict} in {n}" for verdict, n in sorted(counts.items()))
-
-
-def _side_by_side(found: Iterable[Verdict]) -> Iterable[str]:
-    """The claims whose pairs are of several families, with the verdict in each of them."""
-    columns = ("as searched", "as published", "at ProxQuant's rate", "at the rival's rate")
-    table: dict[tuple[str, str, str], dict[str, str]] = {}
-    for one in found:
-        if one.found is not None:
-            text, rate = without_rate(one.claim.text)
-            how = FAMILIES[one.experiment.family or SEARCHED]
-            if rate:
-                how = columns[2 if rate == "ProxQuant" else 3]
-            row = table.setdefault((one.experiment.name, text, one.task), {})
-            said = in_words(one.found, one.claim.measure)
-            row[how] = f"{row[how]}; {one.alone}" if how in row else f"{one.alone}, {said}"
-    several = {key: row for key, row in table.items() if len(row) > 1}
-    if several:
-        yield from ("## Family by family", "", f"| claim | task | {' | '.join(columns)} |")
-        yield "|---" * (len(columns) + 2) + "|"
-        for (_, text, task), row in several.items():
-            yield f"| {text} | {task} | {' | '.join(row.get(how, '') for how in columns)} |"
-        yield ""
 
 
 def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterable[str]:

@@ -214,12 +214,14 @@ def check_out(experiment: Experiment, out: Path, seeds: int, tasks: list[str], q
     def held(summary: Any) -> tuple[int, Mapping[str, Any]]:
         if summary["experiment"] != experiment.name:
             return 0, {}
-        tasks = summary["tasks"].items()
-        return summary["seeds"], {name: [summary["quick"], task["setting"]] for name, task in tasks}
+        about = [summary["quick"], summary.get("family")]
+        held = {name: [*about, task["setting"]] for name, task in summary["tasks"].items()}
+        return summary["seeds"], held
 
     setting = experiments.settings(experiment, quick)
     for path in (summary_file(experiment.name, out), out / "summary.json"):
-        keep_summary(path, held, seeds, {task: [quick, setting[task]] for task in tasks})
+        about = [quick, experiment.family]
+        keep_summary(path, held, seeds, {task: [*about, setting[task]] for task in tasks})
 
 
 # As text -----------------------------------------------------------------------------------------
