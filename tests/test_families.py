@@ -151,6 +151,7 @@ def test_the_ledger_keeps_families_apart(records):  # noqa: F811
     for family, words in (("published", "as published"), ("equal-rates", "at equal rates")):
         command = f"proxquant-np experiment binary_digits --seeds 10 --only mlp --family {family}"
         assert f"`{command}` ({words})" in page
+    assert "as published (the authors' code, the rate and lambda" in page
     side = page.partition("## Family by family")[2].partition("## Theorems")[0]
     (row,) = (line for line in side.splitlines() if "err less than BinaryConnect's" in line)
     cells = [cell.strip().split(",")[0] for cell in row.split("|")[3:7]]

@@ -31,7 +31,7 @@ MEAN_LAMBDA = 1e-4 * sum(range(200)) / 200
 REACH = LR * 1e-4 * 390 * sum(range(200))
 """The sum of lr * lambda_t over 200 epochs of 390 steps: 7.76."""
 
-_CODE = "the authors' code"
+_CODE = "the authors' code, the rate and lambda; the last phase goes on with the rate"
 _LAZY = dict(base=FALLING, default={"lr": LR}, source=_CODE, fine_tuning=LR * 0.1**2)
 _EAGER = dict(default={"lr": LR, "mean_lambda": MEAN_LAMBDA}, source=_CODE, fine_tuning=LR)
 

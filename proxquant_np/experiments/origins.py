@@ -88,8 +88,12 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
     found = {} if report is None else report["chosen"]
     origins: dict[str, dict[str, str]] = {}
     for method, values in used.items():
-        origin = "set beforehand, without a search"
-        if found.get(names[method]) == values:
+        own, origin = methods.get(method), "set beforehand, without a search"
+        if own is not None and own.source is not None:
+            origin = f"as published ({own.source})"
+        elif own is not None and own.rate_of is not None:
+            names[method], origin = method, "the same at the other's rate, with the mean of lambda"
+        elif found.get(names[method]) == values:
             split = f"the validation split{_of_another(report, chosen.tasks[name], task)}"
             n = len(report["trials"][names[method]])
             origin = f"the best of {n} {_scheme(report, split)}"
