@@ -18,7 +18,7 @@ claims.py         the ledger: every claim, and what the records say of it
 attack.py         the same verdicts by other rules: what does not survive?
 
 budget_curve.py    at which budget the verdict turns, and by what
-budget_curve_images.py the same on CIFAR-10
+image_budget_curve.py the same on CIFAR-10
 binary_digits.py   ProxQuant against BinaryConnect on handwritten digits, binary weights
 resnet_cifar10.py  binary and ternary residual networks on CIFAR-10
 language_model.py  LSTMs of 1, 2 and 3 bits

@@ -7,7 +7,7 @@ from proxquant_np.experiments import (
     ablation,
     binary_digits,
     budget_curve,
-    budget_curve_images,
+    image_budget_curve,
     language_model,
     methods,
     regime_map,
@@ -21,7 +21,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     for module in (
         binary_digits,
         budget_curve,
-        budget_curve_images,
+        image_budget_curve,
         resnet_cifar10,
         language_model,
         stability,

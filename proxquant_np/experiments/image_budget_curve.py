@@ -9,7 +9,7 @@ BUDGETS = {"resnet8": (78, 234, 702)}  # 1, 3 and 9 epochs
 
 EXPERIMENT = budget_experiment(
     claims_in("test_error", resnet_cifar10.EQUAL),
-    name="budget_curve_images",
+    name="image_budget_curve",
     title="The budget on images: where the verdict turns, and by what",
     tasks=tasks_of(resnet_cifar10.EXPERIMENT.tasks, BUDGETS),
     seeds=5,
