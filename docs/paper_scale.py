@@ -91,7 +91,7 @@ def _finished(arguments: dict, result: dict, made: dict) -> dict:
         "validation": float(f"{result[f'validation_{measure}']:.6g}"),
         "test": float(f"{result[f'test_{measure}']:.6g}"),
         "seconds_per_step": float(f"{result['seconds_per_step']:.3g}"),
-        **{key: made.get(key) for key in ("device", "processor", "blas", "revision")},
+        **{key: made.get(key) for key in ("device", "processor", "blas", "proxquant_np", "digest")},
     }
 
 
@@ -122,7 +122,16 @@ def table(rows: list[dict], name: str, task: str) -> list[str]:
     """The paper's number for each method, and what was measured."""
     chosen = _experiment(name)
     measure = chosen.tasks[task].measure
-    head = ["method", f"the paper's {measure}", "steps", "seeds", "validation", "test", "s a step"]
+    head = [
+        "method",
+        f"the paper's {measure}",
+        "steps",
+        "seeds",
+        "validation",
+        "test",
+        "s a step",
+        "on",
+    ]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for method in (FULL_PRECISION, *chosen.methods):
         label = chosen.methods[method].label if method in chosen.methods else "full precision"
@@ -140,7 +149,8 @@ def table(rows: list[dict], name: str, task: str) -> list[str]:
                 _mean([row.get(key) for row in group], measure) for key in ("validation", "test")
             ]
             means.append(_mean([row.get("seconds_per_step") for row in group], "seconds"))
-            cells = [label, paper, done, str(len(group) or ""), *means]
+            devices = ", ".join(sorted({row["device"] for row in group if row.get("device")}))
+            cells = [label, paper, done, str(len(group) or ""), *means, devices]
             lines.append(f"| {' | '.join(cells)} |")
             label = paper = ""
     return lines
