@@ -228,7 +228,8 @@ def page(text: str, kept: dict) -> str:
     }
     for name, lines in tables.items():
         head, rest = text.split(f"<!-- {name} -->\n")
-        text = "\n".join([f"{head}<!-- {name} -->", *lines, rest[rest.index("<!-- end -->") :]])
+        end = rest[rest.index("<!-- end -->") :]
+        text = "\n".join([f"{head}<!-- {name} -->", "", *lines, "", end])
     return text
 
 
