@@ -99,6 +99,7 @@ docs/paper
 docs/one_step
 docs/golden_vectors
 proxquant_np/conformance/golden/SCHEMA
+docs/paper_scale
 docs/other_arrays
 docs/deployment
 CLAIMS

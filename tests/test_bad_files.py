@@ -463,6 +463,8 @@ def test_no_reader_waits_for_the_end_of_what_has_none(kind, tmp_path):
     with pytest.raises(ValueError, match="must be a folder or a file"):
         pq.data.load_cifar10(path)
     path.rename(tmp_path / "ptb.train.txt")
+    for name in ("ptb.valid.txt", "ptb.test.txt"):
+        (tmp_path / name).write_text("a b\n")
     with pytest.raises(OSError, match="is a pipe or a device"):
         pq.data.load_text(tmp_path)
     (tmp_path / "ptb.train.txt").rename(tmp_path / "data_batch_1.bin")

@@ -1,14 +1,17 @@
 """Text: tokens, vocabulary, splits, chunks, and what is said about files that do not fit."""
 
 import hashlib
+import io
 import platform
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxquant_np.data import Split, Vocabulary, chunks, load_text
+from proxquant_np.data import Split, Vocabulary, chunks, corpus, load_text
 from proxquant_np.data.text import PENN_TREEBANK, tokenize
 
 LINES = "the cat sat\non the mat\n\nthe end\n" * 10
@@ -63,7 +66,9 @@ def test_splits_cover_the_text_in_order_and_targets_are_shifted_by_one(tmp_path,
     for split in text.splits:
         np.testing.assert_array_equal(split.x[1:], split.y[:-1])
         assert split.x.dtype == split.y.dtype == np.int64
-    assert text.source == {"name": "a.txt", "sha256": hashlib.sha256(LINES.encode()).hexdigest()}
+    digest = hashlib.sha256(LINES.encode()).hexdigest()
+    known = {"words": 8, "unknown_in_validation": 0, "unknown_in_test": 0}
+    assert text.source == {"name": "a.txt", "sha256": digest} | (known if level == "word" else {})
 
 
 def test_vocabulary_is_that_of_the_training_part(tmp_path):
@@ -94,6 +99,107 @@ def test_penn_treebank_folder(tmp_path):
     (tmp_path / PENN_TREEBANK[1]).unlink()
     with pytest.raises(FileNotFoundError, match=r"ptb\.valid\.txt does not exist.*simple-examples"):
         load_text(tmp_path, "word")
+
+
+CORPUS = {"a.train.txt": "the cat sat\n" * 9, "a.valid.txt": "the dog\n", "a.test.txt": "a cat\n"}
+
+
+def pack(path, members):
+    """A tar archive of these contents by name; in place of a content, the target of a link."""
+    with tarfile.open(path, f"w:{'xz' if path.suffix == '.xz' else ''}") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            if isinstance(content, Path):
+                member.type, member.linkname = tarfile.SYMTYPE, str(content)
+                tar.addfile(member)
+            else:
+                member.size = len(content.encode("latin-1"))
+                tar.addfile(member, io.BytesIO(content.encode("latin-1")))
+    return path
+
+
+def test_a_corpus_is_the_same_in_a_folder_and_in_an_archive(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, content in CORPUS.items():
+        write(tmp_path / "folder" / name, content)
+    folder = load_text(tmp_path / "folder", "word")
+    assert folder.source["unknown_in_validation"] == folder.source["unknown_in_test"] == 1
+    assert folder.source["words"] == len(folder.vocabulary) == 5
+    np.testing.assert_array_equal(
+        folder.splits.validation.x, folder.vocabulary.encode("the dog")[:-1]
+    )
+    # Names that lead out of the archive, and what else is in it, do not matter: nothing is written.
+    odd = {
+        "/etc/" + "a.train.txt": CORPUS["a.train.txt"],
+        "../../a.valid.txt": CORPUS["a.valid.txt"],
+    }
+    odd |= {"./a.test.txt": CORPUS["a.test.txt"], "README": "x", "home": Path("/etc/passwd")}
+    before = sorted(tmp_path.rglob("*"))
+    for suffix, members in ((".tar.xz", CORPUS), (".tar", odd)):
+        text = load_text(pack(tmp_path / f"a{suffix}", members), "word")
+        assert text.source == folder.source
+        np.testing.assert_array_equal(text.splits.train.x, folder.splits.train.x)
+    assert sorted(tmp_path.rglob("*")) == sorted(
+        [*before, tmp_path / "a.tar", tmp_path / "a.tar.xz"]
+    )
+
+
+def test_the_penn_treebanks_names_come_first(tmp_path):
+    for name in (*PENN_TREEBANK, "ptb.char.train.txt"):
+        write(tmp_path / name, "a b c\n")
+    assert load_text(tmp_path, "word").source["name"] == ", ".join(PENN_TREEBANK)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"a.valid.txt": None}, FileNotFoundError, "nor another file with valid in its name"),
+        (
+            {"b.test.txt": "x"},
+            ValueError,
+            r"one file with test in its name, got a\.test\.txt, b\.t",
+        ),
+        ({"a.test.txt": " \n"}, ValueError, r"a\.test\.txt is empty"),
+        (
+            {"a.test.txt": "caf\xe9" * 20},
+            ValueError,
+            r"a\.test\.txt must be UTF-8 text, but its byte 3",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_parts_that_do_not_fit(tmp_path, kind, changes, error, message):
+    members = {name: text for name, text in (CORPUS | changes).items() if text is not None}
+    path = tmp_path / "a.tar.xz"
+    if kind == "archive":
+        pack(path, members)
+    else:
+        path = tmp_path
+        for name, content in members.items():
+            (path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(error, match=message):
+        load_text(path, "word")
+
+
+def test_archives_that_do_not_fit(tmp_path, monkeypatch):
+    link = pack(tmp_path / "link.tar", CORPUS | {"a.test.txt": Path("/etc/passwd")})
+    with pytest.raises(ValueError, match=r"a\.test\.txt must be a file, got a link"):
+        load_text(link)
+    whole = pack(tmp_path / "a.tar.xz", CORPUS)
+    for damaged in (whole.read_bytes()[:-40], b"", b"no archive" * 99):
+        (tmp_path / "b.tar.xz").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"b\.tar\.xz must be a whole tar archive of three"):
+            load_text(tmp_path / "b.tar.xz")
+    monkeypatch.setattr(corpus, "LARGEST", 100)
+    with pytest.raises(ValueError, match=r"a\.train\.txt must have at most 100 bytes, got 108"):
+        load_text(whole)
+
+
+def test_a_line_may_be_long(tmp_path):
+    for name in CORPUS:
+        write(tmp_path / name, "word " * 400_000)  # 2 MB without a line end
+    text = load_text(tmp_path, "word")
+    assert text.source["words"] == 3 and len(text.splits.test.x) == 400_000
 
 
 def test_default_text_comes_with_python():

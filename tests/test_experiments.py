@@ -37,7 +37,7 @@ def small(monkeypatch):
                 whole.tasks[task].quick,
                 full_precision_steps=steps,
                 quantizing_steps=steps,
-                fine_tuning_steps=3,
+                fine_tuning_steps=min(3, whole.tasks[task].quick.fine_tuning_steps),
                 **changes,
             )
             tasks[task] = dataclasses.replace(whole.tasks[task], quick=quick)
@@ -85,14 +85,22 @@ def language(small, folder):
     return [*small("language_model", **changes), "--data", str(folder / "a.txt")]
 
 
+def words(small, folder):
+    """A corpus of three parts of 5, 2 and 2 sentences, 50 times each: 4 chunks a training epoch."""
+    for part, n in (("train", 5), ("valid", 2), ("test", 2)):
+        lines = [f"the {i} of {i % 3} is {i * i}" for i in range(n)]
+        (folder / f"my.{part}.txt").write_text("\n".join(lines * 50) + "\n")
+    return [*small("paper_lstm", steps=8, batch_size=18), "--data", str(folder)]
+
+
 def images(experiment, small, folder, monkeypatch):
     """Files of 1,020 images of noise, as CIFAR-10's are of 10,000."""
     monkeypatch.setattr(cifar10, "RECORDS", 1020)
     rng = np.random.default_rng(0)
-    for name in cifar10.FILES:
+    for file in cifar10.FILES:
         records = rng.integers(0, 256, (1020, 3073), np.uint8)
         records[:, 0] %= 10
-        (folder / name).write_bytes(records.tobytes())
+        (folder / file).write_bytes(records.tobytes())
     few = {"train_images": 64, "validation_images": 20, "test_images": 20}
     return [*small(experiment, steps=4, **few), "--data", str(folder)]
 
@@ -101,7 +109,9 @@ def images(experiment, small, folder, monkeypatch):
 def test_every_experiment_runs(name, small, tmp_path_factory, tmp_path, capsys, monkeypatch):
     chosen = experiment_named(name)
     data = tmp_path_factory.mktemp("data")
-    if chosen.needs_data:
+    if name == "paper_lstm":
+        arguments = words(small, data)
+    elif chosen.needs_data:
         arguments = images(name, small, data, monkeypatch)
     else:
         arguments = language(small, data) if name == "language_model" else small(name)

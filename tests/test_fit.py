@@ -26,6 +26,7 @@ from proxquant_np.data import Split, load_digits
 from proxquant_np.training import (
     CheckpointError,
     History,
+    Plateau,
     fit,
     load_checkpoint,
     metrics,
@@ -42,7 +43,7 @@ FIT = {"steps": 7, "batch_size": 5, "progress": False}
 
 
 @pytest.mark.parametrize("case", [*CASES, "text"])
-@pytest.mark.parametrize("schedule", [None, decay])
+@pytest.mark.parametrize("schedule", [None, decay, Plateau(0.05, factor=1.5)])
 def test_resumed_equals_uninterrupted(case, schedule, tmp_path):
     """Stopped within an epoch, at its first, before its last and after its last step."""
     whole = digest(*run(case, steps=50, schedule=schedule))
@@ -276,6 +277,11 @@ def wrapped(base=None, regularizer=None, homotopy=None, clip=True):
         ("checksum of the data was", None, {"train": Split(TRAIN.x + 0.001, TRAIN.y)}),
         ("checksum of the data was", None, {"train": Split(TRAIN.x, TRAIN.y[::-1])}),
         ("schedule was None, is function", None, {"schedule": decay}),
+        (
+            r"schedule was None, is Plateau\(lr=0.1, factor=1.2\)",
+            None,
+            {"schedule": Plateau(0.1), "validation": VALIDATION},
+        ),
         ("max_norm was None, is 1.0", None, {"max_norm": 1.0}),
         ("prepare was None, is function", None, {"prepare": jitter}),
         ("optimizer was ProxGradient, is Adam", lambda: start("adam"), {}),

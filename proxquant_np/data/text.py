@@ -12,17 +12,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from proxquant_np.checks import check_choice, check_integer
+from proxquant_np.data.corpus import PENN_TREEBANK as PENN_TREEBANK
+from proxquant_np.data.corpus import read_texts
 from proxquant_np.data.splits import Split, Splits
-from proxquant_np.files import read_whole, shown
+from proxquant_np.files import shown
 
 UNKNOWN, END = "<unk>", "<eos>"
 LEVELS = ("character", "word")
-PENN_TREEBANK = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
 
 
 class Vocabulary:
@@ -69,6 +70,10 @@ class Vocabulary:
     def _numbered(self, stream: Sequence[str]) -> np.ndarray:
         return np.array([self._numbers.get(token, 0) for token in stream], np.int64)
 
+    def unknown(self, stream: Iterable[str]) -> int:
+        """How many tokens of a stream have no number of their own, `<unk>` itself not counted."""
+        return sum(token not in self._numbers for token in stream)
+
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of these tokens, line by line, with one space between words."""
         tokens = ["\n" if i == 1 else self.tokens[i] for i in numbers]
@@ -81,7 +86,8 @@ class Text(NamedTuple):
     """`splits` of token numbers, the `vocabulary` that gave them, and the `source`.
 
     `source` belongs in every record of a result: the text's name, the SHA-256 of the text as UTF-8
-    with Unix line ends and, for the default text, the version of Python that it came with.
+    with Unix line ends and, for the default text, the version of Python that it came with; of
+    words, how many the vocabulary holds, and how many of each part the training part lacks.
 
     Examples:
         >>> splits, vocabulary, source = pq.data.load_text()
@@ -91,7 +97,7 @@ class Text(NamedTuple):
 
     splits: Splits
     vocabulary: Vocabulary
-    source: dict[str, str]
+    source: dict[str, Any]
 
 
 def tokenize(text: str, level: str) -> list[str]:
@@ -110,19 +116,21 @@ def load_text(
     """A text's splits: the first 80% of its tokens for training, then 10% validation, 10% test.
 
     Args:
-        path: a UTF-8 file; or a folder with the Penn Treebank's ptb.train.txt, ptb.valid.txt and
-            ptb.test.txt, which are then the splits; or None for the language reference inside
-            CPython (`pydoc_data.topics`), which differs slightly between versions of Python.
+        path: a UTF-8 file; or a folder or tar archive with the Penn Treebank's ptb.train.txt,
+            ptb.valid.txt and ptb.test.txt or another corpus of three such parts, which are then
+            the splits; or None for the language reference inside CPython (`pydoc_data.topics`),
+            which differs slightly between versions of Python.
         level: "character" or "word".
         vocabulary_size: keep only so many of the most frequent tokens, `<unk>` and `<eos>`
             included. Without it the training part of a file has no `<unk>` to learn from.
 
     The vocabulary is built from the training part alone, so a token that first appears later is
-    `<unk>`. x and y are int64 of shape (tokens - 1,).
+    `<unk>`; of words, the source says how many. x and y are int64 of shape (tokens - 1,).
 
     Raises:
-        FileNotFoundError: a file or folder does not exist.
-        ValueError: a file is not UTF-8, or empty, or too short, or the level is unknown.
+        FileNotFoundError: a file or folder does not exist, or a part of a corpus is missing.
+        ValueError: a file is not UTF-8, or empty, or too short, or the level is unknown; or what
+            `corpus.read_texts` refuses.
 
     Examples:
         >>> splits = pq.data.load_text(level="word", vocabulary_size=100).splits
@@ -130,12 +138,8 @@ def load_text(
         (True, 99)
     """
     check_choice("level", level, LEVELS)
-    if path is None:
-        names, texts = ["pydoc_data.topics"], [_language_reference()]
-    else:
-        path = Path(path)
-        files = [path / name for name in PENN_TREEBANK] if path.is_dir() else [path]
-        names, texts = [file.name for file in files], [_read(file) for file in files]
+    found = {"pydoc_data.topics": _language_reference()} if path is None else read_texts(Path(path))
+    names, texts = [*found], [*found.values()]
     streams = [tokenize(text, level) for text in texts]
     if len(streams) == 1:
         (all_,) = streams
@@ -148,9 +152,13 @@ def load_text(
         )
     vocabulary = Vocabulary.of(streams[0], level, vocabulary_size)
     numbers = [vocabulary._numbered(stream) for stream in streams]
-    source = {"name": ", ".join(names), "sha256": _sha256(texts)}
+    source: dict[str, Any] = {"name": ", ".join(names), "sha256": _sha256(texts)}
     if path is None:
         source["python"] = platform.python_version()
+    if level == "word":
+        source["words"] = len(vocabulary)
+        for name, stream in zip(("validation", "test"), streams[1:], strict=True):
+            source[f"unknown_in_{name}"] = vocabulary.unknown(stream)
     return Text(Splits(*(Split(n[:-1], n[1:]) for n in numbers)), vocabulary, source)
 
 
@@ -183,23 +191,6 @@ def chunks(split: Split, batch_size: int, length: int) -> list[Split]:
         )
     x, y = (a[: rows * batch_size].reshape(batch_size, rows).T for a in split)
     return [Split(x[t : t + length], y[t : t + length]) for t in range(0, rows, length)]
-
-
-def _read(file: Path) -> str:
-    if not file.exists():
-        hint = "a UTF-8 text file, or a folder with the Penn Treebank's three files"
-        if file.name in PENN_TREEBANK:
-            hint = f"{', '.join(PENN_TREEBANK)}, from T. Mikolov's simple-examples.tgz, folder data"
-        raise FileNotFoundError(f"{shown(file)} does not exist; expected {hint}")
-    try:
-        text = read_whole(file).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{shown(file)} must be UTF-8 text, but its byte {error.start} ({error.reason}) is not"
-        ) from None
-    if not text.strip():
-        raise ValueError(f"{shown(file)} is empty; expected UTF-8 text")
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def _language_reference() -> str:

@@ -22,6 +22,7 @@ image_budget_curve.py the same on CIFAR-10
 binary_digits.py   ProxQuant against BinaryConnect on handwritten digits, binary weights
 resnet_cifar10.py  binary and ternary residual networks on CIFAR-10
 language_model.py  LSTMs of 1, 2 and 3 bits
+paper_lstm.py      word-level LSTMs at the paper's scale
 stability.py       which signs change, from two starts
 regime_map.py      width and step budget: where the eager method wins, and where the lazy one
 ablation.py        what published code does differently, one thing at a time

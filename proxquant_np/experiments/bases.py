@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxquant_np import optim
+from proxquant_np.training import Plateau
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Base:
     Args:
         make: makes it, from parameters and a learning rate.
         falls: when the rate falls to a tenth of what it was, in fractions of the phase's steps.
+        divided: by this the rate is divided after each epoch that brings no better validation loss.
         lr: the rate to begin with, where it is not chosen elsewhere.
 
     Examples:
@@ -32,10 +34,13 @@ class Base:
 
     make: Callable[..., optim.Optimizer] = optim.Adam
     falls: tuple[float, ...] = ()
+    divided: float | None = None
     lr: float | None = None
 
-    def schedule(self, lr: float, steps: int) -> Callable[[int], float] | None:
+    def schedule(self, lr: float, steps: int) -> Callable[[int], float] | Plateau | None:
         """The learning rate of each step; None if it stays as it is."""
+        if self.divided is not None:
+            return Plateau(lr, self.divided)
         at = [round(share * steps) for share in self.falls]
         return (lambda t: lr * 0.1 ** sum(t >= fall for fall in at)) if at else None
 

@@ -10,6 +10,7 @@ from proxquant_np.experiments import (
     image_budget_curve,
     language_model,
     methods,
+    paper_lstm,
     regime_map,
     resnet_cifar10,
     stability,
@@ -28,6 +29,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         regime_map,
         ablation,
         methods,
+        paper_lstm,
     )
 }
 

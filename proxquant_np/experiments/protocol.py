@@ -235,7 +235,8 @@ def finish(
         parts = np.array_split(x, max(8, len(x) // 1000))
         nn.recalibrate_batch_norm(network, (phases.task.plain(part) for part in parts))
     rest = [p for p in network.parameters() if p.requires_grad]
-    phases.fit("fine_tuning", network, optim.Adam(rest, lr))
+    if phases.setting["fine_tuning_steps"]:
+        phases.fit("fine_tuning", network, optim.Adam(rest, lr))
 
 
 def summarised_epochs(history: History) -> dict[str, Any]:

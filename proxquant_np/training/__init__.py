@@ -7,6 +7,7 @@ progress.py    progress bars that never make a run fail
 history.py     what a run measures
 saved_run.py   saving and restoring a run
 run.py         the batches and the step of a run
+schedules.py   learning rates that depend on what was measured
 interrupt.py   Ctrl-C at the end of a step
 fit.py         the loop
 """
@@ -19,3 +20,4 @@ from proxquant_np.training.checkpoint import save_checkpoint as save_checkpoint
 from proxquant_np.training.checkpoint import written_whole as written_whole
 from proxquant_np.training.fit import fit as fit
 from proxquant_np.training.history import History as History
+from proxquant_np.training.schedules import Plateau as Plateau

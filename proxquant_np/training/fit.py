@@ -27,6 +27,7 @@ from proxquant_np.training.interrupt import finish_step_first
 from proxquant_np.training.progress import progress_bar
 from proxquant_np.training.run import Batches, Prepare, Run
 from proxquant_np.training.saved_run import SavedRun
+from proxquant_np.training.schedules import Plateau
 
 
 def fit(
@@ -38,7 +39,7 @@ def fit(
     batch_size: int,
     validation: Split | None = None,
     regularizer: QuantizedSet | Regularizer | None = None,
-    schedule: Callable[[int], float] | None = None,
+    schedule: Callable[[int], float] | Plateau | None = None,
     length: int | None = None,
     max_norm: float | None = None,
     prepare: Prepare | None = None,
@@ -62,7 +63,8 @@ def fit(
         validation: measured after every epoch.
         regularizer: its Q defines the quantization gap and the quantized validation error; by
             default it is the optimizer's, if it has one.
-        schedule: maps step 0, 1, ... to the learning rate; by default the optimizer's is kept.
+        schedule: maps step 0, 1, ... to the learning rate; or a `Plateau`, which lowers it when the
+            validation loss stops falling. By default the optimizer's is kept.
         length: declares that `train` and `validation` are streams, such as `load_text` returns.
             They are cut into `batch_size` columns, and these into chunks (`data.chunks`), which
             are used in order, one per step. The state is carried from chunk to chunk, but not the
@@ -78,8 +80,8 @@ def fit(
             `checkpoint_every` steps and at the end, together with the random generators that
             modules hold as attributes. On resuming, all that can be compared is compared:
             arguments, hyperparameters, what is frozen, the modules and their plain attributes, and
-            functions by their values at some steps before and after (see resume.py). So `schedule`
-            and the homotopy must depend on the step alone.
+            functions by their values at some steps before and after (see resume.py). So a
+            function `schedule` and the homotopy must depend on the step alone.
         changed: names of what differs on purpose from the run in the checkpoint, as the error
             message gives them, say `["schedule"]` or `["lr", "frozen"]`; the new values are used.
         progress: whether to show a progress bar, labelled `description`.
@@ -114,7 +116,7 @@ def fit(
         >>> sorted(history.steps), history.steps["loss"][-1] < history.steps["loss"][0]
         (['change_from_last_step', 'change_from_start', 'error', 'loss', 'lr', 'strength'], True)
     """
-    _check_objects(model, optimizer, regularizer, schedule, prepare)
+    _check_objects(model, optimizer, regularizer, prepare, schedule, validation)
     _check_data(train=train, validation=train if validation is None else validation)
     _check_checkpoint(checkpoint, checkpoint_every, changed)
     steps = check_integer("steps", steps, 1)
@@ -136,7 +138,7 @@ def fit(
         for step in range(done, steps):
             inputs, targets = batches(step)
             if schedule is not None:
-                optimizer.lr = schedule(step)
+                optimizer.lr = _rate(schedule, step, recorder.history)
             with _diverging(step, saved):
                 run.step(inputs, targets)
                 if batches.end_epoch(step):
@@ -157,6 +159,12 @@ def fit(
     return recorder.history
 
 
+def _rate(schedule: Callable[[int], float] | Plateau, step: int, history: History) -> float:
+    if isinstance(schedule, Plateau):
+        return schedule.after(history.epochs.get("validation_loss", ()))
+    return schedule(step)
+
+
 @contextlib.contextmanager
 def _diverging(step: int, saved: SavedRun | None) -> Iterator[None]:
     """Add to a FloatingPointError the step where it occurred and that of the checkpoint."""
@@ -167,7 +175,7 @@ def _diverging(step: int, saved: SavedRun | None) -> Iterator[None]:
         raise FloatingPointError(f"{error} at step {step}: it diverged{kept}") from None
 
 
-def _check_objects(model, optimizer, regularizer, schedule, prepare):
+def _check_objects(model, optimizer, regularizer, prepare, schedule, validation):
     check_instance("model", model, Module, "a Module")
     kinds = (Optimizer, QuantizedOptimizer)
     check_instance("optimizer", optimizer, kinds, "one of proxquant_np.optim")
@@ -175,9 +183,13 @@ def _check_objects(model, optimizer, regularizer, schedule, prepare):
         raise ValueError("optimizer must hold parameters of model, got one that is not the model's")
     if regularizer is not None:
         as_set(regularizer)  # nothing but the set is needed
-    for name, function in {"schedule": schedule, "prepare": prepare}.items():
-        if function is not None:
-            check_callable(name, function, "a function or None")
+    if prepare is not None:
+        check_callable("prepare", prepare, "a function or None")
+    if isinstance(schedule, Plateau):
+        if validation is None:
+            raise ValueError(f"validation must be given for schedule={schedule}, got None")
+    elif schedule is not None:
+        check_callable("schedule", schedule, "a function, a Plateau or None")
 
 
 def _check_data(**splits):

@@ -155,7 +155,7 @@ def ahead(function: Callable[[int], float] | None, step: int, steps: int) -> dic
         >>> pq.training.resume.ahead([1.0, 0.5, 0.25].__getitem__, step=2, steps=7)
         {'2': 0.25}
     """
-    if function is None:
+    if not callable(function):  # none, or a Plateau, whose values are not to be foreseen
         return {}
     chosen = sorted({step, (step + steps) // 2, max(step, steps - 1)})
     values = {str(t): _value(function, t) for t in chosen}
@@ -214,7 +214,7 @@ def differences(
     }
     past, to_come = _past(meta, arrays), meta.get("ahead", {})
     for name, function in functions.items():
-        if function is None or name in found or saved.get(name) in (None, "None"):
+        if not callable(function) or name in found or saved.get(name) in (None, "None"):
             continue
         for t, value in {**past.get(name, {}), **to_come.get(name, {})}.items():
             now = _value(function, int(t))
@@ -226,7 +226,9 @@ def differences(
 
 def _two_functions(a: str | None, b: str | None) -> bool:
     """Whether both are functions and not both dataclasses, so that only values tell them apart."""
-    return not {a, b} & {None, "None"} and not ("(" in a and "(" in b)
+    if {a, b} & {None, "None"} or "Plateau" in {a.split("(")[0], b.split("(")[0]}:
+        return False
+    return not ("(" in a and "(" in b)
 
 
 def refusal(found: Mapping[str, str], layout: Mapping[str, str], changed: Collection[str]) -> str:

@@ -1,0 +1,125 @@
+"""Claims: at the paper's scale, a binary LSTM by ProxQuant beats BinaryConnect's; multi-bit on par.
+
+An LSTM of 300 units with embeddings of 300 reads words, 10,000 in the Penn Treebank. As published,
+embedding, LSTM and softmax are quantized, to -1 and +1 or row by row to k bits; gradients are
+clipped to 0.25, through 30 steps of time, in batches of 20, with dropout 0.5; plain SGD starts at a
+rate of 20, which is divided by 1.2 after each epoch that brings no better validation loss; 80
+epochs in full precision, and 80 to quantize.
+
+The paper does not say, and here it is so: the rate falls by the loss of the weights in use, for the
+lazy methods the quantized ones; lambda_t grows with every step; weights of +-1 are clipped to
+[-1, 1] between steps, the others are not; weights are projected at the end, and nothing is trained
+after that. Where the paper chose learning rate and lambda on validation data, `--search` does.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+from proxquant_np import optim, prox
+from proxquant_np.data import Text, load_text
+from proxquant_np.experiments.bases import Base
+from proxquant_np.experiments.experiment import Claim, Experiment
+from proxquant_np.experiments.lazy_and_eager import METHODS, Groups, Method
+from proxquant_np.experiments.tasks import OF_PERPLEXITY, Task, TextSetting, language_model
+
+EPOCH = 1550  # steps on the Penn Treebank
+BITS = (1, 2, 3)
+SGD = Base(optim.SGD, divided=1.2)
+RATES = {"lr": (2.5, 40.0)}  # the ends of the paper's grid
+
+
+@functools.cache
+def _text(data: str) -> Text:
+    return load_text(data, "word")
+
+
+def _setting(full_precision: int, quantizing: int) -> TextSetting:
+    """So many epochs of the Penn Treebank."""
+    return TextSetting(full_precision * EPOCH, quantizing * EPOCH, 0, 20, 30, 0.25)
+
+
+def _task(title: str, setting: TextSetting) -> Task:
+    return Task(
+        title=title,
+        load=lambda data: _text(data).splits,
+        build=functools.partial(language_model, units=300, dropout=0.5),
+        chosen=("chosen/paper_lstm.json",),
+        setting=setting,
+        quick=replace(setting, full_precision_steps=20, quantizing_steps=20),
+        levels="+-1",
+        measure="perplexity",
+        source=lambda data: {"text": _text(data).source},
+        warm_start=replace(SGD, lr=20.0),
+    )
+
+
+def _eager(base: Any, groups: Groups, steps: int, reach: float) -> optim.QuantizedOptimizer:
+    """As ProxQuant's, but weights are not clipped."""
+    homotopy = prox.LinearHomotopy.reaching(reach, base.lr, max(2, steps))
+    return optim.ProxGradient(base, [optim.Group(*group, homotopy) for group in groups])
+
+
+_LAZY = functools.partial(METHODS["binary_connect"].wrap, clip=False)
+
+
+def _binary(name: str, **default: float) -> Method:
+    method = METHODS[name]
+    return replace(method, default=default, space={**method.space, **RATES}, base=SGD)
+
+
+def _bits(name: str, bits: int, label: str, **default: float) -> Method:
+    own = prox.MultiBitL2(bits, projection="alternating", axis=0)
+    wrap = _LAZY if name == "binary_connect" else _eager
+    return replace(_binary(name, **default), label=label, wrap=wrap, regularizer=own)
+
+
+def _methods() -> dict[str, Method]:
+    methods = {
+        "binary_connect": _binary("binary_connect", lr=20.0),
+        "prox_quant": _binary("prox_quant", lr=20.0, reach=6.0),
+    }
+    for k in BITS:
+        bits = f"{k} bit{'s' * (k > 1)} a row"
+        label = f"alternating straight-through, {bits}"
+        methods[f"straight_through_{k}"] = _bits("binary_connect", k, label, lr=20.0)
+        methods[f"prox_quant_{k}"] = _bits("prox_quant", k, f"ProxQuant, {bits}", lr=20.0, reach=10)
+    return methods
+
+
+EXPERIMENT = Experiment(
+    name="paper_lstm",
+    title="Word-level LSTMs at the paper's scale",
+    tasks={
+        "lstm300": _task("LSTM of 300 units, by word, 80 epochs", _setting(80, 80)),
+        "lstm300_short": _task("LSTM of 300 units, by word, 2 + 1 epochs", _setting(2, 1)),
+    },
+    measured=("lstm300",),
+    methods=_methods(),
+    claims=(
+        Claim(
+            "ProxQuant's LSTM of weights +-1 has a lower perplexity than BinaryConnect's",
+            "prox_quant",
+            "binary_connect",
+            "test_perplexity",
+            equal=OF_PERPLEXITY,
+        ),
+        *(
+            Claim(
+                f"With {k} bit{'s' * (k > 1)} a row ProxQuant is on par with alternating "
+                f"straight-through (at most {OF_PERPLEXITY.margin:.0%} higher)",
+                f"prox_quant_{k}",
+                f"straight_through_{k}",
+                "test_perplexity",
+                margin=OF_PERPLEXITY.margin,
+            )
+            for k in BITS
+        ),
+    ),
+    seeds=3,
+    data="a corpus of three UTF-8 texts, for training, validation and test, such as the Penn "
+    "Treebank's: a folder or a tar archive; or one text",
+    needs_data=True,
+)

@@ -1,0 +1,96 @@
+"""The paper's scale: the recipes as published, and the page on what has been measured of it."""
+
+import dataclasses
+import json
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from proxquant_np import cli, models, optim, prox
+from proxquant_np.experiments import experiment, paper_lstm, protocol
+from proxquant_np.experiments.protocol import FULL_PRECISION
+from proxquant_np.training import Plateau
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = runpy.run_path(str(ROOT / "docs" / "paper_scale.py"))
+DATA = json.loads((ROOT / "docs" / "paper_scale.json").read_text("utf-8"))
+LSTM = paper_lstm.EXPERIMENT
+
+
+def test_the_committed_page_is_what_the_script_makes():
+    text = (ROOT / "docs" / "paper_scale.md").read_text("utf-8")
+    assert SCRIPT["page"](text, DATA) == text
+    changed = text.replace("| 88.5 † |", "| 88.4 † |")
+    assert changed != text and SCRIPT["page"](changed, DATA) == text
+
+
+def test_an_lstm_is_trained_as_published():
+    task = LSTM.tasks["lstm300"]
+    setting = dataclasses.asdict(task.setting)
+    assert setting["full_precision_steps"] == setting["quantizing_steps"] == 80 * 1550
+    assert setting["fine_tuning_steps"] == 0
+    assert (setting["batch_size"], setting["length"], setting["max_norm"]) == (20, 30, 0.25)
+    assert LSTM.hyperparameters("lstm300", FULL_PRECISION) == {"lr": 20.0}
+    assert task.warm_start.schedule(20.0, 99) == Plateau(20.0, factor=1.2)
+    model = models.LSTMLanguageModel(50, 8, 8, rng=0)
+    for name, method in LSTM.methods.items():
+        assert method.base.schedule(5.0, 99) == Plateau(5.0, factor=1.2)
+        optimizer = method.optimizer(model, 99, task.regularizer, **method.default)
+        assert type(optimizer.base) is optim.SGD and optimizer.base.momentum == 0
+        assert len(optimizer.params) == 4  # embedding, two of the LSTM, softmax
+        binary = name in ("binary_connect", "prox_quant")
+        assert optimizer.clip == binary
+        levels = optimizer.regularizer.levels(model.decoder.weight.data)
+        assert np.shape(levels) == ((2,) if binary else (50, 2 ** int(name[-1])))
+    paper = prox.MultiBitL2(3, projection="alternating", axis=0)
+    assert LSTM.methods["prox_quant_3"].regularizer == paper
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """A folder of results in which one cell is finished, and another one has taken 4 of 8 steps."""
+    for part, n in (("train", 5), ("valid", 2), ("test", 2)):
+        lines = [f"the {i} of {i % 3} is {i * i}" for i in range(n)]
+        (tmp_path / f"my.{part}.txt").write_text("\n".join(lines * 50) + "\n")
+    whole = LSTM.tasks["lstm300_short"]
+    quick = dataclasses.replace(
+        whole.quick, full_precision_steps=8, quantizing_steps=8, batch_size=18
+    )
+    monkeypatch.setitem(LSTM.tasks, "lstm300_short", dataclasses.replace(whole, quick=quick))
+    monkeypatch.setattr(protocol, "EVERY", 4)
+    now = [0.0]
+
+    def clock():
+        now[0] += 1
+        return now[0]
+
+    monkeypatch.setattr(protocol.time, "monotonic", clock)
+    arguments = ["experiment", "paper_lstm", "--only", "lstm300_short", "--seeds", "1", "--quick"]
+    arguments += ["--jobs", "1", "--budget", "1", "--out", str(tmp_path / "out")]
+    for _ in range(9):
+        monkeypatch.setattr(experiment, "deadline", lambda minutes: now[0] + 2)
+        assert cli.main([*arguments, "--data", str(tmp_path)]) == 1  # the time is up
+        if len(rows := SCRIPT["collected"](tmp_path / "out")) > 1:
+            break
+    return rows
+
+
+def test_the_script_takes_over_what_is_finished_and_what_goes_on(begun, capsys):
+    finished, going = begun
+    assert (finished["method"], finished["steps"]) == (FULL_PRECISION, 8)
+    assert finished["test"] > 1 and finished["validation"] > 1 and finished["device"] == "cpu"
+    assert (going["method"], going["steps"], going["begun"]) == ("binary_connect", 4, True)
+    assert going["validation"] > 1 and going["test"] is None  # the test split is not read yet
+    assert math.isfinite(going["validation"])
+    merged = SCRIPT["merged"]([{**going, "steps": 2}, {**going, "seed": 1}], begun)
+    assert sorted((row["method"], row["seed"], row["steps"]) for row in merged) == [
+        ("binary_connect", 0, 4),
+        ("binary_connect", 1, 4),
+        (FULL_PRECISION, 0, 8),
+    ]
+    lines = SCRIPT["table"](merged, "paper_lstm", "lstm300")
+    (row,) = [line for line in lines if line.startswith("| BinaryConnect")]
+    assert "372.2" in row and "goes on | 2 |" in row
