@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
+import weakref
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 
@@ -413,6 +415,36 @@ def test_thread_count_changes_rounding_at_most(n_threads):
     for a, b, c in zip(once, step(n_threads), step(1), strict=True):
         assert np.array_equal(a, b)
         np.testing.assert_allclose(a, c, rtol=0, atol=2e-5 * np.abs(c).max())
+
+
+def test_a_task_may_divide_its_own_work():
+    """In a thread that takes jobs, all of it: nobody else might be left to take one."""
+
+    def task(start, stop):
+        parts = threads.parallel(lambda *span: span, 6, threads._SMALL)
+        return start, [entry for part in parts for entry in range(*part)]
+
+    before = threads._count.set(3)
+    try:
+        divided = threads.parallel(task, 3, threads._SMALL)
+    finally:
+        threads._count.reset(before)
+    assert divided == [(i, [0, 1, 2, 3, 4, 5]) for i in range(3)]
+
+
+def test_finished_jobs_hold_no_memory():
+    array = np.zeros(8)
+    held, before = weakref.ref(array), threads._count.set(2)
+    try:
+        threads.parallel(lambda start, stop, a=array: a[start:stop].sum(), 2, threads._SMALL)
+    finally:
+        threads._count.reset(before)
+    del array
+    for _ in range(100):  # the thread drops the job only after it has answered
+        if held() is None:
+            break
+        time.sleep(0.01)
+    assert held() is None
 
 
 def test_threads_see_the_callers_errstate_and_their_errors_reach_it():

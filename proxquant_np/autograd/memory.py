@@ -15,8 +15,10 @@ unasked.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import sys
 
 import numpy as np
 
@@ -47,5 +49,6 @@ def keep_memory() -> bool:
 
 if os.environ.get(VARIABLE) == "1":
     keep_memory()
-elif os.environ.get(VARIABLE) != "0":
-    np.empty(_MOST - (1 << 16), np.uint8)  # with the allocator's own bytes, within its limit
+elif os.environ.get(VARIABLE) != "0" and sys.platform == "linux":
+    with contextlib.suppress(MemoryError):  # where a process may have no more
+        np.empty(_MOST - (1 << 16), np.uint8)  # with the allocator's own bytes, within its limit

@@ -34,6 +34,7 @@ _blas_before = 0  # and the count to restore when the last of them ends
 
 class _Mine(threading.local):
     holds = 0  # how many of the holders are in this thread
+    works = False  # whether it takes jobs
 
 
 _mine = _Mine()
@@ -119,7 +120,8 @@ def parallel(task: Callable[[int, int], Any], n: int, work: int) -> list[Any]:
     `work` is the estimated total in multiply-adds; if it is small, this thread does it all. The
     parts depend only on n, work and the thread count, so the same count gives the same bits.
     """
-    parts = 1 if work < _SMALL else max(1, min(get_num_threads(), n))
+    alone = work < _SMALL or _mine.works  # a thread that takes jobs must not wait for another job
+    parts = 1 if alone else max(1, min(get_num_threads(), n))
     ends = [n * i // parts for i in range(parts + 1)]
     with blas_on_one_thread():
         if parts == 1:
@@ -151,6 +153,7 @@ def _jobs(n: int, process: int) -> SimpleQueue:
 
 
 def _work(jobs: SimpleQueue) -> None:
+    _mine.works = True
     while True:
         done, context, task, span = jobs.get()
         try:
