@@ -1,0 +1,228 @@
+"""What published quantizers and proxes do: the record behind notebook 13 and figures/survey.*.
+
+    python -m benchmarks.survey [--only NAME ...] [--shared SITE-PACKAGES] [--list]
+
+Outside of CI. For each entry of survey_entries.py, pip installs the pinned packages into a
+throw-away environment; a process there answers, and survey_measures.py asks. The conformance kit
+then says what it makes of the same function. A new entry is put into figures/survey.json, where the
+others stay, and the pictures are drawn anew. --shared names a folder of site-packages in which
+large packages, such as torch, are installed already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import proxquant_np as pq
+from benchmarks.survey_entries import ENTRIES, Entry, read, write
+from benchmarks.survey_measures import Refused, prox_record, quantizer_record
+from proxquant_np import conformance, plotting
+
+FIGURE = Path(__file__).parents[1] / "figures/survey"
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+SECONDS = 60
+
+
+class Died(Exception):
+    """The process is gone: the function ended it."""
+
+
+class Process:
+    """An entry in a process of its own; called, it is the entry's function."""
+
+    def __init__(self, python: Path, name: str):
+        command = [python, "-W", "ignore", Path(__file__).parent / "survey_entries.py", name]
+        self.errors = tempfile.TemporaryFile()
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+        self.process = subprocess.Popen(command, **pipes)
+        self.mutated = False
+        versions = [str(v) for v in self._read()]
+        self.has_gradient = "gradient" in versions
+        self.versions = [v for v in versions if v != "gradient"]
+
+    def __call__(self, *arguments: Any) -> np.ndarray:
+        return self.ask("q", *arguments)
+
+    def gradient(self, w: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """What w receives if the result receives g."""
+        return self.ask("g", w, g)
+
+    def ask(self, which: str, *arguments: Any) -> np.ndarray:
+        """The result; Refused with the name of the error, Died if there is no answer."""
+        try:
+            for part in (which, len(arguments), *arguments):
+                write(self.process.stdin, part)
+        except BrokenPipeError:
+            raise Died from None
+        error, after, out = (self._read() for _ in range(3))
+        self.mutated |= np.asarray(arguments[0]).tobytes() != after.tobytes()
+        if str(error):
+            raise Refused(str(error))
+        return out
+
+    def end(self) -> None:
+        """Let the process end."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
+            stream.close()
+
+    def last_words(self) -> str:
+        """The last line that the process wrote as an error."""
+        self.errors.seek(0)
+        lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def _read(self):
+        try:
+            return read(self.process.stdout)
+        except ValueError:
+            raise Died from None
+
+
+@contextmanager
+def environment(requires: tuple[str, ...], shared: str | None) -> Iterator[Path]:
+    """The Python of a throw-away environment with these packages; CalledProcessError if pip fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        (packages,) = Path(folder).glob("lib/python*/site-packages")
+        if shared:
+            (packages / "zz_shared.pth").write_text(f"{shared}\n", "utf-8")
+        python = Path(folder) / "bin/python"
+        index = ["--extra-index-url", TORCH_INDEX] * (not shared and any("torch" in r for r in requires))
+        pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-cache-dir"]
+        subprocess.run([*pip, *index, *requires], check=True, capture_output=True, text=True)
+        yield python
+
+
+def measured(python: Path, name: str, entry: Entry) -> dict[str, Any]:
+    """The measurements of one entry, and the kit's words; or how it failed."""
+    process = None
+    try:
+        process = Process(python, name)
+        found = {"versions": process.versions}
+        if entry.penalty is None:
+            found |= {"measured": quantizer_record(process, entry.width, entry.peak)}
+        else:
+            found |= {"measured": prox_record(process, entry.penalty)}
+        found["measured"]["input changed"] = process.mutated
+        found["kit"] = kit(process, entry, dtypes(found["measured"]["dtypes"]))
+        if process.has_gradient:
+            found["gradient"] = gradient(process)
+        return found
+    except Died:
+        words = process.last_words() if process else ""
+        return {"failed": "it does not start, or its process ended", "said": words[:200]}
+    finally:
+        if process:
+            process.end()
+
+
+def dtypes(told: dict[str, str]) -> list[str]:
+    """Those in which the kit checks: float64 only where it comes back."""
+    return ["float32"] + ["float64"] * (told["float64"] == "float64")
+
+
+def kit(process: Process, entry: Entry, dtypes: list[str]) -> dict[str, Any] | None:
+    """What the conformance kit says of it; None if it knows no such definition."""
+    if entry.definition is None:
+        return None
+    name, options = entry.definition
+    if entry.penalty is not None:
+        if name not in conformance.PROXES:
+            return None
+        report = conformance.check_prox(process, name, dtypes=dtypes)
+    elif name in conformance.RULES:
+        options = dict(options)
+        any_tie = options.get("ties") == "any" and bool(options.pop("ties"))
+        report = conformance.check_quantizer(
+            process, conformance.rule(name, **options), any_tie=any_tie, dtypes=dtypes
+        )
+    else:
+        report = conformance.check_quantizer(process, name, dtypes=dtypes)
+    return {
+        "as": " ".join([name, *(f"--{k} {_option(v)}" for k, v in entry.definition[1].items())]),
+        "verdict": report.verdict,
+        "conventions": [fault.convention for fault in report.faults],
+        "first": report.fault.detail if report.fault else "",
+    }
+
+
+def _option(value: Any) -> str:
+    return ",".join(f"{v:g}" for v in value) if isinstance(value, list) else str(value)
+
+
+def gradient(process: Process) -> str:
+    """Which estimator explains the gradient that passes through it."""
+    report = conformance.check_gradient(
+        process, process.gradient, as_="straight_through", dtypes=["float32"]
+    )
+    return report.definition.partition(" as ")[2] if report else str(report.fault.detail)
+
+
+def survey(names: list[str], shared: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The record of each entry, those that need the same packages in one environment."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        groups.setdefault(ENTRIES[name].requires, []).append(name)
+    for requires, together in groups.items():
+        try:
+            with environment(requires, shared) as python:
+                for name in together:
+                    yield name, told(name) | measured(python, name, ENTRIES[name])
+        except subprocess.CalledProcessError as error:
+            for name in together:
+                words = (error.stderr or "").strip().splitlines()[-1:]
+                yield name, told(name) | {"failed": "pip does not install it", "said": words}
+
+
+def told(name: str) -> dict[str, Any]:
+    """What is known of an entry before it runs."""
+    entry = ENTRIES[name]
+    return {
+        "title": entry.title,
+        "requires": list(entry.requires),
+        "kind": entry.kind,
+        "penalty": entry.penalty,
+        "note": entry.note,
+        "width": entry.width,
+        "peak": entry.peak,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def main() -> None:
+    """Measure, and write the record and its pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=ENTRIES, metavar="NAME", help="these entries")
+    parser.add_argument("--shared", metavar="SITE-PACKAGES", help="where large packages are")
+    parser.add_argument("--list", action="store_true", help="print the names of the entries")
+    options = parser.parse_args()
+    if options.list:
+        print(*(f"{name:24} {entry.title}" for name, entry in ENTRIES.items()), sep="\n")
+        return
+    path = FIGURE.with_suffix(".json")
+    record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    entries = record.get("entries", {})
+    for name, found in survey(options.only or [*ENTRIES], options.shared):
+        entries[name] = found
+        print(name, found.get("failed", "measured"), flush=True)
+    ordered = {name: entries[name] for name in ENTRIES if name in entries}
+    record = {"proxquant_np": pq.__version__, "entries": ordered}
+    plotting.save_figure(plotting.survey(record), record, FIGURE)
+
+
+if __name__ == "__main__":
+    main()
