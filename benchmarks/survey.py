@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ import numpy as np
 
 import proxquant_np as pq
 from benchmarks.survey_entries import ENTRIES, Entry, read, write
-from benchmarks.survey_measures import Refused, prox_record, quantizer_record
+from benchmarks.survey_measures import Quantizer, Refused, prox_record, quantizer_record
 from proxquant_np import conformance, plotting
 
 FIGURE = Path(__file__).parents[1] / "figures/survey"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 SECONDS = 60
+TRIED = ("fastprox==1.0.1", "proxlib==0.0.1", "proxalgs==0.2.4")
+"""Packages that belong here, but could not be installed with Python 3.11."""
 
 
 class Died(Exception):
@@ -47,9 +49,10 @@ class Process:
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
         self.process = subprocess.Popen(command, **pipes)
         self.mutated = False
-        versions = [str(v) for v in self._read()]
-        self.has_gradient = "gradient" in versions
-        self.versions = [v for v in versions if v != "gradient"]
+
+    def greet(self) -> tuple[list[str], bool]:
+        """The versions of its packages, and whether it has a gradient; Died if it did not start."""
+        return [str(v) for v in self._read()], bool(self._read())
 
     def __call__(self, *arguments: Any) -> np.ndarray:
         return self.ask("q", *arguments)
@@ -81,9 +84,10 @@ class Process:
 
     def last_words(self) -> str:
         """The last line that the process wrote as an error."""
+        self.process.wait(timeout=SECONDS)
         self.errors.seek(0)
         lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return lines[-1][:200] if lines else ""
 
     def _read(self):
         try:
@@ -94,14 +98,19 @@ class Process:
 
 @contextmanager
 def environment(requires: tuple[str, ...], shared: str | None) -> Iterator[Path]:
-    """The Python of a throw-away environment with these packages; CalledProcessError if pip fails."""
+    """The Python of a throw-away environment with these packages.
+
+    CalledProcessError if pip does not install them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         (packages,) = Path(folder).glob("lib/python*/site-packages")
         if shared:
             (packages / "zz_shared.pth").write_text(f"{shared}\n", "utf-8")
         python = Path(folder) / "bin/python"
-        index = ["--extra-index-url", TORCH_INDEX] * (not shared and any("torch" in r for r in requires))
+        index = ["--extra-index-url", TORCH_INDEX] * (
+            not shared and any("torch" in r for r in requires)
+        )
         pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-cache-dir"]
         subprocess.run([*pip, *index, *requires], check=True, capture_output=True, text=True)
         yield python
@@ -109,25 +118,23 @@ def environment(requires: tuple[str, ...], shared: str | None) -> Iterator[Path]
 
 def measured(python: Path, name: str, entry: Entry) -> dict[str, Any]:
     """The measurements of one entry, and the kit's words; or how it failed."""
-    process = None
+    process = Process(python, name)
     try:
-        process = Process(python, name)
-        found = {"versions": process.versions}
+        versions, has_gradient = process.greet()
+        found = {"versions": versions}
         if entry.penalty is None:
             found |= {"measured": quantizer_record(process, entry.width, entry.peak)}
         else:
             found |= {"measured": prox_record(process, entry.penalty)}
         found["measured"]["input changed"] = process.mutated
         found["kit"] = kit(process, entry, dtypes(found["measured"]["dtypes"]))
-        if process.has_gradient:
-            found["gradient"] = gradient(process)
+        if has_gradient:
+            found["gradient"] = gradient(process, entry)
         return found
     except Died:
-        words = process.last_words() if process else ""
-        return {"failed": "it does not start, or its process ended", "said": words[:200]}
+        return {"failed": "it does not start, or its process ended", "said": process.last_words()}
     finally:
-        if process:
-            process.end()
+        process.end()
 
 
 def dtypes(told: dict[str, str]) -> list[str]:
@@ -137,23 +144,23 @@ def dtypes(told: dict[str, str]) -> list[str]:
 
 def kit(process: Process, entry: Entry, dtypes: list[str]) -> dict[str, Any] | None:
     """What the conformance kit says of it; None if it knows no such definition."""
-    if entry.definition is None:
+    if entry.definition is None and entry.penalty is None:
         return None
-    name, options = entry.definition
+    matrix = on_matrices(process)
+    name, given = entry.definition or (entry.penalty, {})
+    options = dict(given)
     if entry.penalty is not None:
         if name not in conformance.PROXES:
             return None
         report = conformance.check_prox(process, name, dtypes=dtypes)
     elif name in conformance.RULES:
-        options = dict(options)
         any_tie = options.get("ties") == "any" and bool(options.pop("ties"))
-        report = conformance.check_quantizer(
-            process, conformance.rule(name, **options), any_tie=any_tie, dtypes=dtypes
-        )
+        chosen = conformance.rule(name, **options)
+        report = conformance.check_quantizer(matrix, chosen, any_tie=any_tie, dtypes=dtypes)
     else:
-        report = conformance.check_quantizer(process, name, dtypes=dtypes)
+        report = conformance.check_quantizer(matrix, name, dtypes=dtypes)
     return {
-        "as": " ".join([name, *(f"--{k} {_option(v)}" for k, v in entry.definition[1].items())]),
+        "as": " ".join([name, *(f"--{k} {_option(v)}" for k, v in given.items())]),
         "verdict": report.verdict,
         "conventions": [fault.convention for fault in report.faults],
         "first": report.fault.detail if report.fault else "",
@@ -164,10 +171,22 @@ def _option(value: Any) -> str:
     return ",".join(f"{v:g}" for v in value) if isinstance(value, list) else str(value)
 
 
-def gradient(process: Process) -> str:
+def on_matrices(fn: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """fn of matrices, for weights of any rank: a vector is one row."""
+
+    def of_any_rank(*arrays):
+        shape = arrays[0].shape
+        rows = shape[0] if len(shape) > 1 else 1
+        return fn(*(a.reshape(rows, -1) for a in arrays)).reshape(shape)
+
+    return of_any_rank
+
+
+def gradient(process: Process, entry: Entry) -> str:
     """Which estimator explains the gradient that passes through it."""
+    w = Quantizer(process, entry.width, entry.peak).weights[:1]
     report = conformance.check_gradient(
-        process, process.gradient, as_="straight_through", dtypes=["float32"]
+        process, process.gradient, w, as_="straight_through", dtypes=["float32"]
     )
     return report.definition.partition(" as ")[2] if report else str(report.fault.detail)
 
@@ -186,6 +205,19 @@ def survey(names: list[str], shared: str | None) -> Iterator[tuple[str, dict[str
             for name in together:
                 words = (error.stderr or "").strip().splitlines()[-1:]
                 yield name, told(name) | {"failed": "pip does not install it", "said": words}
+
+
+def refused(pins: tuple[str, ...], shared: str | None) -> dict[str, str]:
+    """Of these packages, those that pip does not install here, with its last word."""
+    found = {}
+    for pin in pins:
+        try:
+            with environment((pin,), shared):
+                pass
+        except subprocess.CalledProcessError as error:
+            lines = [line for line in (error.stderr or "").splitlines() if "ERROR" in line]
+            found[pin] = lines[-1] if lines else "pip failed"
+    return found
 
 
 def told(name: str) -> dict[str, Any]:
@@ -219,8 +251,10 @@ def main() -> None:
     for name, found in survey(options.only or [*ENTRIES], options.shared):
         entries[name] = found
         print(name, found.get("failed", "measured"), flush=True)
+        path.write_text(json.dumps(record | {"entries": entries}, indent=1) + "\n", "utf-8")
     ordered = {name: entries[name] for name in ENTRIES if name in entries}
-    record = {"proxquant_np": pq.__version__, "entries": ordered}
+    failed = record.get("not installed", {}) if options.only else refused(TRIED, options.shared)
+    record = {"proxquant_np": pq.__version__, "entries": ordered, "not installed": failed}
     plotting.save_figure(plotting.survey(record), record, FIGURE)
 
 

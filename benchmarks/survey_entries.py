@@ -127,7 +127,9 @@ def onnxruntime_nbits(bits, symmetric):
     def weights(w):
         n, k = w.shape
         make, proto = onnx.helper, onnx.TensorProto
-        ends = [make.make_tensor_value_info(c, proto.FLOAT, ["m", d]) for c, d in (("x", k), ("y", n))]
+        ends = [
+            make.make_tensor_value_info(c, proto.FLOAT, ["m", d]) for c, d in (("x", k), ("y", n))
+        ]
         kernel = onnx.numpy_helper.from_array(np.ascontiguousarray(w.T), "w")
         node = make.make_node("MatMul", ["x", "w"], ["y"])
         graph = make.make_graph([node], "g", ends[:1], ends[1:], [kernel])
@@ -244,10 +246,43 @@ def ml_dtypes_e2m1():
     return lambda w: w.astype(ml_dtypes.float4_e2m1fn).astype(w.dtype)
 
 
+@entry(
+    "custom_float_quant quantize_array_block_scaled, preset mxfp4_e2m1",
+    "custom-float-quant==0.3.0",
+    peak=8,
+    definition=("mxfp4", {"block": 32}),
+)
+def custom_float_mxfp4():
+    from custom_float_quant import CustomFloat
+    from custom_float_quant.vectorized import quantize_array_block_scaled
+
+    chosen = CustomFloat.from_preset("mxfp4_e2m1")
+    return lambda w: quantize_array_block_scaled(chosen, w)[0]
+
+
+@entry("flexposit posit_quantize(w, 8, es=1)", "flexposit==0.2.1", TORCH, peak=4, note="no scale")
+def flexposit_8_1():
+    from flexposit.formats import posit_quantize
+
+    return on_tensors(lambda w: posit_quantize(w, 8, 1))
+
+
+@entry("fpquantize QuantizeFP8() (E5M2)", "fpquantize==0.0.2", TORCH, peak=4, note="no scale")
+def fpquantize_e5m2():
+    from fpquantize.e5m2 import QuantizeFP8
+
+    return trained(lambda w: QuantizeFP8()(w).to(w.dtype))
+
+
 FIXED = ("fixed_point", {"bits": 4, "fraction": 2, "overflow": "saturate"})
 
 
-@entry("fxpmath Fxp(w, signed=True, n_word=4, n_frac=2), its defaults", "fxpmath==0.4.10", peak=2.5, definition=FIXED)
+@entry(
+    "fxpmath Fxp(w, signed=True, n_word=4, n_frac=2), its defaults",
+    "fxpmath==0.4.10",
+    peak=2.5,
+    definition=FIXED,
+)
 def fxpmath_default():
     from fxpmath import Fxp
 
@@ -270,7 +305,7 @@ def numfi_default():
 def qformatpy_default():
     from qformatpy import qformat
 
-    return lambda w: qformat(w, 2, 2)
+    return lambda w: qformat(w.ravel(), 2, 2).reshape(w.shape)
 
 
 @entry(
@@ -374,6 +409,7 @@ def bitlinear_absmean():
 @entry(
     "mybitnet BitLinear.quantize_weights (1 bit)",
     "mybitnet==0.6.0",
+    "transformers==4.40.2",
     TORCH,
     definition=("centred_binary", {}),
 )
@@ -390,6 +426,7 @@ def mybitnet_binary():
 @entry(
     "mybitnet BitLinear158b.quantize_weights",
     "mybitnet==0.6.0",
+    "transformers==4.40.2",
     TORCH,
     definition=("absmean", {}),
 )
@@ -417,9 +454,7 @@ def bitorch_approx_sign():
     return trained(ApproxSign())
 
 
-@entry(
-    "bitorch WeightDoReFa(bits=2)", "bitorch==0.4.1", TORCH, definition=("dorefa", {"bits": 2})
-)
+@entry("bitorch WeightDoReFa(bits=2)", "bitorch==0.4.1", TORCH, definition=("dorefa", {"bits": 2}))
 def bitorch_dorefa():
     from bitorch.quantizations import WeightDoReFa
 
@@ -441,6 +476,80 @@ def diffq_uniform():
     bits = torch.tensor(4.0)
     return on_tensors(lambda w: uniform_unquantize(*uniform_quantize(w, bits), bits))
 
+
+def on_tensorflow(fn):
+    """A function of a TensorFlow tensor, as one of an array; and the gradient that w receives."""
+    import tensorflow as tf
+
+    def backward(w, g):
+        x = tf.constant(w)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = fn(x)
+        return tape.gradient(y, x, output_gradients=tf.constant(g)).numpy()
+
+    return lambda w: fn(tf.constant(w)).numpy(), backward
+
+
+LARQ = ("larq==0.14.0", "tensorflow-cpu==2.21.0")
+QKERAS = ("qkeras==0.9.0", "tensorflow-cpu==2.21.0", "tf-keras==2.21.0")
+
+
+@entry("larq quantizers.SteSign()", *LARQ, peak=2, definition=("binary", {}))
+def larq_ste_sign():
+    from larq.quantizers import SteSign
+
+    return on_tensorflow(SteSign())
+
+
+@entry("larq quantizers.SteTern()", *LARQ, note="threshold 0.05")
+def larq_ste_tern():
+    from larq.quantizers import SteTern
+
+    return on_tensorflow(SteTern())
+
+
+@entry("larq quantizers.MagnitudeAwareSign()", *LARQ)
+def larq_magnitude_aware():
+    from larq.quantizers import MagnitudeAwareSign
+
+    return on_tensorflow(MagnitudeAwareSign())
+
+
+@entry(
+    "qkeras quantized_bits(4, 0, alpha=1)",
+    *QKERAS,
+    definition=("rounded", {"levels": [c / 8 for c in range(-8, 8)]}),
+)
+def qkeras_bits():
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    from qkeras.quantizers import quantized_bits
+
+    return on_tensorflow(quantized_bits(4, 0, alpha=1))
+
+
+@entry("qkeras binary(alpha=1)", *QKERAS, definition=("binary", {}))
+def qkeras_binary():
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    from qkeras.quantizers import binary
+
+    return on_tensorflow(binary(alpha=1))
+
+
+@entry("qkeras ternary(alpha=1)", *QKERAS)
+def qkeras_ternary():
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    from qkeras.quantizers import ternary
+
+    return on_tensorflow(ternary(alpha=1))
+
+
+@entry("qkeras quantized_po2(4)", *QKERAS, definition=("powers_of_two", {}))
+def qkeras_po2():
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    from qkeras.quantizers import quantized_po2
+
+    return on_tensorflow(quantized_po2(4))
 
 
 # Post-training quantizers of torch weights
@@ -630,16 +739,23 @@ def ternary_quant():
     return on_tensors(lambda w: Fitted(group_size=32).quantize(w).dequantize())
 
 
-@entry("omnibias.binary ternarize(delta=0.5)", "omnibias-binary==0.1.0a2", TORCH, definition=("rounded", {"levels": [-1.0, 0.0, 1.0]}))
+@entry(
+    "omnibias.binary ternarize(delta=0.5)",
+    "omnibias-binary[torch]==0.1.0a2",
+    TORCH,
+    definition=("rounded", {"levels": [-1.0, 0.0, 1.0]}),
+)
 def omnibias_ternary():
-    from omnibias.binary.torch import ternarize
+    from omnibias.binary.torch.ops import ternarize
 
     return trained(ternarize)
 
 
-@entry("omnibias.binary binarize", "omnibias-binary==0.1.0a2", TORCH, definition=("binary", {}))
+@entry(
+    "omnibias.binary binarize", "omnibias-binary[torch]==0.1.0a2", TORCH, definition=("binary", {})
+)
 def omnibias_binary():
-    from omnibias.binary.torch import binarize
+    from omnibias.binary.torch.ops import binarize
 
     return trained(binarize)
 
@@ -694,9 +810,9 @@ def torchao_int4():
     return torchao_weight(IntxWeightOnlyConfig(torch.int4, PerAxis(0), MappingType.SYMMETRIC))
 
 
-@entry("torchao to_nf4", *TORCHAO, width=128, definition=("nf4", {"block": 64}))
+@entry("torchao to_nf4(w, 64, 4)", *TORCHAO, width=128, note="the scales are quantized, too")
 def torchao_nf4():
-    from torchao.dtypes.nf4tensor import to_nf4
+    from torchao.quantization.quantize_.workflows.nf4.nf4_tensor import to_nf4
 
     return on_tensors(lambda w: to_nf4(w, 64, 4).get_original_weight())
 
@@ -751,6 +867,174 @@ def parq_uniform():
     return on_tensors(lambda w: UnifQuantizer().quantize(w, 2)[0])
 
 
+# Prox operators
+
+
+PYPROXIMAL = "pyproximal==0.13.0"
+
+
+def pyproximal_prox(name, *given):
+    import pyproximal
+
+    return getattr(pyproximal, name)(*given).prox
+
+
+@entry("pyproximal L1().prox", PYPROXIMAL, penalty="soft")
+def pyproximal_l1():
+    return pyproximal_prox("L1")
+
+
+@entry("pyproximal L0().prox", PYPROXIMAL, penalty="hard")
+def pyproximal_l0():
+    return pyproximal_prox("L0")
+
+
+@entry("pyproximal L2().prox", PYPROXIMAL, penalty="ridge")
+def pyproximal_l2():
+    return pyproximal_prox("L2")
+
+
+@entry("pyproximal Huber(alpha=1).prox", PYPROXIMAL, penalty="huber")
+def pyproximal_huber():
+    return pyproximal_prox("Huber", 1.0)
+
+
+@entry("proxmin operators.prox_soft(x, step, thresh=1)", "proxmin==0.6.12", penalty="soft")
+def proxmin_soft():
+    from proxmin.operators import prox_soft
+
+    return lambda x, s: prox_soft(x, s, thresh=1)
+
+
+@entry("proxmin operators.prox_hard(x, step, thresh=1)", "proxmin==0.6.12", penalty="hard")
+def proxmin_hard():
+    from proxmin.operators import prox_hard
+
+    return lambda x, s: prox_hard(x, s, thresh=1)
+
+
+@entry("modopt signal.noise.thresh(x, s, 'soft')", "modopt==1.7.2", penalty="soft")
+def modopt_soft():
+    from modopt.signal.noise import thresh
+
+    return lambda x, s: thresh(x, s, "soft")
+
+
+@entry("modopt signal.noise.thresh(x, s, 'hard')", "modopt==1.7.2", penalty="hard")
+def modopt_hard():
+    from modopt.signal.noise import thresh
+
+    return lambda x, s: thresh(x, s, "hard")
+
+
+@entry("pyunlocbox functions.norm_l1().prox", "pyunlocbox==0.6.1", penalty="soft")
+def pyunlocbox_l1():
+    from pyunlocbox.functions import norm_l1
+
+    return norm_l1().prox
+
+
+@entry("pyunlocbox functions.norm_l2().prox", "pyunlocbox==0.6.1", penalty="ridge")
+def pyunlocbox_l2():
+    from pyunlocbox.functions import norm_l2
+
+    return norm_l2().prox
+
+
+@entry("copt penalty.L1Norm(1).prox", "copt==0.9.2", penalty="soft")
+def copt_l1():
+    from copt.penalty import L1Norm
+
+    return L1Norm(1.0).prox
+
+
+def skglm_prox(penalty):
+    return lambda x, s: np.array([penalty.prox_1d(float(v), s, 0) for v in x], x.dtype)
+
+
+@entry("skglm MCPenalty(1, gamma=3).prox_1d", "skglm==0.5", penalty="mcp")
+def skglm_mcp():
+    from skglm.penalties import MCPenalty
+
+    return skglm_prox(MCPenalty(1.0, 3.0))
+
+
+@entry("sigpy thresh.hard_thresh", "sigpy==0.1.27", penalty="hard")
+def sigpy_hard():
+    from sigpy.thresh import hard_thresh
+
+    return lambda x, s: hard_thresh(s, x)
+
+
+@entry("sigpy thresh.soft_thresh", "sigpy==0.1.27", penalty="soft")
+def sigpy_soft():
+    from sigpy.thresh import soft_thresh
+
+    return lambda x, s: soft_thresh(s, x)
+
+
+@entry("pywt.threshold(x, s, 'soft')", "pywavelets==1.8.0", penalty="soft")
+def pywt_soft():
+    from pywt import threshold
+
+    return lambda x, s: threshold(x, s, "soft")
+
+
+@entry("pywt.threshold(x, s, 'hard')", "pywavelets==1.8.0", penalty="hard")
+def pywt_hard():
+    from pywt import threshold
+
+    return lambda x, s: threshold(x, s, "hard")
+
+
+@entry("jaxopt prox.prox_lasso", "jaxopt==0.8.5", penalty="soft")
+def jaxopt_lasso():
+    from jaxopt.prox import prox_lasso
+
+    return lambda x, s: np.asarray(prox_lasso(x, s))
+
+
+@entry("jaxopt prox.prox_ridge", "jaxopt==0.8.5", penalty="ridge")
+def jaxopt_ridge():
+    from jaxopt.prox import prox_ridge
+
+    return lambda x, s: np.asarray(prox_ridge(x, s))
+
+
+@entry("scico functional.L0Norm().prox", "scico==0.0.7", penalty="hard")
+def scico_l0():
+    from scico.functional import L0Norm
+
+    return lambda x, s: np.asarray(L0Norm().prox(x, s))
+
+
+@entry("scico functional.HuberNorm(1.0).prox", "scico==0.0.7", penalty="huber")
+def scico_huber():
+    from scico.functional import HuberNorm
+
+    return lambda x, s: np.asarray(HuberNorm(1.0).prox(x, s))
+
+
+@entry(
+    "torchao parq ProxBinaryRelax(0, 1) to levels -1 and 1",
+    *TORCHAO,
+    definition=("binary_relax", {}),
+    penalty="binary_relax",
+    note="its step count is s / (1 + s)",
+)
+def parq_binary_relax():
+    import torch
+    from torchao.prototype.parq import ProxBinaryRelax
+
+    def prox(x, s):
+        levels = torch.tensor([-1.0, 1.0], dtype=x.dtype)
+        p = x.clone()
+        ProxBinaryRelax(0, 1).apply_(p, None, levels, s / (1 + s))
+        return p
+
+    return on_tensors(prox)
+
+
 # The process
 
 
@@ -773,10 +1057,11 @@ def serve(name: str, requests: io.BufferedIOBase, answers: io.BufferedIOBase) ->
     and the result.
     """
     chosen = ENTRIES[name]
-    named = [pin.partition("==")[0] for pin in chosen.requires]
+    named = [pin.partition("==")[0].partition("[")[0] for pin in chosen.requires]
     fns = chosen.make()
     fns = fns if isinstance(fns, tuple) else (fns,)
-    write(answers, [version(package) for package in named] + ["gradient"] * (len(fns) - 1))
+    write(answers, [f"{package} {version(package)}" for package in [*named, "numpy"]])
+    write(answers, len(fns) > 1)
     while (which := str(read(requests))) != "end":
         arrays = [read(requests) for _ in range(int(read(requests)))]
         error, out = "", np.zeros(0)
@@ -784,7 +1069,7 @@ def serve(name: str, requests: io.BufferedIOBase, answers: io.BufferedIOBase) ->
             out = np.array(fns["qg".index(which)](*(a if a.ndim else a.item() for a in arrays)))
             if out.dtype.kind not in "fiu":
                 error, out = f"result of dtype {out.dtype}", np.zeros(0)
-        except Exception as wrong:  # noqa: BLE001  another library's, of any kind
+        except Exception as wrong:  # another library's, of any kind
             error = type(wrong).__name__
         for part in (error, arrays[0], out):
             write(answers, part)

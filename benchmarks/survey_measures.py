@@ -1,16 +1,14 @@
-"""What the survey measures of a quantizer and of a prox: functions of an array, whatever is behind.
+"""What the survey measures of a quantizer and of a prox, whatever is behind the function.
 
-A quantizer is a function of a matrix of weights, one row for each output. Where its scale depends on
-the weights, one of them is watched while the largest and the sum of the absolute values in its row
-stay as they are. Every answer is a word or a number that goes into the record.
+A quantizer is a function of a matrix of weights, one row for each output. Where its scale depends
+on the weights, one of them is watched while the largest and the sum of the absolute values in its
+row stay as they are. Every answer is a word or a number that goes into the record.
 """
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,7 +32,7 @@ def called(fn: Map, *args: Any) -> np.ndarray:
             out = np.asarray(fn(*args))
         except Refused:
             raise
-        except Exception as error:  # noqa: BLE001  another library's, of any kind
+        except Exception as error:  # another library's, of any kind
             raise Refused(type(error).__name__) from error
     if out.shape != args[0].shape:
         raise Refused(f"an array of shape {out.shape} for weights of shape {args[0].shape}")
@@ -58,7 +56,8 @@ class Quantizer:
 
     def rows(self, x: np.ndarray) -> np.ndarray:
         """A row for each watched weight, |x| <= peak: its largest and its sum of |w| are fixed."""
-        w = np.zeros((len(x), self.width), np.float32)
+        w = np.full((len(x), self.width), self.peak / 2, np.float32)
+        w[:, ::2] *= -1
         w[:, -4], w[:, -3] = self.peak, -self.peak
         w[:, -2], w[:, -1] = self.peak - np.abs(x), x
         return w
@@ -107,29 +106,38 @@ def zero(q: Quantizer) -> dict[str, Any]:
 
 
 def levels(q: Quantizer) -> dict[str, Any]:
-    """How many, the smallest and largest in units of the largest weight, and the ties between."""
+    """How many, the smallest and largest in units of the largest weight, and the ties between.
+
+    Values that differ by rounding are one level.
+    """
     x = q.fine_grid()
     y = q.at(x)
-    found = np.unique(y)
-    several = {"count": len(found), "from": short(found[0] / q.peak), "to": short(found[-1] / q.peak)}
+    values = np.unique(y)
+    found = values[[True, *~_same(q, values[1:], values[:-1])]]
+    ends = {"from": short(found[0] / q.peak), "to": short(found[-1] / q.peak)}
     if len(found) > 600:
-        return several | {"count": "more than 600"}
-    jumps = np.flatnonzero(y[1:] != y[:-1])
+        return {"count": "more than 600"} | ends
+    several = {"count": len(found), "values": len(values)} | ends
+    jumps = np.flatnonzero(~_same(q, y[1:], y[:-1]))
     if len(jumps) == 0:
         return several
     below, above = _bisected(q, x[jumps], x[jumps + 1])
     return several | _ties(below, above, q.at(below), q.at(above))
 
 
+def _same(q, a, b):
+    """Whether values are equal but for rounding."""
+    return np.isclose(a, b, rtol=4e-6, atol=1e-9 * q.peak)
+
+
 def _bisected(q, below, above):
     """Neighbouring floats of which the first goes to one level and the second to another."""
     left = q.at(below)
     while True:
-        middle = (below.astype(np.float64) + above) / 2
-        middle = middle.astype(np.float32)
+        middle = ((below.astype(np.float64) + above) / 2).astype(np.float32)
         if ((middle == below) | (middle == above)).all():
             return below, above
-        same = q.at(middle) == left
+        same = _same(q, q.at(middle), left)
         below, above = np.where(same, middle, below), np.where(same, above, middle)
 
 
@@ -145,9 +153,11 @@ def _ties(below, above, low, high):
     known = up >= 0  # else the threshold is further off than rounding explains
     shares = {"thresholds": len(low), "halfway": int(halfway.sum()), "ties": int(known.sum())}
     first = np.flatnonzero(below > 0)[:1]
-    where = {"first positive threshold": short((below[first[0]] - low[first[0]]) / gap[first[0]])} if (
-        len(first) and not halfway.all()
-    ) else {}
+    where = (
+        {"first positive threshold": short((below[first[0]] - low[first[0]]) / gap[first[0]])}
+        if (len(first) and not halfway.all())
+        else {}
+    )
     return shares | {"ties go": direction(at[known], up[known] == 1)} | where
 
 
@@ -314,9 +324,11 @@ PENALTIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ridge": lambda u: u**2 / 2,
     "huber": lambda u: np.where(np.abs(u) <= 1, u**2 / 2, np.abs(u) - 0.5),
     "mcp": lambda u: np.where(np.abs(u) <= 3, np.abs(u) - u**2 / 6, 1.5),
+    "binary_relax": lambda u: (np.abs(u) - 1) ** 2 / 2,
 }
 """R of the proxes in the survey, under the name of its definition: |u|, the number of u that are
-not zero, u^2/2, Huber's function with delta = 1, the minimax concave penalty with gamma = 3."""
+not zero, u^2/2, Huber's function with delta = 1, the minimax concave penalty with gamma = 3, and
+half the squared distance to -1 and 1."""
 
 FACTORS = (1.0, 2.0, 0.5, 4.0, 0.25)
 
@@ -378,13 +390,20 @@ def objective(fn: Map, penalty: Callable[[np.ndarray], np.ndarray]) -> dict[str,
             reached = (u - x) ** 2 / 2 + c * s * penalty(u)
             excess[c] = max(excess[c], float((reached - least).max()))
     fits = next((c for c in FACTORS if excess[c] < 1e-5), None)
-    return {"factor": fits if fits is not None else "none of those tried", "excess": short(excess[1.0], 2)}
+    return {
+        "factor": fits if fits is not None else "none of those tried",
+        "excess": short(excess[1.0], 2),
+    }
 
 
 def prox_zero(fn: Map) -> dict[str, Any]:
     """What becomes of 0 and -0.0 among other weights."""
     out = called(fn, np.array([0.0, -0.0, 1.0]), STRENGTH)
-    return {"0": short(out[0]), "-0": short(out[1]), "keeps the sign of -0": bool(np.signbit(out[1]))}
+    return {
+        "0": short(out[0]),
+        "-0": short(out[1]),
+        "keeps the sign of -0": bool(np.signbit(out[1])),
+    }
 
 
 def threshold(fn: Map) -> dict[str, Any]:
@@ -395,9 +414,9 @@ def threshold(fn: Map) -> dict[str, Any]:
     low, high = 2.0**-40, 3.5
     while np.nextafter(low, high) < high and (middle := (low + high) / 2) not in (low, high):
         low, high = (middle, high) if zero_at(middle) else (low, middle)
-    round_number = float(f"{low:.9g}")
-    tie = {low: "to 0", high: "kept"}.get(round_number, "rounding decides")
-    return {"at": short(low), "a weight there goes": tie}
+    boundary = float(f"{low:.5g}")
+    where = "to 0" if zero_at(boundary) else "kept"
+    return {"at": boundary, "a weight there goes": where}
 
 
 def prox_dtypes(fn: Map) -> dict[str, Any]:
@@ -420,12 +439,14 @@ def prox_one_element(fn: Map) -> dict[str, Any]:
 def prox_odd(fn: Map) -> dict[str, Any]:
     """The largest |p(-x) + p(x)|: 0 if p(-x) = -p(x)."""
     x = np.linspace(0.01, 4.01, 101)
-    return {"differs by": short(np.abs(called(fn, -x, STRENGTH) + called(fn, x, STRENGTH)).max(), 2)}
+    return {
+        "differs by": short(np.abs(called(fn, -x, STRENGTH) + called(fn, x, STRENGTH)).max(), 2)
+    }
 
 
 def strength_zero(fn: Map) -> dict[str, Any]:
     """Whether strength 0 changes nothing."""
-    x = np.array([0.3, -2.1, 1.0])
+    x = np.array([0.25, -2.125, 1.0])  # also in float32
     return {"changes nothing": bool(np.array_equal(called(fn, x, 0.0), x))}
 
 
@@ -440,20 +461,8 @@ def short(values: Any, digits: int = 6) -> Any:
 def distinct(values: np.ndarray) -> list[float] | str:
     """The values that occur, or how many."""
     found = np.unique(np.asarray(values, np.float64).round(12))
-    return short(found) if len(found) <= 4 else f"{len(found)} values from {short(found[0])} to {short(found[-1])}"
-
-
-@contextlib.contextmanager
-def within(seconds: int) -> Iterator[None]:
-    """TimeoutError if the block takes longer."""
-
-    def stop(*_: Any) -> None:
-        raise TimeoutError(f"more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+    return (
+        short(found)
+        if len(found) <= 4
+        else f"{len(found)} values from {short(found[0])} to {short(found[-1])}"
+    )

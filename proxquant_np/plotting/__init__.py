@@ -49,6 +49,7 @@ from proxquant_np.plotting.style import STRENGTH_COLOURS as STRENGTH_COLOURS
 from proxquant_np.plotting.style import STYLES as STYLES
 from proxquant_np.plotting.style import save_animation as save_animation
 from proxquant_np.plotting.style import save_figure as save_figure
+from proxquant_np.plotting.survey import survey as survey
 from proxquant_np.plotting.theorems import convergence_bound as convergence_bound
 from proxquant_np.plotting.theorems import convergence_bound_data as convergence_bound_data
 from proxquant_np.plotting.theorems import flip_frequency as flip_frequency
