@@ -84,7 +84,8 @@ def quantizer_record(fn: Map, width: int, peak: float) -> dict[str, Any]:
     q, found = Quantizer(fn, width, peak), {}
     for measure in QUANTIZER_MEASURES:
         try:
-            found[measure.__name__] = measure(q)
+            with np.errstate(all="ignore"):  # infinity is an answer, too
+                found[measure.__name__] = measure(q)
         except Refused as refused:
             found[measure.__name__] = {"refused": str(refused)}
     return found
