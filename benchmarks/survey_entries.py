@@ -491,7 +491,7 @@ def on_tensorflow(fn):
     return lambda w: fn(tf.constant(w)).numpy(), backward
 
 
-LARQ = ("larq==0.14.0", "tensorflow-cpu==2.21.0")
+LARQ = ("larq==0.14.0", "tensorflow-cpu==2.21.0", "tf-keras==2.21.0")
 QKERAS = ("qkeras==0.9.0", "tensorflow-cpu==2.21.0", "tf-keras==2.21.0")
 
 
@@ -522,7 +522,6 @@ def larq_magnitude_aware():
     definition=("rounded", {"levels": [c / 8 for c in range(-8, 8)]}),
 )
 def qkeras_bits():
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     from qkeras.quantizers import quantized_bits
 
     return on_tensorflow(quantized_bits(4, 0, alpha=1))
@@ -530,7 +529,6 @@ def qkeras_bits():
 
 @entry("qkeras binary(alpha=1)", *QKERAS, definition=("binary", {}))
 def qkeras_binary():
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     from qkeras.quantizers import binary
 
     return on_tensorflow(binary(alpha=1))
@@ -538,7 +536,6 @@ def qkeras_binary():
 
 @entry("qkeras ternary(alpha=1)", *QKERAS)
 def qkeras_ternary():
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     from qkeras.quantizers import ternary
 
     return on_tensorflow(ternary(alpha=1))
@@ -546,7 +543,6 @@ def qkeras_ternary():
 
 @entry("qkeras quantized_po2(4)", *QKERAS, definition=("powers_of_two", {}))
 def qkeras_po2():
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     from qkeras.quantizers import quantized_po2
 
     return on_tensorflow(quantized_po2(4))
@@ -1083,4 +1079,5 @@ def _streams() -> Iterator[io.BufferedIOBase]:
 
 
 if __name__ == "__main__":
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # larq and QKeras are older than Keras 3
     serve(sys.argv[1], *_streams())

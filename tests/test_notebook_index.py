@@ -43,8 +43,8 @@ def test_the_lecture_takes_90_minutes():
 def test_the_hours_of_the_weekend():
     days = re.split("Sunday|Monday", section("A weekend alone"))
     hours = [sum(minutes for minutes, _ in timed(day)) / 60 for day in days]
-    assert [round(2 * h) / 2 for h in hours] == [5.5, 5, 3]
-    assert "Five and a half hours, five, and three." in days[-1]
+    assert [round(2 * h) / 2 for h in hours] == [5.5, 5, 3.5]
+    assert "Five and a half hours, five, and three and a half." in days[-1]
 
 
 @pytest.mark.parametrize(

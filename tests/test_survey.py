@@ -1,4 +1,4 @@
-"""The survey of published quantizers: what it measures, its record, and what notebook 13 says of it.
+"""The survey of quantizers: what it measures, its record, and what notebook 13 says of it.
 
 No library of the survey is needed, nor the network: functions in NumPy stand in for them.
 """
