@@ -150,9 +150,8 @@ def kit(process: Process, entry: Entry, dtypes: list[str]) -> dict[str, Any] | N
     name, given = entry.definition or (entry.penalty, {})
     options = dict(given)
     if entry.penalty is not None:
-        if name not in conformance.PROXES:
-            return None
-        report = conformance.check_prox(process, name, dtypes=dtypes)
+        chosen = conformance.penalty(name, **given) if name in conformance.PENALTIES else name
+        report = conformance.check_prox(process, chosen, dtypes=dtypes)
     elif name in conformance.RULES:
         any_tie = options.get("ties") == "any" and bool(options.pop("ties"))
         chosen = conformance.rule(name, **options)

@@ -875,12 +875,12 @@ def pyproximal_prox(name, *given):
     return getattr(pyproximal, name)(*given).prox
 
 
-@entry("pyproximal L1().prox", PYPROXIMAL, penalty="soft")
+@entry("pyproximal L1().prox", PYPROXIMAL, penalty="soft_threshold")
 def pyproximal_l1():
     return pyproximal_prox("L1")
 
 
-@entry("pyproximal L0().prox", PYPROXIMAL, penalty="hard")
+@entry("pyproximal L0().prox", PYPROXIMAL, penalty="hard_threshold")
 def pyproximal_l0():
     return pyproximal_prox("L0")
 
@@ -890,40 +890,49 @@ def pyproximal_l2():
     return pyproximal_prox("L2")
 
 
-@entry("pyproximal Huber(alpha=1).prox", PYPROXIMAL, penalty="huber")
+@entry(
+    "pyproximal Huber(alpha=1).prox",
+    PYPROXIMAL,
+    definition=("huber", {"gamma": 1.0}),
+    penalty="huber",
+)
 def pyproximal_huber():
     return pyproximal_prox("Huber", 1.0)
 
 
-@entry("proxmin operators.prox_soft(x, step, thresh=1)", "proxmin==0.6.12", penalty="soft")
+@entry(
+    "proxmin operators.prox_soft(x, step, thresh=1)", "proxmin==0.6.12", penalty="soft_threshold"
+)
 def proxmin_soft():
     from proxmin.operators import prox_soft
 
     return lambda x, s: prox_soft(x, s, thresh=1)
 
 
-@entry("proxmin operators.prox_hard(x, step, thresh=1)", "proxmin==0.6.12", penalty="hard")
+@entry(
+    "proxmin operators.prox_hard(x, step, thresh=1)", "proxmin==0.6.12", penalty="hard_threshold"
+)
 def proxmin_hard():
     from proxmin.operators import prox_hard
 
     return lambda x, s: prox_hard(x, s, thresh=1)
 
 
-@entry("modopt signal.noise.thresh(x, s, 'soft')", "modopt==1.7.2", penalty="soft")
+@entry("modopt signal.noise.thresh(x, s, 'soft')", "modopt==1.7.2", penalty="soft_threshold")
 def modopt_soft():
     from modopt.signal.noise import thresh
 
     return lambda x, s: thresh(x, s, "soft")
 
 
-@entry("modopt signal.noise.thresh(x, s, 'hard')", "modopt==1.7.2", penalty="hard")
+@entry("modopt signal.noise.thresh(x, s, 'hard')", "modopt==1.7.2", penalty="hard_threshold")
 def modopt_hard():
     from modopt.signal.noise import thresh
 
     return lambda x, s: thresh(x, s, "hard")
 
 
-@entry("pyunlocbox functions.norm_l1().prox", "pyunlocbox==0.6.1", penalty="soft")
+@entry("pyunlocbox functions.norm_l1().prox", "pyunlocbox==0.6.1", penalty="soft_threshold")
 def pyunlocbox_l1():
     from pyunlocbox.functions import norm_l1
 
@@ -937,7 +946,7 @@ def pyunlocbox_l2():
     return norm_l2().prox
 
 
-@entry("copt penalty.L1Norm(1).prox", "copt==0.9.2", penalty="soft")
+@entry("copt penalty.L1Norm(1).prox", "copt==0.9.2", penalty="soft_threshold")
 def copt_l1():
     from copt.penalty import L1Norm
 
@@ -948,42 +957,47 @@ def skglm_prox(penalty):
     return lambda x, s: np.array([penalty.prox_1d(float(v), s, 0) for v in x], x.dtype)
 
 
-@entry("skglm MCPenalty(1, gamma=3).prox_1d", "skglm==0.5", penalty="mcp")
+@entry(
+    "skglm MCPenalty(1, gamma=3).prox_1d",
+    "skglm==0.5",
+    definition=("mcp", {"gamma": 3.0}),
+    penalty="mcp",
+)
 def skglm_mcp():
     from skglm.penalties import MCPenalty
 
     return skglm_prox(MCPenalty(1.0, 3.0))
 
 
-@entry("sigpy thresh.hard_thresh", "sigpy==0.1.27", penalty="hard")
+@entry("sigpy thresh.hard_thresh", "sigpy==0.1.27", penalty="hard_threshold")
 def sigpy_hard():
     from sigpy.thresh import hard_thresh
 
     return lambda x, s: hard_thresh(s, x)
 
 
-@entry("sigpy thresh.soft_thresh", "sigpy==0.1.27", penalty="soft")
+@entry("sigpy thresh.soft_thresh", "sigpy==0.1.27", penalty="soft_threshold")
 def sigpy_soft():
     from sigpy.thresh import soft_thresh
 
     return lambda x, s: soft_thresh(s, x)
 
 
-@entry("pywt.threshold(x, s, 'soft')", "pywavelets==1.8.0", penalty="soft")
+@entry("pywt.threshold(x, s, 'soft')", "pywavelets==1.8.0", penalty="soft_threshold")
 def pywt_soft():
     from pywt import threshold
 
     return lambda x, s: threshold(x, s, "soft")
 
 
-@entry("pywt.threshold(x, s, 'hard')", "pywavelets==1.8.0", penalty="hard")
+@entry("pywt.threshold(x, s, 'hard')", "pywavelets==1.8.0", penalty="hard_threshold")
 def pywt_hard():
     from pywt import threshold
 
     return lambda x, s: threshold(x, s, "hard")
 
 
-@entry("jaxopt prox.prox_lasso", "jaxopt==0.8.5", penalty="soft")
+@entry("jaxopt prox.prox_lasso", "jaxopt==0.8.5", penalty="soft_threshold")
 def jaxopt_lasso():
     from jaxopt.prox import prox_lasso
 
@@ -997,14 +1011,19 @@ def jaxopt_ridge():
     return lambda x, s: np.asarray(prox_ridge(x, s))
 
 
-@entry("scico functional.L0Norm().prox", "scico==0.0.7", penalty="hard")
+@entry("scico functional.L0Norm().prox", "scico==0.0.7", penalty="hard_threshold")
 def scico_l0():
     from scico.functional import L0Norm
 
     return lambda x, s: np.asarray(L0Norm().prox(x, s))
 
 
-@entry("scico functional.HuberNorm(1.0).prox", "scico==0.0.7", penalty="huber")
+@entry(
+    "scico functional.HuberNorm(1.0).prox",
+    "scico==0.0.7",
+    definition=("huber", {"gamma": 1.0}),
+    penalty="huber",
+)
 def scico_huber():
     from scico.functional import HuberNorm
 

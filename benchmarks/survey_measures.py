@@ -320,8 +320,8 @@ QUANTIZER_MEASURES = (
 )
 
 PENALTIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "soft": np.abs,
-    "hard": lambda u: (u != 0).astype(float),
+    "soft_threshold": np.abs,
+    "hard_threshold": lambda u: (u != 0).astype(float),
     "ridge": lambda u: u**2 / 2,
     "huber": lambda u: np.where(np.abs(u) <= 1, u**2 / 2, np.abs(u) - 0.5),
     "mcp": lambda u: np.where(np.abs(u) <= 3, np.abs(u) - u**2 / 6, 1.5),

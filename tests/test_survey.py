@@ -190,20 +190,20 @@ def hard(x, s):
 
 
 PROXES = {
-    "soft": (soft, "soft", "objective", "factor", 1.0),
-    "half of it": (lambda x, s: soft(x, s / 2), "soft", "objective", "factor", 0.5),
-    "hard": (hard, "hard", "objective", "factor", 1.0),
+    "soft": (soft, "soft_threshold", "objective", "factor", 1.0),
+    "half of it": (lambda x, s: soft(x, s / 2), "soft_threshold", "objective", "factor", 0.5),
+    "hard": (hard, "hard_threshold", "objective", "factor", 1.0),
     "hard at s": (
         lambda x, s: np.where(np.abs(x) > s, x, 0),
-        "hard",
+        "hard_threshold",
         "objective",
         "factor",
         "none of those tried",
     ),
-    "ties to 0": (hard, "hard", "threshold", "a weight there goes", "to 0"),
+    "ties to 0": (hard, "hard_threshold", "threshold", "a weight there goes", "to 0"),
     "ties kept": (
         lambda x, s: np.where(np.abs(x) >= np.sqrt(2 * s), x, 0),
-        "hard",
+        "hard_threshold",
         "threshold",
         "a weight there goes",
         "kept",
@@ -232,9 +232,21 @@ PROXES = {
         1.0,
     ),
     "binary": (pq.prox.BinaryL2().prox, "binary_relax", "objective", "factor", 1.0),
-    "-0": (soft, "soft", "zero", "keeps the sign of -0", True),
-    "float64": (lambda x, s: soft(x, s) + 0.0, "soft", "zero", "keeps the sign of -0", False),
-    "another of -x": (lambda x, s: np.maximum(x - s, 0), "soft", "odd", "differs by", 3.5),
+    "-0": (soft, "soft_threshold", "zero", "keeps the sign of -0", True),
+    "float64": (
+        lambda x, s: soft(x, s) + 0.0,
+        "soft_threshold",
+        "zero",
+        "keeps the sign of -0",
+        False,
+    ),
+    "another of -x": (
+        lambda x, s: np.maximum(x - s, 0),
+        "soft_threshold",
+        "odd",
+        "differs by",
+        3.5,
+    ),
     "never idle": (lambda x, s: x / 2, "ridge", "strength_zero", "changes nothing", False),
     "one alone": (lambda x, s: x * x.size, "ridge", "one_element", "as among others", False),
 }
@@ -428,13 +440,13 @@ STATEMENTS = {
     "agree on $L_1$": lambda: all(
         e["measured"]["objective"]["factor"] == 1
         for e in RECORD["entries"].values()
-        if e["penalty"] == "soft" and "measured" in e
+        if e["penalty"] == "soft_threshold" and "measured" in e
     ),
     "Hard thresholding has none: all libraries cut at the number that they are given": lambda: all(
         e["measured"]["objective"]["factor"] == "none of those tried"
         and e["measured"]["threshold"]["at"] == 0.5
         for e in RECORD["entries"].values()
-        if e["penalty"] == "hard" and "measured" in e
+        if e["penalty"] == "hard_threshold" and "measured" in e
     ),
 }
 
