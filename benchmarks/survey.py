@@ -31,7 +31,7 @@ from proxquant_np import conformance, plotting
 
 FIGURE = Path(__file__).parents[1] / "figures/survey"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-SECONDS = 60
+SECONDS = 600  # for pip, and for a process to end
 TRIED = ("fastprox==1.0.1", "proxlib==0.0.1", "proxalgs==0.2.4")
 """Packages that belong here, but could not be installed with Python 3.11."""
 
@@ -100,7 +100,7 @@ class Process:
 def environment(requires: tuple[str, ...], shared: str | None) -> Iterator[Path]:
     """The Python of a throw-away environment with these packages.
 
-    CalledProcessError if pip does not install them.
+    SubprocessError if pip does not install them, or takes too long.
     """
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
@@ -112,7 +112,8 @@ def environment(requires: tuple[str, ...], shared: str | None) -> Iterator[Path]
             not shared and any("torch" in r for r in requires)
         )
         pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-cache-dir"]
-        subprocess.run([*pip, *index, *requires], check=True, capture_output=True, text=True)
+        told = dict(capture_output=True, text=True, timeout=SECONDS)
+        subprocess.run([*pip, *index, *requires], check=True, **told)
         yield python
 
 
@@ -200,10 +201,9 @@ def survey(names: list[str], shared: str | None) -> Iterator[tuple[str, dict[str
             with environment(requires, shared) as python:
                 for name in together:
                     yield name, told(name) | measured(python, name, ENTRIES[name])
-        except subprocess.CalledProcessError as error:
+        except subprocess.SubprocessError as error:
             for name in together:
-                words = (error.stderr or "").strip().splitlines()[-1:]
-                yield name, told(name) | {"failed": "pip does not install it", "said": words}
+                yield name, told(name) | {"failed": "pip does not install it", "said": said(error)}
 
 
 def refused(pins: tuple[str, ...], shared: str | None) -> dict[str, str]:
@@ -213,10 +213,15 @@ def refused(pins: tuple[str, ...], shared: str | None) -> dict[str, str]:
         try:
             with environment((pin,), shared):
                 pass
-        except subprocess.CalledProcessError as error:
-            lines = [line for line in (error.stderr or "").splitlines() if "ERROR" in line]
-            found[pin] = lines[-1] if lines else "pip failed"
+        except subprocess.SubprocessError as error:
+            found[pin] = said(error)
     return found
+
+
+def said(error: subprocess.SubprocessError) -> str:
+    """The last error of pip; or that it took too long."""
+    lines = [line for line in str(getattr(error, "stderr", "")).splitlines() if "ERROR" in line]
+    return lines[-1][:200] if lines else f"{type(error).__name__} of pip"
 
 
 def told(name: str) -> dict[str, Any]:

@@ -492,7 +492,6 @@ def on_tensorflow(fn):
 
 
 LARQ = ("larq==0.14.0", "tensorflow-cpu==2.21.0", "tf-keras==2.21.0")
-QKERAS = ("qkeras==0.9.0", "tensorflow-cpu==2.21.0", "tf-keras==2.21.0")
 
 
 @entry("larq quantizers.SteSign()", *LARQ, peak=2, definition=("binary", {}))
@@ -514,38 +513,6 @@ def larq_magnitude_aware():
     from larq.quantizers import MagnitudeAwareSign
 
     return on_tensorflow(MagnitudeAwareSign())
-
-
-@entry(
-    "qkeras quantized_bits(4, 0, alpha=1)",
-    *QKERAS,
-    definition=("rounded", {"levels": [c / 8 for c in range(-8, 8)]}),
-)
-def qkeras_bits():
-    from qkeras.quantizers import quantized_bits
-
-    return on_tensorflow(quantized_bits(4, 0, alpha=1))
-
-
-@entry("qkeras binary(alpha=1)", *QKERAS, definition=("binary", {}))
-def qkeras_binary():
-    from qkeras.quantizers import binary
-
-    return on_tensorflow(binary(alpha=1))
-
-
-@entry("qkeras ternary(alpha=1)", *QKERAS)
-def qkeras_ternary():
-    from qkeras.quantizers import ternary
-
-    return on_tensorflow(ternary(alpha=1))
-
-
-@entry("qkeras quantized_po2(4)", *QKERAS, definition=("powers_of_two", {}))
-def qkeras_po2():
-    from qkeras.quantizers import quantized_po2
-
-    return on_tensorflow(quantized_po2(4))
 
 
 # Post-training quantizers of torch weights
@@ -1098,5 +1065,5 @@ def _streams() -> Iterator[io.BufferedIOBase]:
 
 
 if __name__ == "__main__":
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # larq and QKeras are older than Keras 3
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # larq is older than Keras 3
     serve(sys.argv[1], *_streams())
