@@ -405,7 +405,7 @@ def at(name, *keys):
 
 
 STATEMENTS = {
-    "Most round to even": lambda: (
+    "Rounding to even, as IEEE arithmetic does, is the most common": lambda: (
         sum(m["levels"].get("ties go") == "to even" for m in MEASURED.values() if "levels" in m)
         == max(
             sum(m["levels"].get("ties go") == way for m in MEASURED.values() if "levels" in m)
