@@ -38,8 +38,12 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
         target = Path(os.path.realpath(target))
     try:
         old = os.stat(target)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         old = None
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"{shown(path)} cannot be written: {shown(target.parent)} is no folder; make it first"
+        )
     if old is not None and not stat.S_ISREG(old.st_mode):
         raise OSError(f"{shown(path)} is a folder or a device and is not replaced: choose a file")
     # A new file gets the permissions of the umask. A file that others may not read is never open

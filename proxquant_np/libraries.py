@@ -41,11 +41,20 @@ def is_array(x: Any) -> bool:
 def as_array(x: Any) -> Array:
     """x itself if it is an array of a library other than NumPy, else `np.asarray(x)`.
 
+    TypeError for a masked array: nothing here computes with masks, which would be lost.
+
     Examples:
         >>> from proxquant_np.libraries import as_array
         >>> as_array([1.0, 2.0])
         array([1., 2.])
     """
+    if type(x) is np.ndarray:
+        return x
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"arrays must have no mask, got a masked array of shape {x.shape}, "
+            f"{np.ma.count_masked(x)} of it masked: fill it, as by x.filled(0)"
+        )
     return np.asarray(x) if isinstance(x, np.ndarray) or not is_array(x) else x
 
 

@@ -192,3 +192,26 @@ def test_it_is_refused_by_name(call, arguments, name):
 def test_what_the_table_takes_is_taken(call, arguments):
     if call is not ROWS[-1][0]:  # which has nowhere to write to
         call(**arguments)
+
+
+MASKED = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+
+
+@pytest.mark.parametrize(
+    "takes",
+    [
+        Tensor,
+        pq.nn.Parameter,
+        F.relu,
+        lambda m: Tensor([1.0, 2.0]) * m,
+        lambda m: F.where(np.array([True, False]), Tensor([1.0, 2.0]), m),
+        prox.BinaryL1().project,
+        lambda m: prox.TernaryL2().prox(m, 0.1),
+        lambda m: pq.conformance.check_gradient(np.sum, np.ones_like, m),
+    ],
+)
+def test_masks_are_not_dropped_silently(takes):
+    with pytest.raises(TypeError, match=r"no mask, got a masked array of shape \(2,\), 1 of it"):
+        takes(MASKED)
+    masked = lambda w: np.ma.masked_array(np.where(w >= 0, 1, -1).astype(w.dtype))  # noqa: E731
+    assert pq.conformance.check_quantizer(masked, "binary").verdict == "misuse"

@@ -79,7 +79,7 @@ def test_ctrl_c_says_what_is_kept(command, kept, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("out", "says"), [("none/chosen.json", "No such file or directory: 'none/"), (".", "a folder")]
+    ("out", "says"), [("none/chosen.json", "none is no folder; make it"), (".", "a folder")]
 )
 def test_a_search_that_could_not_be_written_does_not_begin(
     out, says, tmp_path, monkeypatch, capsys

@@ -335,6 +335,10 @@ def _check_unchanged(parents: tuple, vjp: VJP, parts: tuple, order: int) -> None
                 )
 
 
+_AS_THEY_ARE = {np.ndarray, float, int, np.float32, np.float64, bool, str, tuple, type(None)}
+"""The types that ops need not look at: others may be lists, or arrays with a mask."""
+
+
 def _holds(thing: Any, array: Array, seen: set[int]) -> bool:
     """Whether this object, or anything a function encloses, shares (or may share) the array."""
     if id(thing) in seen or thing is None or isinstance(thing, _PLAIN):
@@ -419,7 +423,10 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
 
     def without_lists(args: list[Any]) -> list[Any]:
         pairs = zip(args, itertools.chain.from_iterable(takes), strict=False)
-        return [np.asarray(a) if takes_array and type(a) is list else a for a, takes_array in pairs]
+        return [
+            as_array(a) if takes_array and isinstance(a, list | np.ndarray) else a
+            for a, takes_array in pairs
+        ]
 
     @functools.wraps(forward)
     def op(*args: Any, **options: Any) -> Tensor:
@@ -430,7 +437,7 @@ def differentiable(forward: Callable[..., Traced]) -> Callable[..., Tensor]:
                 bound.apply_defaults()
                 args, options = bound.args, bound.kwargs
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
-        if list in map(type, arrays):
+        if not _AS_THEY_ARE.issuperset(map(type, arrays)):
             arrays = without_lists(arrays)
         y, vjp = forward(*arrays, **options)
         out = Tensor.__new__(Tensor)

@@ -53,6 +53,8 @@ def run(
         return None, faults
     if not isinstance(u, np.ndarray | np.floating):
         raise Misuse(no_array(fn, inputs, u, like))
+    if isinstance(u, np.ma.MaskedArray):
+        raise Misuse("fn returned a masked array; fill it, as by result.filled(0)")
     if u.dtype == np.float16:
         raise Misuse(
             "fn returned float16, but is checked in float32 and float64: return the dtype of the "

@@ -17,6 +17,7 @@ from proxquant_np.conformance.checks import check_dtypes
 from proxquant_np.conformance.estimators import ThroughStep, estimator
 from proxquant_np.conformance.report import Fault, Report, in_order
 from proxquant_np.conformance.straight_through import check_straight_through
+from proxquant_np.libraries import as_array
 from proxquant_np.prox.arrays import Floats
 
 WIDE = 2.0 ** -np.arange(3, 8)  # steps for float32, in units of max(1, |x|)
@@ -141,6 +142,7 @@ def check_gradient(
 def _inputs(inputs):
     """(a list of the inputs, which of them are floats)."""
     inputs = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    inputs = [as_array(x) if isinstance(x, np.ndarray) else x for x in inputs]
     floats = [isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in inputs]
     if not any(floats):
         raise ValueError("inputs must hold a float32 or float64 array, got none")
