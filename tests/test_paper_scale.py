@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from proxquant_np import cli, models, nn, optim, prox
-from proxquant_np.experiments import experiment, paper_lstm, protocol
+from proxquant_np.experiments import experiment, paper_lstm, protocol, search
 from proxquant_np.experiments.protocol import FULL_PRECISION
 from proxquant_np.training import Plateau
 
@@ -47,6 +47,17 @@ def test_an_lstm_is_trained_as_published():
         assert np.shape(levels) == ((2,) if binary else (50, 2 ** int(name.split("_")[2])))
     paper = prox.MultiBitL2(3, projection="alternating", axis=0)
     assert LSTM.methods["prox_quant_3"].regularizer == paper
+
+
+@pytest.mark.parametrize("part", [0.25, 1.0])
+def test_a_search_runs_the_published_rate_and_adds_no_phase(part):
+    setting = dataclasses.asdict(LSTM.tasks["lstm300"].setting)
+    whole = search._Search(LSTM, "lstm300", None, 0, search.HALVING, setting, {})
+    (trial,) = whole.method(FULL_PRECISION).draw(4, {})
+    cell = whole.cell(trial, part, seed=1000)
+    assert cell["hyperparameters"] == {"lr": 20.0}  # the published rate is not searched
+    assert cell["setting"]["full_precision_steps"] == part * 80 * 1550
+    assert cell["setting"]["fine_tuning_steps"] == 0
 
 
 @pytest.mark.parametrize("bits", paper_lstm.BITS)
