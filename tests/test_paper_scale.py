@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxquant_np import cli, models, optim, prox
-from proxquant_np.experiments import experiment, paper_lstm, protocol
+from proxquant_np import cli, models, nn, optim, prox
+from proxquant_np.experiments import experiment, paper_lstm, protocol, search
 from proxquant_np.experiments.protocol import FULL_PRECISION
 from proxquant_np.training import Plateau
 
@@ -44,9 +44,43 @@ def test_an_lstm_is_trained_as_published():
         binary = name in ("binary_connect", "prox_quant")
         assert optimizer.clip == binary
         levels = optimizer.regularizer.levels(model.decoder.weight.data)
-        assert np.shape(levels) == ((2,) if binary else (50, 2 ** int(name[-1])))
+        assert np.shape(levels) == ((2,) if binary else (50, 2 ** int(name.split("_")[2])))
     paper = prox.MultiBitL2(3, projection="alternating", axis=0)
     assert LSTM.methods["prox_quant_3"].regularizer == paper
+
+
+@pytest.mark.parametrize("part", [0.25, 1.0])
+def test_a_search_runs_the_published_rate_and_adds_no_phase(part):
+    setting = dataclasses.asdict(LSTM.tasks["lstm300"].setting)
+    whole = search._Search(LSTM, "lstm300", None, 0, search.HALVING, setting, {})
+    (trial,) = whole.method(FULL_PRECISION).draw(4, {})
+    cell = whole.cell(trial, part, seed=1000)
+    assert cell["hyperparameters"] == {"lr": 20.0}  # the published rate is not searched
+    assert cell["setting"]["full_precision_steps"] == part * 80 * 1550
+    assert cell["setting"]["fine_tuning_steps"] == 0
+
+
+@pytest.mark.parametrize("bits", paper_lstm.BITS)
+def test_the_published_rival_multiplies_its_quantizer(bits):
+    """z <- z - lr * gradient at 0.3 P(z), by an independent loop; frozen as it was trained."""
+    rng = np.random.default_rng(bits)
+    z, code = rng.normal(size=(3, 7)), prox.MultiBit(bits, projection="alternating", axis=0)
+    target = rng.normal(size=(3, 7))
+    w = nn.Parameter(z.copy())
+    method = LSTM.methods[f"straight_through_{bits}_rescaled"]
+    lazy = method.wrap(optim.SGD([w], 0.5), [([w], method.regularizer)], 9)
+    for _ in range(9):
+        at = 0.3 * code.project(z)
+        np.testing.assert_array_equal(w.data, at)
+        z = z - 0.5 * (2 * (at - target))
+        w.grad = None
+        ((w - target) * (w - target)).sum().backward()
+        lazy.step()
+        np.testing.assert_allclose(lazy.latent[0], z, rtol=1e-12)
+        z = lazy.latent[0].copy()
+    before = w.data.copy()
+    optim.quantize_and_freeze(lazy)
+    np.testing.assert_allclose(w.data, before, rtol=1e-12)
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ class _Search:
     def cell(self, t: _Trial, part: float, seed: int) -> dict[str, Any]:
         """The arguments of a run for a part of the steps."""
         setting = {
-            key: max(1, round(part * value)) if key.endswith("_steps") else value
+            key: max(min(1, value), round(part * value)) if key.endswith("_steps") else value
             for key, value in self.setting.items()
         }
         h = self.hyperparameters(t, setting["quantizing_steps"])
