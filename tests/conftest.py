@@ -4,6 +4,7 @@ The environment variable HYPOTHESIS_PROFILE chooses. Neither has a deadline or t
 slow data: a verdict must not depend on how busy the machine is.
 """
 
+import gc
 import os
 
 # Several test processes share the cores, so BLAS gets one thread in each. Said before NumPy loads.
@@ -16,6 +17,12 @@ any_speed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 settings.register_profile("dev", any_speed, max_examples=25, print_blob=True)
 settings.register_profile("ci", any_speed, max_examples=100, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_collection_finish():
+    """Thousands of tests live to the end: the garbage collector need not walk them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
