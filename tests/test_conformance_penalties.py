@@ -239,3 +239,12 @@ def test_mistakes_are_told():
         check(hard, "hard_threshold", ties="up")
     with pytest.raises(ValueError, match="strength must be a number >= 0"):
         check(hard, "hard_threshold", strength=-1)
+
+
+@pytest.mark.parametrize("dtype", [object, complex, "U5", "datetime64[s]"])
+def test_a_result_that_holds_no_real_numbers_is_misuse(dtype):
+    for report in (
+        kit.check_prox(lambda x, s: np.asarray(x).astype(dtype), "binary_l1"),
+        kit.check_quantizer(lambda x: np.asarray(x).astype(dtype), "binary"),
+    ):
+        assert report.verdict == "misuse" and "not of real numbers" in report.fault.detail

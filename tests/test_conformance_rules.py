@@ -357,7 +357,7 @@ WRONG = [
     (nf4_of(NF4 / 2), "nf4", "factor of two", "half"),
     (nf4_of(codebook("e2m1"), lambda w: top(w) / 6), "nf4", "wrong range", "those of e2m1"),
     (nf4_of(NF4[NF4 != 0]), "nf4", "not the rule", ""),
-    (mx(round_up=True), "mxfp4", "factor of two", "scale is twice"),
+    (mx(round_up=True), "mxfp4", "wrong reduction", "the power of two above max|w|"),
     (fp4, "mxfp4", "wrong reduction", "max|w| over the largest value"),
     (mx(), "fp4", "wrong reduction", "a power of two"),
     (nf4_of(codebook("e2m1"), lambda w: top(w) / 6), "fp4", "wrong tie", ""),

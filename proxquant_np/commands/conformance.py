@@ -33,12 +33,15 @@ def add_check(commands: Any) -> None:
         help="the library whose arrays it takes, if that is not found out rightly",
     )
     _add_rule_options(command)
+    _add_penalty_options(command)
     _add_gradient_options(command)
     command.set_defaults(run=_check, mistakes=(ValueError,))
 
 
 RULE_OPTIONS = ("bits", "axis", "block", "range", "scale", "divisor", "ties", "levels")
-RULE_OPTIONS += ("thresholds", "format", "powers", "fraction", "overflow")
+RULE_OPTIONS += ("thresholds", "format", "powers", "zero", "fraction", "overflow", "step")
+FORMATS = ("e4m3", "e5m2", "e2m1", "e2m3", "e3m2", "e4m3ieee", "e4m3fnuz", "e5m2fnuz", "nf4")
+PENALTY_OPTIONS = ("strength", "gamma")  # and levels, ties
 GRADIENT_OPTIONS = ("gradient", "clip", "ends", "step_scale", "maximum")  # and scale
 
 
@@ -46,21 +49,36 @@ def _add_rule_options(command):
     rules = command.add_argument_group(
         "published rules",
         "names absmax, absmean, absmedian, affine, nf4, fp4, fp8, mxfp4, mxfp8, powers_of_two, "
-        "dorefa, centred_binary, rounded, fixed_point; with, as far as they have them:",
+        "dorefa, centred_binary, rounded, lsq, fixed_point, and stochastic, for rounding by chance "
+        "to integers, --levels, --fraction or --format; with, as far as they have them:",
     )
     rules.add_argument("--bits", type=int, metavar="N")
     rules.add_argument("--axis", type=int, metavar="N", help="a scale for each index along it")
     rules.add_argument("--block", type=int, metavar="N", help="a scale for so many weights each")
-    rules.add_argument("--range", choices=["narrow", "full"])
+    rules.add_argument("--range", choices=["narrow", "full", "unsigned"])
     rules.add_argument("--scale", help="max, mean, median or least-squares")
     rules.add_argument("--divisor", type=float, metavar="X", help="the scale is max|w| / X")
     rules.add_argument("--ties", choices=["even", "away", "zero", "up", "down", "any"])
     rules.add_argument("--levels", type=_numbers, metavar="A,B,...", help="as --levels=-1,0,1")
     rules.add_argument("--thresholds", type=_numbers, metavar="A,B,...")
-    rules.add_argument("--format", choices=["e4m3", "e5m2"], help="of fp8 and mxfp8")
+    rules.add_argument("--format", choices=FORMATS, help="of fp8, mxfp8 and stochastic")
     rules.add_argument("--powers", type=int, metavar="N", help="how many, of powers_of_two")
+    rules.add_argument("--no-zero", dest="zero", action="store_const", const=False)
+    rules.add_argument("--step", type=float, metavar="X", help="of lsq, the step that was learned")
     rules.add_argument("--fraction", type=int, metavar="N", help="bits behind the point")
     rules.add_argument("--overflow", choices=["saturate", "wrap"])
+
+
+def _add_penalty_options(command):
+    penalties = command.add_argument_group(
+        "penalties",
+        "proxes soft_threshold, hard_threshold, ridge, huber, mcp, elastic_net, of the distance to "
+        "0 or to --levels; --ties zero or away for the jump of the hard threshold:",
+    )
+    penalties.add_argument(
+        "--strength", type=float, metavar="X", help="built into the function, which is fn(x)"
+    )
+    penalties.add_argument("--gamma", type=float, metavar="X")
 
 
 def _add_gradient_options(command):
@@ -100,7 +118,8 @@ def _check(options: argparse.Namespace) -> int:
     from proxquant_np.conformance import command
 
     dtypes = {} if options.dtype is None else {"dtypes": [options.dtype]}
-    chosen = {name: getattr(options, name) for name in (*RULE_OPTIONS, *GRADIENT_OPTIONS)}
+    names = (*RULE_OPTIONS, *PENALTY_OPTIONS, *GRADIENT_OPTIONS)
+    chosen = {name: getattr(options, name) for name in names}
     if chosen["scale"] == "least-squares":
         chosen["scale"] = "least_squares"
     report = command.check_by_name(

@@ -60,6 +60,11 @@ def run(
             "fn returned float16, but is checked in float32 and float64: return the dtype of the "
             "weights, as with result.astype(w.dtype)"
         )
+    if u.dtype.kind not in "fiub":
+        raise Misuse(
+            f"fn returned an array of dtype {u.dtype}, not of real numbers: return the dtype of the "
+            "weights, as with result.astype(w.dtype)"
+        )
     if u.shape != like.shape:
         detail = f"the result has shape {u.shape}, the weights have {like.shape}"
         return None, [*faults, Fault("shape changed", detail, inputs, u)]

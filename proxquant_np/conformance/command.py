@@ -8,19 +8,16 @@ import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from proxquant_np.conformance.adapters import ADAPTERS, recognised
-from proxquant_np.conformance.checks import check_prox, check_quantizer
-from proxquant_np.conformance.definitions import PROXES, QUANTIZERS, STEPS, check_name
+from proxquant_np.conformance.by_name import NAMES, check_of
+from proxquant_np.conformance.definitions import STEPS, check_name
 from proxquant_np.conformance.estimators import ESTIMATORS
 from proxquant_np.conformance.form import DTYPES
 from proxquant_np.conformance.gradient import check_gradient
 from proxquant_np.conformance.report import Report
-from proxquant_np.conformance.rules import RULES, rule
-from proxquant_np.conformance.steps import check_step
 from proxquant_np.training.progress import progress_bar
 
 
@@ -41,43 +38,25 @@ def check_by_name(
     the arguments that the check does not. It is evaluated, as the module is imported: both are
     code to be trusted.
 
-    definition: a name in PROXES, QUANTIZERS, RULES, STEPS or ESTIMATORS. adapter: a name in
-    ADAPTERS; by default it is found out (`adapters.recognised`). progress: whether to count the
-    calls on standard error, in one line that goes when the check ends. options: what is chosen of a
-    rule; ties="any" does not judge them; or of an estimator, with the name of the backward as
-    `gradient`, unless autograd has it.
+    definition: a name in `by_name.NAMES`. adapter: a name in ADAPTERS; by default it is found out
+    (`adapters.recognised`). progress: whether to count the calls on standard error, in one line
+    that goes when the check ends. options: what is chosen of a rule or a penalty; ties="any" does
+    not judge them; or of an estimator, with the name of the backward as `gradient`, unless autograd
+    has it.
 
     Raises:
         ValueError: in one line, what does not exist and perhaps what was meant.
     """
-    check_name(definition, [*PROXES, *QUANTIZERS, *RULES, *STEPS, *ESTIMATORS], "--as")
+    check_name(definition, NAMES, "--as")
     if exact and definition in (*STEPS, *ESTIMATORS):
         kind = "step" if definition in STEPS else "gradient"
         raise ValueError(f"--exact must be left out for a {kind}, got --as {definition}")
     if definition in ESTIMATORS:
         return _check_gradient(function, definition, dtypes, adapter, options)
-    if options and definition not in RULES:
-        of_gradients = {"gradient", *chain(*ESTIMATORS.values())} - {"scale"}
-        kind, known = "published rules", ", ".join(RULES)
-        if options.keys() <= of_gradients:
-            kind, known = "gradients through quantizers", ", ".join(ESTIMATORS)
-        raise ValueError(f"{_flags(options)} is for {kind}: {known}; got {definition}")
-    any_tie = options.get("ties") == "any"
-    if any_tie:
-        del options["ties"]
-    chosen = rule(definition, **options) if definition in RULES else None
+    check = check_of(definition, options, dtypes, exact)  # before the function is loaded
     fn = _load(function, adapter)
     with progress_bar(progress, desc=f"checking {function}", unit=" calls", leave=False) as bar:
-        fn = _counted(fn, bar)
-        if definition in STEPS:
-            report = check_step(fn, definition, dtypes=dtypes)
-        elif chosen is not None:
-            report = check_quantizer(fn, chosen, exact=exact, any_tie=any_tie, dtypes=dtypes)
-            report = replace(report, definition=f"quantizer {definition!r}: {chosen!r}")
-        else:
-            check = check_prox if definition in PROXES else check_quantizer
-            report = check(fn, definition, exact=exact, dtypes=dtypes)
-    return _as_given(report, function)
+        return _as_given(check(_counted(fn, bar)), function)
 
 
 def _as_given(report, function):
@@ -122,10 +101,6 @@ def _check_gradient(function, definition, dtypes, adapter, options):
     grad_fn = None if gradient is None else _load(gradient, adapter)
     report = check_gradient(fn, grad_fn, as_=definition, dtypes=dtypes, **options)
     return _as_given(report, function if gradient is None else gradient)
-
-
-def _flags(names):
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _load(function, adapter=None):

@@ -63,6 +63,10 @@ class Subject:
             self._seen[key] = None if u is None else u.reshape(x.shape), faults
         return self._seen[key]
 
+    def of_another_shape(self, w: Floats, u: Floats) -> tuple[str, str]:
+        """(convention, detail) if the same weights in this shape give another result, u."""
+        return "rank", "the same weights in another shape give another result (levels per row?)"
+
     def shaped(self, x: Floats) -> Floats:
         """A vector in the rank that fn takes."""
         return x.reshape(1, *x.shape, *[1] * (self.rank - 2)) if self.rank > 1 else x
@@ -137,9 +141,9 @@ def _rank(subject, w, results, works):
     for shape in works[1:] if subject.repeats else []:
         other = results[shape][0]
         if not _alike(other.reshape(-1), first):
-            detail = "the same weights in another shape give another result (levels per row?)"
+            convention, detail = subject.of_another_shape(w.reshape(shape), other)
             inputs = subject.named(w.reshape(shape), *subject.rest)
-            return [Fault("rank", detail, inputs, other, first.reshape(shape))]
+            return [Fault(convention, detail, inputs, other, first.reshape(shape))]
     return []
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from proxquant_np.conformance import search, vectors
 from proxquant_np.conformance.fixed import EPS, ROUNDED, SINGLE, Found, MapJudge
 from proxquant_np.conformance.form import VALUES, Subject
+from proxquant_np.conformance.least import excess
 from proxquant_np.conformance.report import Fault
 from proxquant_np.conformance.twists import Twist, degenerate, twisted, twists
 from proxquant_np.prox import (
@@ -25,21 +26,19 @@ from proxquant_np.prox import (
     Codebook,
     DoReFa,
     FixedPoint,
-    Integers,
-    Levels,
-    MultiBit,
     PowersOfTwo,
     QuantizedSet,
     Rounded,
-    Ternary,
-    Uniform,
 )
 from proxquant_np.prox.arrays import Floats
-from proxquant_np.prox.codebook import codebook
+from proxquant_np.prox.codebook import FLOATS, codebook
 from proxquant_np.prox.ties import middles
 
 Map = Callable[..., Floats]
 """Of weights and, perhaps, of a shift that is added to them once their scale was taken."""
+
+
+SQUARE = 64  # blocks up to so many weights are looked at in a square matrix
 
 
 class RuleSubject(Subject):
@@ -47,15 +46,28 @@ class RuleSubject(Subject):
 
     def __init__(self, fn: Callable[..., Any], rule: QuantizedSet):
         super().__init__(fn, False)
-        self.axis, self.block = rule.axis, rule.block
+        self.rule, self.axis, self.block = rule, rule.axis, rule.block
         if self.axis is not None:
             matrix = (2, 3)
             self.shapes = [matrix, (1, 1, *matrix) if self.axis < 0 else (*matrix, 1, 1)]
             self.tells_beyond = False
         elif self.block is not None:
-            self.shapes = [(2 * self.block,), (2, self.block)]
-            self.values = np.resize(VALUES, 2 * self.block).tolist()
+            rows = self.block if 2 < self.block <= SQUARE else 2
+            self.shapes = [(rows * self.block,), (rows, self.block)]
+            sizes = np.resize([1, 4, 0.5, 2, 0.25], rows)
+            self.values = np.outer(sizes, np.resize(VALUES, self.block)).ravel().tolist()
             self.any_rank = self.tells_beyond = False
+
+    def of_another_shape(self, w: Floats, u: Floats) -> tuple[str, str]:
+        """(convention, detail) if the same weights in this shape give another result, u."""
+        if self.block is not None and w.shape == (self.block, self.block):
+            across = twisted(self.rule, w, across=True)
+            if np.abs(across - u).max() <= 64 * EPS[w.dtype] * np.abs(w).max():
+                return (
+                    "wrong reduction",
+                    "blocks of a matrix run along its first axis, not the last",
+                )
+        return super().of_another_shape(w, u)
 
     def shaped(self, x: Floats) -> Floats:
         """The weights of a case in the rank that fn takes."""
@@ -85,7 +97,9 @@ class RuleJudge(MapJudge):
             return np.ascontiguousarray(rows if self.rule.axis == 0 else rows.T)
         if self.rule.block is not None:
             v = np.resize(v, self.rule.block)
-            return np.concatenate([v, -2 * v[::-1]])
+            rows = self.subject.shapes[0][0] // len(v) if self.subject.rank > 1 else 2
+            sizes = np.resize(np.array([1, -2, 0.5, 4], v.dtype), rows)
+            return np.concatenate([size * (v if size > 0 else v[::-1]) for size in sizes])
         return v
 
     def strategy(self, st: Any) -> Any:
@@ -98,7 +112,7 @@ class RuleJudge(MapJudge):
 
     def cases(self) -> Iterator[search.Case]:
         """Tensors with weights on ties, tiny ones, also of other sizes; and large random ones."""
-        base = [*tie_tensors(self.rule), *vectors.TINY]
+        base = [*tie_tensors(self.rule), *_small(self.rule), *vectors.TINY]
         large = [w[:512] for key, w in vectors.large().items() if key.startswith("weights.")]
         sizes = (1.0,) if self.rule.elementwise else (1.0, 8.0, 0.125)
         for dtype in self.dtypes:
@@ -223,41 +237,8 @@ class RuleJudge(MapJudge):
         return kept
 
     def excess(self) -> dict[str, float]:
-        """By how much the rule's squared error exceeds that of a better one, where it is known."""
-        best = better(self.rule)
-        if best is None:
-            return {}
-        other = "the least" if best.exact else repr(best)
-        found = {}
-        for key, w in vectors.large().items():
-            group, _, name = key.partition(".")
-            if group == "weights":
-                ours, least = (
-                    np.square(np.subtract(f(w), w, dtype=np.float64)).sum()
-                    for f in (self.rule.quantize, best.project)
-                )
-                if least:
-                    found[f"{other}, {len(w)} {name} weights"] = float(ours / least - 1)
-        return found
-
-
-def better(rule: QuantizedSet) -> QuantizedSet | None:
-    """A set with the same kind of levels whose projection is exact, or at least not worse."""
-    if rule.axis is not None or rule.block is not None:
-        return None
-    if isinstance(rule, Integers):
-        if (rule.n_bits, rule.range) == (2, "narrow"):
-            return Ternary(symmetric=True)
-        if rule.scale == "least_squares":
-            return None
-        return Integers(rule.n_bits, rule.range, "least_squares", rule.ties)
-    if isinstance(rule, Affine):
-        return Uniform(rule.n_bits, symmetric=False, projection="least_squares")
-    if isinstance(rule, CentredBinary):
-        return MultiBit(1, "exact")
-    if isinstance(rule, DoReFa) or (rule.elementwise and not rule.exact):
-        return Levels(rule.levels(np.zeros(1)))
-    return None
+        """By how much the rule's squared error exceeds the least, where it is a heuristic."""
+        return excess(self.rule)
 
 
 def tie_tensors(rule: QuantizedSet) -> list[list[float]]:
@@ -296,6 +277,18 @@ def tie_tensors(rule: QuantizedSet) -> list[list[float]]:
     if rule.scale in ("mean", "median") and rule.n_bits == 2:
         return [[0.5, -0.5, 1.5, -1.5, 1.0, -1.0], [-0.5, 1.5, 1.0, 1.0]]
     return []
+
+
+def _small(rule):
+    """Tensors of a float format with weights between its least values, normal or not."""
+    if not isinstance(rule, Codebook) or rule.format == "nf4":
+        return []
+    values = codebook(rule.format)
+    above = values[len(values) // 2 :]
+    least = above[: 2 + 2 ** FLOATS[rule.format][1]]
+    between = [*(0.6875 * least[:-1] + 0.3125 * least[1:]), *least[1:]]
+    power = 2.0 ** np.floor(np.log2(above[-1]))
+    return [[float(x) for x in (top, *between)] for top in (above[-1], -power)]
 
 
 def _some(values, count=24):

@@ -265,15 +265,15 @@ def reference(rule: Any) -> Callable[[Numbers], list[Fraction]]:
     }[kind]
 
 
-def float_values(exponent: int, mantissa: int, top: float) -> list[float]:
+def float_values(exponent: int, mantissa: int, bias: int, top: float) -> list[float]:
     """The values of a small float format up to `top`, with subnormal ones, ascending.
 
     Examples:
         >>> from proxquant_np.conformance.references import float_values
-        >>> [v for v in float_values(2, 1, 6.0) if v >= 0]
+        >>> [v for v in float_values(2, 1, 1, 6.0) if v >= 0]
         [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
     """
-    bias, steps, found = 2 ** (exponent - 1) - 1, 2**mantissa, set()
+    steps, found = 2**mantissa, set()
     for e in range(2**exponent):
         for m in range(steps):
             size = m / steps * 2.0 ** (1 - bias) if e == 0 else (1 + m / steps) * 2.0 ** (e - bias)
@@ -290,8 +290,13 @@ FORMATS = {
             *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023),
         ]
     ),
-    "e2m1": float_values(2, 1, 6.0),
-    "e4m3": float_values(4, 3, 448.0),
-    "e5m2": float_values(5, 2, 57344.0),
+    "e2m1": float_values(2, 1, 1, 6.0),
+    "e2m3": float_values(2, 3, 1, 7.5),
+    "e3m2": float_values(3, 2, 3, 28.0),
+    "e4m3": float_values(4, 3, 7, 448.0),
+    "e5m2": float_values(5, 2, 15, 57344.0),
+    "e4m3ieee": float_values(4, 3, 7, 240.0),
+    "e4m3fnuz": float_values(4, 3, 8, 240.0),
+    "e5m2fnuz": float_values(5, 2, 16, 57344.0),
 }
 """The values of each format."""

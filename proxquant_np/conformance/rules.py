@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from proxquant_np.checks import check_choice, check_integer, check_number
 from proxquant_np.conformance.definitions import check_name
 from proxquant_np.prox import (
     Affine,
@@ -27,6 +31,27 @@ class Named(NamedTuple):
     options: tuple[str, ...]
 
 
+def lsq(step: float, n_bits: int, range: str = "full", ties: str = "even") -> Rounded:
+    """Learned step size quantization, given its step: step * clip(round(w / step), first, last).
+
+    range: "full", codes from -2^(n_bits-1) to 2^(n_bits-1) - 1, "narrow", without the first, or
+    "unsigned", from 0 to 2^n_bits - 1; so PACT with the clip alpha has the step alpha / (2^n_bits -
+    1). Source: Esser et al. 2020, arXiv:1902.08153, equations 1 and 2; Choi et al. 2018,
+    arXiv:1805.06085.
+
+    Examples:
+        >>> from proxquant_np.conformance.rules import lsq
+        >>> lsq(0.5, 2).values, lsq(0.5, 2, "unsigned").values
+        ((-1.0, -0.5, 0.0, 0.5), (0.0, 0.5, 1.0, 1.5))
+    """
+    step = check_number("step", step, above=0, below=math.inf)
+    n_bits = check_integer("bits", n_bits, least=1, most=8)
+    half = 2 ** (n_bits - 1)
+    ends = {"full": (-half, half), "narrow": (1 - half, half), "unsigned": (0, 2 * half)}
+    codes = np.arange(*ends[check_choice("range", range, ends)])
+    return Rounded(tuple((step * codes).tolist()), ties)
+
+
 GROUPS = ("axis", "block")
 INTEGERS = ("bits", "range", "scale", "divisor", "ties", *GROUPS)
 FLOATS = ("ties", *GROUPS)
@@ -45,6 +70,7 @@ RULES: dict[str, Named] = {
     "dorefa": Named(DoReFa, {"n_bits": 2}, ("bits", "ties", *GROUPS)),
     "centred_binary": Named(CentredBinary, {}, ("scale", "ties", *GROUPS)),
     "rounded": Named(Rounded, {"values": (-1, 0, 1)}, ("levels", "thresholds", "ties")),
+    "lsq": Named(lsq, {"step": 0.25, "n_bits": 4}, ("step", "bits", "range", "ties")),
     "fixed_point": Named(
         FixedPoint, {"n_bits": 4, "fraction": 2}, ("bits", "fraction", "overflow", "ties")
     ),

@@ -20,6 +20,7 @@ from proxquant_np.prox import (
     Rounded,
 )
 from proxquant_np.prox.arrays import Floats
+from proxquant_np.prox.codebook import FLOATS
 from proxquant_np.prox.nearest import pick, thresholds
 from proxquant_np.prox.rule import CutRule, Rule, Scaled
 from proxquant_np.prox.ties import TIES
@@ -42,6 +43,14 @@ MEASURES = {
     "the standard deviation of w": lambda rows: rows.std(axis=1),
     "max|w|": lambda rows: np.abs(rows).max(axis=1),
 }
+POWERS = {
+    "the power of two above max|w|": lambda top: 2 ** np.ceil(np.log2(top)),
+    "the power of two nearest to max|w|": lambda top: 2 ** np.rint(np.log2(top)),
+}
+"""Of MX scales: exponents that are rounded up, or to nearest, not down."""
+
+CLIPS_NOTHING = "the least power of two that clips nothing"
+
 EPSILONS = (1e-5, 1e-6, 1e-8)
 ROUNDINGS = {
     "floor": "rounds down: floor, not round",
@@ -67,6 +76,8 @@ def twisted(
     epsilon: float = 0,
     out: float = 1,
     zeros: bool = False,
+    flushed: bool = False,
+    across: bool = False,
     shift: Floats | None = None,
     **changes: Any,
 ) -> Floats:
@@ -76,22 +87,34 @@ def twisted(
 
     measure: what the scale is taken from, of MEASURES. factor: how large the scale is. epsilon:
     added to what it is taken from. rounding: of ROUNDINGS. out: what the results are multiplied
-    by. zeros: 0 stays 0, as with numpy.sign. changes: fields of the rule that are others.
+    by. zeros: 0 stays 0, as with numpy.sign. flushed: subnormal values of a float format become 0.
+    across: blocks of a square matrix run along its first axis. changes: fields of the rule that
+    are others.
     """
     r = replace(rule, **changes) if changes else rule
+    if across:
+        if x.size != rule.block**2:
+            raise ValueError("weights must be a square matrix of blocks")
+        square = (rule.block, rule.block)
+        shift = None if shift is None else shift.reshape(square).T
+        q = twisted(rule, x.reshape(square).T.copy(), shift=shift)
+        return q.T.reshape(x.shape)
     moved = x if shift is None else x + shift
-    plain = measure is rounding is None and factor == 1 and not epsilon
+    plain = measure is rounding is None and factor == 1 and not epsilon and not flushed
     if plain and (shift is None or isinstance(r, CutRule) or not isinstance(r, Rule)):
         q = r.quantize(moved)
     else:
         rows = r._rows(x).astype(np.float64)
         levels = r._fit(rows)
         if measure is not None:
-            levels = MEASURES[measure](rows)[:, None] * r._grid()
+            levels = _scale(r, measure, rows)[:, None] * r._grid()
         levels = (levels + epsilon * r._grid() if epsilon else levels) * factor
         first = thresholds(levels, r._up(levels)) if rounding is None else _first(levels, rounding)
         q = np.empty_like(rows)
         pick(r._rows(moved).astype(np.float64), levels, first, q)
+        if flushed:
+            normal = levels[:, _first_normal(r), None]
+            q = np.where(np.abs(q) < normal * (1 - 1e-9), 0, q)
         q = _as_rows_of(r, q, x)
     if zeros:
         centre = x.mean(dtype=np.float64) if isinstance(r, CentredBinary) else 0
@@ -103,7 +126,25 @@ def degenerate(rule: QuantizedSet, x: Floats, measure: str | None = None, **othe
     """Whether a mistaken scale is no number > 0: who makes it may take anything instead."""
     if measure is None:
         return False
-    return bool((MEASURES[measure](rule._rows(x)) <= 0).any())
+    return bool((_scale(rule, measure, rule._rows(x)) <= 0).any())
+
+
+def _scale(rule, measure, rows):
+    """The scale of each row as it is mistaken; 0 for a row of zeros."""
+    if measure in MEASURES:
+        return MEASURES[measure](rows)
+    top = np.abs(rows).max(axis=1)
+    some = np.where(top > 0, top, 1)
+    if measure == CLIPS_NOTHING:
+        largest = rule._grid()[-1]
+        return np.where(top > 0, 2 ** np.ceil(np.log2(some / largest)), 0)
+    return np.where(top > 0, POWERS[measure](some), 0)
+
+
+def _first_normal(rule):
+    """The index of a float format's least normal number among its values."""
+    mantissa = FLOATS[rule.format][1]
+    return len(rule._grid()) // 2 + 2**mantissa
 
 
 def _first(levels, rounding):
@@ -154,6 +195,10 @@ def _of_scale(rule) -> Iterator[Twist]:
         for epsilon in EPSILONS:
             detail = f"{epsilon:g} is added to {right} in the scale"
             yield Twist("wrong scale", detail, {"epsilon": epsilon})
+    if isinstance(rule, Codebook) and rule.scale == "power":
+        for name in (*POWERS, CLIPS_NOTHING):
+            detail = f"the scale is that of {name}, not of the power of two below: floor"
+            yield Twist("wrong reduction", detail, {"measure": name})
     if isinstance(rule, Codebook) and rule.format != "nf4":
         other = {"max": "power", "power": "max"}[rule.scale]
         what = {"power": "a power of two", "max": "max|w| over the largest value"}
@@ -171,6 +216,8 @@ def _of_groups(rule) -> Iterator[Twist]:
         yield Twist("wrong reduction", detail, {"axis": other})
     if rule.block is not None:
         yield Twist("wrong reduction", "one scale for the whole array", {"block": None})
+        detail = "blocks run along the first axis of a matrix, not along the last"
+        yield Twist("wrong reduction", detail, {"across": True})
 
 
 def _of_range(rule) -> Iterator[Twist]:
@@ -219,9 +266,19 @@ def _of_levels(rule) -> Iterator[Twist]:
         detail = f"the scale is {what[other]}, not {what[rule.scale]}"
         yield Twist("wrong reduction", detail, {"scale": other})
     if isinstance(rule, Codebook):
-        for name in ("nf4", "e2m1", "e4m3", "e5m2"):
+        for name in ("nf4", *FLOATS):
             if name != rule.format and not (name == "nf4" and rule.scale == "power"):
                 yield Twist("wrong range", f"the values are those of {name}", {"format": name})
+        if rule.format != "nf4":
+            yield Twist("wrong range", "subnormal values are flushed to 0", {"flushed": True})
+    if isinstance(rule, Rounded) and rule.thresholds is None and len(rule.values) > 2:
+        for by, word in ((0.5, "half"), (2.0, "twice")):
+            changes = {"values": tuple(by * v for v in rule.values)}
+            detail = f"the step is {word} as large as it should be"
+            yield Twist("factor of two", detail, changes)
+        for values in (rule.values[1:], rule.values[:-1]):
+            detail = f"the levels go from {values[0]:g} to {values[-1]:g}"
+            yield Twist("wrong range", detail, {"values": values})
     if isinstance(rule, Rounded) and rule.thresholds is not None:
         yield Twist("not the rule", "the nearest level is taken", {"thresholds": None})
 

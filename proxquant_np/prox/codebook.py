@@ -19,16 +19,28 @@ NF4 = (
     *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
     *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
 )
-FLOATS = {"e2m1": (2, 1, 6.0), "e4m3": (4, 3, 448.0), "e5m2": (5, 2, 57344.0)}
-"""Bits of exponent and mantissa, and the largest number: in E4M3 the one above is NaN."""
+FLOATS = {
+    "e2m1": (2, 1, 1, 6.0),
+    "e2m3": (2, 3, 1, 7.5),
+    "e3m2": (3, 2, 3, 28.0),
+    "e4m3": (4, 3, 7, 448.0),
+    "e5m2": (5, 2, 15, 57344.0),
+    "e4m3ieee": (4, 3, 7, 240.0),
+    "e4m3fnuz": (4, 3, 8, 240.0),
+    "e5m2fnuz": (5, 2, 16, 57344.0),
+}
+"""Bits of exponent and mantissa, the bias, and the largest number.
+
+E4M3 has no infinity, and NaN above 448 (e4m3fn elsewhere); e4m3ieee has both, above 240.
+"""
 
 
 @lru_cache
 def codebook(name: str) -> Floats:
-    """The finite values of a format, ascending, float64: "nf4", "e2m1", "e4m3" or "e5m2".
+    """The finite values of a format, "nf4" or a name in FLOATS, ascending, float64.
 
     A float has the value m 2^-mantissa 2^(e - bias), 2^mantissa <= m < 2^(mantissa + 1), and with
-    m below that the subnormal ones of the least exponent; bias = 2^(exponent - 1) - 1.
+    m below that the subnormal ones of the least exponent.
 
     Examples:
         >>> from proxquant_np.prox.codebook import codebook
@@ -38,11 +50,11 @@ def codebook(name: str) -> Floats:
     if name == "nf4":
         values = np.array(NF4)
     else:
-        exponent, mantissa, top = FLOATS[check_choice("name", name, FLOATS)]
+        exponent, mantissa, bias, top = FLOATS[check_choice("name", name, FLOATS)]
         code = np.arange(1 << (exponent + mantissa))
         e, m = code >> mantissa, code % (1 << mantissa)
         m = np.where(e > 0, m + (1 << mantissa), m)
-        values = np.ldexp(m, np.maximum(e, 1) - mantissa - ((1 << (exponent - 1)) - 1))
+        values = np.ldexp(m, np.maximum(e, 1) - mantissa - bias)
         values = values[values <= top]
         values = np.concatenate([-values[:0:-1], values])
     values.setflags(write=False)
@@ -55,15 +67,17 @@ class Codebook(Scaled):
 
     quantize(w) = a v, with v the value nearest to w / a.
 
-    format: "nf4", 16 quantiles of a normal distribution; "e2m1" (FP4), up to 6; "e4m3" (FP8), up to
-    448; "e5m2", up to 57344. scale: "max", a = max|w| / largest value, which keeps the largest
-    weight; "power", 2^(floor(log2 max|w|) - exponent of the largest value), as in microscaling
-    (MX), where weights beyond the largest value are clipped to it. ties: "even", of the last bit of
-    the mantissa, by default. axis, block as `Fitted`: usual are block=64 (NF4), 32 (MX), or an
-    axis; the rest as `Rule`.
+    format: "nf4", 16 quantiles of a normal distribution; "e2m1" (FP4), up to 6; "e2m3" and "e3m2"
+    (FP6), up to 7.5 and 28; "e4m3" (FP8), up to 448; "e5m2", up to 57344; "e4m3fnuz" and
+    "e5m2fnuz", with one exponent more below and without -0; "e4m3ieee", up to 240. scale: "max",
+    a = max|w| / largest value, which keeps the largest weight; "power", 2^(floor(log2 max|w|) -
+    exponent of the largest value), as in microscaling (MX), where weights beyond the largest value
+    are clipped to it. ties: "even", of the last bit of the mantissa, by default. axis, block as
+    `Fitted`: usual are block=64 (NF4), 32 (MX), or an axis; the rest as `Rule`.
 
     Sources: Dettmers et al. 2023, arXiv:2305.14314, QLoRA, for NF4; Micikevicius et al. 2022,
-    arXiv:2209.05433, for FP8; Rouhani et al. 2023, arXiv:2310.10537, for E2M1 and MX.
+    arXiv:2209.05433, for FP8; Noune et al. 2022, arXiv:2206.02915, for fnuz; Rouhani et al. 2023,
+    arXiv:2310.10537, for FP4, FP6 and MX.
 
     Examples:
         >>> w = np.array([-1.0, 0.3, 0.1, 7.0])
