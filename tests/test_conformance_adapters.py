@@ -235,6 +235,8 @@ def test_objects_that_dequantize():
 
     report = quick(lambda w: Quantized(codes(w, int8(w)), int8(w)), INT8, any_tie=True)
     assert report and report.notes["result"].endswith(".Quantized")
+    report = quick(lambda w: Boxed(sign_pm(w)), "binary")
+    assert report and report.notes["result"].endswith(".Boxed")
     Named = namedtuple("Named", "value scale")
     assert quick(lambda w: Named(sign_pm(w), 1.0), "binary")
 
@@ -483,6 +485,7 @@ def test_expressions_are_checked(people, capsys, function, options, code, said):
         ("folk.people:Sign(", "SyntaxError"),
         ("folk.people:lazy.cheese", "folk.people.lazy.cheese failed: ImportError: no cheese"),
         ("folk.people:3 + 4", "must be a function, got 7"),
+        ("folk.people:np.random.default_rng(0)", "perhaps one of its methods beta, binomial"),
     ],
 )
 def test_expressions_that_fail(people, capsys, function, said):

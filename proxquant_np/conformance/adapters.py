@@ -195,7 +195,7 @@ class _Recognised:
 
 
 def as_array(value: Any) -> Any:
-    """A tensor of a loaded library, or a quantized one, as a NumPy array; else value itself."""
+    """A tensor, quantized or not, or what NumPy can convert, as an array; else value itself."""
     if isinstance(value, np.ndarray | np.generic):
         return value
     if isinstance(value, Tensor):
@@ -214,8 +214,10 @@ def as_array(value: Any) -> Any:
             return value.float().numpy()
     if callable(getattr(value, "dequantize", None)):
         return as_array(value.dequantize())
-    kinds = _loaded("jax", "Array"), _loaded("tensorflow", "Tensor")
-    return np.array(value) if isinstance(value, tuple(filter(None, kinds))) else value
+    if hasattr(value, "__array__") and not isinstance(value, type):  # JAX's, TensorFlow's, others'
+        array = np.array(value)
+        return array if array.dtype.kind != "O" else value
+    return value
 
 
 def _out_of(value):

@@ -260,6 +260,7 @@ def noted(fn: Callable[..., Any], dtypes: Sequence[str]) -> dict[str, str]:
 
 def _judged(name, title, judge, exact, dtypes):
     subject, end = judge.subject, time.monotonic() + search.LIMIT
+    judge.until = end
     form, goes_on = form_faults(subject, dtypes)
     told = beyond(subject, dtypes[0]) | (judge.tells() if goes_on else {})
     if not goes_on:

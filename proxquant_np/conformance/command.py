@@ -125,7 +125,12 @@ def _load(function, adapter=None):
     else:
         fn = _value(module, name)
     if not callable(fn):
-        raise ValueError(f"{function} must be a function, got {fn!r:.80}")
+        own = type(fn).__module__ != "builtins"
+        methods = [k for k in dir(fn) if own and k[:1] != "_" and callable(getattr(fn, k, None))]
+        hint = f"; perhaps one of its methods {', '.join(methods[:6])}" if methods else ""
+        raise ValueError(
+            f"{function} must be a function, got {' '.join(repr(fn).split())[:80]}{hint}"
+        )
     if adapter is None:
         return fn
     try:

@@ -7,6 +7,8 @@ mistakes of `twists.py`, alone and in pairs, are held against all that came.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import combinations, product
@@ -83,6 +85,7 @@ class RuleJudge(MapJudge):
 
     valid: frozenset[str] = frozenset()
     optimum_known = True
+    until = math.inf  # of time.monotonic(): no further mistakes are tried after this time
 
     def __init__(self, subject: Subject, rule: QuantizedSet, dtypes: Sequence[str], any_tie: bool):
         super().__init__(subject, dtypes)
@@ -206,6 +209,8 @@ class RuleJudge(MapJudge):
         ]
         for least in (0.0, SINGLE):
             for chosen in [*((twist,) for twist in single), *pairs]:
+                if time.monotonic() > self.until:
+                    return found
                 if all(self._like(case[0], chosen, least) for case in cases):
                     return self._explained(chosen, found, cases, least)
         return found
