@@ -154,6 +154,7 @@ def draw(claims: Iterable[Claim], result: Mapping[str, Any], path: Path) -> list
                 }
                 for question, hows in PANELS.items()
             },
+            "labels": {name: method.label for name, method in _methods().items()},
             "levels": {
                 method: [
                     scale.factor * float(np.mean(task["methods"][method][measure]))

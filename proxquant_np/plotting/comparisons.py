@@ -183,7 +183,8 @@ def budget_curve(data: Mapping[str, Any]) -> Figure:
     `data`: "seeds" and "networks", each with "measure" and "unit" in words, "steps", "panels" and
     "levels". A panel maps each pair that it compares to a row for each number of steps, with
     "mean", "low", "high" and "verdict"; full markers have a verdict. "levels" maps methods to their
-    measure. One row of panels for each network; below zero ProxQuant is better.
+    measure, and "labels" those that have no style of their own to their names. Panels stand two in
+    a row; below zero ProxQuant is better.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -197,31 +198,41 @@ def budget_curve(data: Mapping[str, Any]) -> Figure:
         ['mlp: Is it the rate?', 'mlp: the methods themselves']
     """
     networks = data["networks"]
-    columns = 1 + max(len(network["panels"]) for network in networks.values())
-    figure, axes = new_figure(len(networks), columns, 4.1 * columns, 4.4 * len(networks))
-    for row, (name, network) in zip(axes, networks.items(), strict=True):
-        for ax, (question, pairs) in zip(row[:-1], network["panels"].items(), strict=True):
+    rows = [-(-(1 + len(network["panels"])) // 2) for network in networks.values()]
+    figure, axes = new_figure(sum(rows), 2, 10, 3.9 * sum(rows))
+    parts = np.split(axes, np.cumsum(rows)[:-1])
+    for part, (name, network) in zip(parts, networks.items(), strict=True):
+        *compared, last = part.flat[: 1 + len(network["panels"])]
+        for ax, (question, pairs) in zip(compared, network["panels"].items(), strict=True):
             _differences_by_steps(ax, network["steps"], pairs)
             ax.set_title(f"{name}: {question}", fontsize="medium")
             ax.set_ylabel(f"ProxQuant - BinaryConnect,\n{network['unit']} [95%]", fontsize=9)
+        ends = [ax.get_ylim() for ax in compared]  # one scale, so that questions can be compared
+        for ax in compared:
+            ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
         for method, values in network["levels"].items():
             side = next(known for known in STYLES if method.startswith(known))
-            style = dict(STYLES[side], label=method.replace("_", " "))
+            style = dict(STYLES[side])
             if method != side:
-                style |= dict(linestyle="-.", marker="^" if method.endswith("reach") else "v")
-            row[-1].plot(network["steps"], values, markersize=5, **style)
-        row[-1].set_title(f"{name}: the methods themselves", fontsize="medium")
-        row[-1].set_ylabel(network["measure"], fontsize=9)
-        row[-1].set_ylim(bottom=0)
-        for ax in row:
+                style |= dict(
+                    label=network["labels"][method],
+                    linestyle="-.",
+                    marker="^" if method.endswith("reach") else "v",
+                )
+            last.plot(network["steps"], values, markersize=5, **style)
+        last.set_title(f"{name}: the methods themselves", fontsize="medium")
+        last.set_ylabel(network["measure"], fontsize=9)
+        last.set_ylim(bottom=0)
+        for ax in (*compared, last):
             ax.set_xscale("log")
             ax.set_xticks(network["steps"], [f"{n:,}" for n in network["steps"]], fontsize=8)
             ax.minorticks_off()
             ax.set_xlabel("quantizing steps", fontsize=9)
             ax.legend(frameon=False, fontsize=8)
-    figure.suptitle(
-        f"{data['seeds']} seeds; full markers: a verdict; below zero ProxQuant is better"
-    )
+        for ax in part.flat[1 + len(compared) :]:
+            ax.set_axis_off()
+    said = "full markers have a verdict; below zero ProxQuant is better"
+    figure.suptitle(f"{data['seeds']} seeds; {said}", fontsize="medium")
     return figure
 
 
