@@ -17,7 +17,6 @@ from proxquant_np.experiments.tasks import TASKS, Task
 from proxquant_np.optim import DualAveraging, ProxGradient
 
 RECORD = "binary_digits-record.json"
-TINY = dict(full_precision_steps=66, quantizing_steps=99, fine_tuning_steps=33)
 SHORT = dict(full_precision_steps=9, quantizing_steps=9, fine_tuning_steps=3, batch_size=120)
 
 
@@ -70,7 +69,7 @@ def test_reach_is_the_sum_of_strengths_or_the_last_one():
 
 
 def test_reproduce_from_the_command_line(tmp_path, monkeypatch, capsys, request):
-    shorten(monkeypatch, "mlp", **TINY)
+    shorten(monkeypatch, "mlp", **SHORT)
     out = tmp_path / "results"
     assert cli.main(["reproduce", "--quick", "--seeds", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
@@ -106,7 +105,7 @@ def contents(folder):
 @pytest.mark.usefixtures("undrawn")
 def test_a_finished_folder_is_kept(tmp_path, monkeypatch, capsys):
     """What would take the place of a summary that holds more is refused before it begins."""
-    shorten(monkeypatch, "mlp", **TINY)
+    shorten(monkeypatch, "mlp", **SHORT)
     out = ["--out", str(tmp_path), "--jobs", "1"]
     assert cli.main(["reproduce", "--seeds", "2", *out]) == 0
     before = contents(tmp_path)
@@ -123,7 +122,7 @@ def test_a_finished_folder_is_kept(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("undrawn")
 def test_what_other_code_made_is_said_and_run_again_if_asked(tmp_path, monkeypatch, capsys):
-    shorten(monkeypatch, "mlp", **TINY)
+    shorten(monkeypatch, "mlp", **SHORT)
     command = ["reproduce", "--quick", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path)]
     assert cli.main(command) == 0
     assert "5 of 5 runs are from proxquant_np" in capsys.readouterr().out
@@ -169,7 +168,7 @@ def test_the_other_networks(model, tmp_path, monkeypatch, capsys):
 
 
 def test_search_gives_every_method_the_same_trials(tmp_path, monkeypatch, capsys):
-    shorten(monkeypatch, "mlp", **TINY)
+    shorten(monkeypatch, "mlp", **SHORT)
     out = tmp_path / "chosen.json"
     assert cli.main(["search", "--trials", "2", "--jobs", "1", "--out", str(out)]) == 0
     report = json.loads(out.read_text("utf-8"))
