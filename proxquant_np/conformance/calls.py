@@ -62,8 +62,8 @@ def run(
         )
     if u.dtype.kind not in "fiub":
         raise Misuse(
-            f"fn returned an array of dtype {u.dtype}, not of real numbers: return the dtype of the "
-            "weights, as with result.astype(w.dtype)"
+            f"fn returned an array of dtype {u.dtype}, not of real numbers: return the dtype of "
+            "the weights, as with result.astype(w.dtype)"
         )
     if u.shape != like.shape:
         detail = f"the result has shape {u.shape}, the weights have {like.shape}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from proxquant_np.checks import check_callable, check_instance
 from proxquant_np.conformance import vectors
+from proxquant_np.conformance.adapters import recognised
 from proxquant_np.conformance.calls import Misuse, run
 from proxquant_np.conformance.checks import check_dtypes
 from proxquant_np.conformance.dequantized import dequantized
@@ -87,7 +88,7 @@ def check_stochastic(
     check_instance("definition", definition, QuantizedSet, "a QuantizedSet")
     dtypes = check_dtypes(dtypes)
     named = getattr(fn, "__name__", repr(fn)), f"stochastic rounding to {definition!r}"
-    subject = RuleSubject(dequantized(_with_rng(fn), definition), definition)
+    subject = RuleSubject(dequantized(recognised(_with_rng(fn)), definition), definition)
     subject.repeats = False
     try:
         found, goes_on = form_faults(subject, dtypes)
