@@ -39,6 +39,7 @@ def dorefa(w: List, g: List, constant: bool) -> list[float]:
     """The gradient of sum_i g_i tanh(w_i) / max_j |tanh(w_j)|, the maximum differentiated or not.
 
     Examples:
+        >>> import math
         >>> from proxquant_np.conformance.references_of_gradients import dorefa
         >>> dorefa([0.0, 1.0], [1.0, 1.0], True)[0] == 1 / math.tanh(1.0)
         True

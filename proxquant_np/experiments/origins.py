@@ -93,9 +93,14 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
             origin = f"as published ({own.source})"
         elif own is not None and own.rate_of is not None:
             names[method], origin = method, "the same at the other's rate, with the mean of lambda"
+        elif own is None and chosen.tasks[name].warm_start.lr:
+            pass
         elif found.get(names[method]) == values:
             split = f"the validation split{_of_another(report, chosen.tasks[name], task)}"
-            n = len(report["trials"][names[method]])
+            n = str(len(report["trials"][names[method]]))
+            if chosen.grid and "scheme" in report:  # in short, and the same for most of the tasks
+                n = f"{min(len(t) for t in report['trials'].values() if len(t) > 1)} or more"
+                report = {k: v for k, v in report.items() if k not in ("extended", "at_edge")}
             origin = f"the best of {n} {_scheme(report, split)}"
         shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
         origins.setdefault(origin, {})[names[method]] = shown

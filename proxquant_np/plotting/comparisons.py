@@ -222,7 +222,8 @@ def budget_curve(data: Mapping[str, Any]) -> Figure:
             last.plot(network["steps"], values, markersize=5, **style)
         last.set_title(f"{name}: the methods themselves", fontsize="medium")
         last.set_ylabel(network["measure"], fontsize=9)
-        last.set_ylim(bottom=0)
+        most = max(max(values) for values in network["levels"].values())
+        last.set_ylim(0, 1.4 * most)  # room for the legend
         for ax in (*compared, last):
             ax.set_xscale("log")
             ax.set_xticks(network["steps"], [f"{n:,}" for n in network["steps"]], fontsize=8)
