@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runner_cells import cell, chain, complain, count, killed
 
 from proxquant_np import provenance
 from proxquant_np.autograd import threads
@@ -23,20 +24,8 @@ from proxquant_np.experiments.runner import (
     write_record,
     write_text,
 )
-from proxquant_np.training import CheckpointError
 
 ROOT = Path(__file__).parents[1]
-
-
-def cell(a, b=0.0, log=None):
-    """A cell that says it has run, and with how many threads it computes."""
-    if log is not None:
-        with open(log, "a") as file:
-            file.write(f"{a}\n")
-    if a == "bad":
-        raise ValueError("no such method")
-    x = np.random.default_rng(int(a)).normal(size=(300, 300))
-    return {"sum": float((x @ x).sum() + b), "threads": threads.get_num_threads()}
 
 
 CELLS = {f"cell-{a}": {"a": a, "b": 0.1} for a in range(4)}
@@ -165,13 +154,6 @@ def test_no_cells():
     assert run({}) == {}
 
 
-def chain(a, log, start=None):
-    """A cell with weights, and what it was started from."""
-    with open(log, "a") as file:
-        file.write(f"{a}\n")
-    return {"weights": f"{start or ''}{a}" * 100}
-
-
 def test_cells_start_from_others(tmp_path):
     log, out = tmp_path / "log", tmp_path / "out"
     cells = with_log(log, {f"c{a}": {"a": a} for a in "dcba"})
@@ -204,17 +186,6 @@ def test_cells_start_from_others(tmp_path):
 def test_starts_that_make_no_sense(starts, message):
     with pytest.raises(ValueError, match=message):
         run(starts=starts)
-
-
-def count(a, until, checkpoint, deadline):
-    """Counts to ten in a file; at `until` its time is up."""
-    path = Path(f"{checkpoint}.txt")
-    done = int(path.read_text()) if path.exists() else 0
-    for n in range(done + 1, 11):
-        path.write_text(str(n))
-        if n == until and done < until:
-            raise OutOfTime
-    return {"a": a, "found": done, "deadline": deadline}
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -254,12 +225,6 @@ def test_revision_is_that_of_the_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "_ROOT", tmp_path / "proxquant_np")
     assert environment()["revision"] is None
     provenance._revision.cache_clear()
-
-
-def killed(a):
-    if a == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return a
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
@@ -311,11 +276,6 @@ def test_ctrl_c_stops_all_and_keeps_what_is_finished(tmp_path):
 
 
 # Files that cannot be written, two processes in one folder ---------------------------------------
-
-
-def complain(kind):
-    """A cell that fails as its files do."""
-    raise {"full": OSError(28, "No space left on device"), "damaged": CheckpointError("half")}[kind]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
