@@ -216,6 +216,16 @@ def test_a_strength_that_is_built_in():
     assert "at strength 0.5" in str(report)
 
 
+def test_a_library_may_refuse_strength_0():
+    def refusing(x, tau):
+        if tau <= 0:
+            raise ValueError("tau must be positive")
+        return soft(x, tau).astype(x.dtype)
+
+    report = kit.check_prox(refusing, "soft_threshold")
+    assert report and "tau must be positive" in report.beyond["strength 0"]
+
+
 def test_a_penalty_of_other_levels():
     r = L0(Levels([-1, 1]))
     assert kit.check_prox(r.prox, r)

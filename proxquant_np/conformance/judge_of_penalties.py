@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,7 @@ class PenaltyJudge(FixedJudge):
     def cases(self) -> Iterator[search.Case]:
         """Single weights on, near and far from corners and levels, and all of them in a tensor."""
         strengths = STRENGTHS if self.subject.with_strength else (self.strength,)
+        strengths = strengths if self._takes_zero() else [s for s in strengths if s]
         for dtype, s in product(self.dtypes, strengths):
             rest = (s,) if self.subject.with_strength else ()
             near = [c * by for c in corners(self.r, s) for by in (0.9375, 1, 1.0625, 1.25, 2)]
@@ -75,6 +77,17 @@ class PenaltyJudge(FixedJudge):
             points = np.unique(np.concatenate([points, self.ties, vectors.POINTS]).astype(dtype))
             yield from ((points[i : i + 1], *rest) for i in range(len(points)))
             yield np.resize(points, 5003), *rest
+
+    def strategy(self, st: Any) -> Any:
+        """A strategy of cases, for `search`."""
+        cases = super().strategy(st)
+        return cases if self._takes_zero() else cases.filter(lambda case: case[1] > 0)
+
+    def _takes_zero(self):
+        """Whether fn takes the strength 0, which many libraries refuse."""
+        if not self.subject.with_strength:
+            return True
+        return self.subject.run(np.ones(1, self.dtypes[0]), 0.0)[0] is not None
 
     def expected(self, x: Floats, s: float) -> Floats:
         """The right result, at a jump as it is asked for."""
@@ -134,16 +147,20 @@ class PenaltyJudge(FixedJudge):
         return "not optimal", f"{x} went to {u}, but {expected} has a smaller objective"
 
     def tells(self) -> dict[str, str]:
-        """Where a weight goes that lies exactly on the jump."""
+        """Where a weight goes that lies exactly on the jump; whether strength 0 is refused."""
+        told = {}
+        if not self._takes_zero():
+            _, faults = self.subject.run(np.ones(1, self.dtypes[0]), 0.0)
+            told["strength 0"] = f"is refused: {faults[0].detail}" if faults else "has no result"
         s = self.strength if not self.subject.with_strength else 0.5
         at = seen_exactly(self.r, s)
         if at is None:
-            return {}
+            return told
         x = np.array([self.levels[-1] + at], self.dtypes[0])
         u, _ = self.subject.run(x, *((s,) if self.subject.with_strength else ()))
         if u is None or u[0] not in (x[0], self.levels[-1]):
-            return {}
-        return {"at a jump": f"{x[0]:g} goes {JUMPS['away' if u[0] == x[0] else 'zero']}"}
+            return told
+        return told | {"at a jump": f"{x[0]:g} goes {JUMPS['away' if u[0] == x[0] else 'zero']}"}
 
     def _moves(self):
         right = Mistake(None, "", self._right)

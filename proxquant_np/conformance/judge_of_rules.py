@@ -197,7 +197,7 @@ class RuleJudge(MapJudge):
 
     def named(self, found: Found, cases: list[search.Case]) -> Found:
         """What is found wrong, as the mistake or the two that explain every result."""
-        if not found.keys() - {"not idempotent", "precision"}:
+        if not found.keys() - {"not idempotent"}:
             return found
         cases = [case for case in cases if self.subject.run(case[0])[0] is not None]
         cases = list({self.key(case): case for case in cases}.values())
@@ -207,7 +207,8 @@ class RuleJudge(MapJudge):
             for a, b in combinations(single, 2)
             if a.convention != b.convention and not a.changes.keys() & b.changes.keys()
         ]
-        for least in (0.0, SINGLE):
+        # The least floats of a format may be below the rounding of the largest in float32.
+        for least in (0.0, SINGLE) if found.keys() - {"not idempotent", "precision"} else (0.0,):
             for chosen in [*((twist,) for twist in single), *pairs]:
                 if time.monotonic() > self.until:
                     return found
@@ -229,7 +230,8 @@ class RuleJudge(MapJudge):
     def _explained(
         self, chosen: tuple[Twist, ...], found: Found, cases: Any, least: float
     ) -> Found:
-        kept = {k: v for k, v in found.items() if k in ("not idempotent", "precision")}
+        hidden = ("not idempotent", "precision") if least else ("not idempotent",)
+        kept = {k: v for k, v in found.items() if k in hidden}
         for twist in chosen:
             others = tuple(other for other in chosen if other is not twist)
             case = next((c for c in cases if not self._like(c[0], others, least)), cases[0])
@@ -293,7 +295,7 @@ def _small(rule):
     least = above[: 2 + 2 ** FLOATS[rule.format][1]]
     between = [*(0.6875 * least[:-1] + 0.3125 * least[1:]), *least[1:]]
     power = 2.0 ** np.floor(np.log2(above[-1]))
-    return [[float(x) for x in (top, *between)] for top in (above[-1], -power)]
+    return [[float(x) for x in (top, *between)] for top in (above[-1], -power, 1.9375 * power)]
 
 
 def _some(values, count=24):
