@@ -37,6 +37,7 @@ def test_committed_ledger_is_the_generated_one():
 
 
 @needs_records
+@pytest.mark.usefixtures("undrawn")  # their data are compared
 def test_committed_figures_are_those_of_the_records(tmp_path):
     """To six digits: the last bits of a mean may be others on another machine."""
     records = tmp_path / "records"
