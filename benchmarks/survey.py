@@ -149,21 +149,19 @@ def kit(process: Process, entry: Entry, dtypes: list[str]) -> dict[str, Any] | N
         return None
     matrix = on_matrices(process)
     name, given = entry.definition or (entry.penalty, {})
-    options = dict(given)
     if entry.penalty is not None:
         chosen = conformance.penalty(name, **given) if name in conformance.PENALTIES else name
         report = conformance.check_prox(process, chosen, dtypes=dtypes)
     elif name in conformance.RULES:
-        any_tie = options.get("ties") == "any" and bool(options.pop("ties"))
-        chosen = conformance.rule(name, **options)
-        report = conformance.check_quantizer(matrix, chosen, any_tie=any_tie, dtypes=dtypes)
+        chosen = conformance.rule(name, **given)
+        report = conformance.check_quantizer(matrix, chosen, dtypes=dtypes)
     else:
         report = conformance.check_quantizer(matrix, name, dtypes=dtypes)
     return {
         "as": " ".join([name, *(f"--{k} {_option(v)}" for k, v in given.items())]),
         "verdict": report.verdict,
         "conventions": [fault.convention for fault in report.faults],
-        "first": report.fault.detail if report.fault else "",
+        "first": report.fault.detail.replace("Refused: ", "") if report.fault else "",
     }
 
 
@@ -188,7 +186,11 @@ def gradient(process: Process, entry: Entry) -> str:
     report = conformance.check_gradient(
         process, process.gradient, w, as_="straight_through", dtypes=["float32"]
     )
-    return report.definition.partition(" as ")[2] if report else str(report.fault.detail)
+    return (
+        report.definition.partition(" as ")[2]
+        if report
+        else report.fault.detail.replace("Refused: ", "")
+    )
 
 
 def survey(names: list[str], shared: str | None) -> Iterator[tuple[str, dict[str, Any]]]:

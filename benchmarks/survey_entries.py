@@ -185,7 +185,12 @@ def gguf_q4_0():
     return gguf_map("Q4_0")
 
 
-@entry("gguf quantize, Q8_0", GGUF, peak=127, definition=("absmax", {"bits": 8, "block": 32}))
+@entry(
+    "gguf quantize, Q8_0",
+    GGUF,
+    peak=127,
+    definition=("absmax", {"bits": 8, "block": 32, "ties": "away"}),
+)
 def gguf_q8_0():
     return gguf_map("Q8_0")
 
@@ -194,13 +199,13 @@ def gguf_q8_0():
     "gguf quantize, TQ1_0",
     GGUF,
     width=512,
-    definition=("absmax", {"bits": 2, "block": 256, "ties": "any"}),
+    definition=("absmax", {"bits": 2, "block": 256, "ties": "away"}),
 )
 def gguf_tq1_0():
     return gguf_map("TQ1_0")
 
 
-@entry("gguf quantize, MXFP4", GGUF, peak=8, definition=("mxfp4", {"block": 32}))
+@entry("gguf quantize, MXFP4", GGUF, peak=8, definition=("mxfp4", {"block": 32, "ties": "zero"}))
 def gguf_mxfp4():
     return gguf_map("MXFP4")
 
@@ -274,14 +279,10 @@ def fpquantize_e5m2():
     return trained(lambda w: QuantizeFP8()(w).to(w.dtype))
 
 
-FIXED = ("fixed_point", {"bits": 4, "fraction": 2, "overflow": "saturate"})
-
-
 @entry(
     "fxpmath Fxp(w, signed=True, n_word=4, n_frac=2), its defaults",
     "fxpmath==0.4.10",
     peak=2.5,
-    definition=FIXED,
 )
 def fxpmath_default():
     from fxpmath import Fxp
@@ -289,7 +290,7 @@ def fxpmath_default():
     return lambda w: Fxp(w, signed=True, n_word=4, n_frac=2).get_val()
 
 
-@entry("numfi numfi(w, 1, 4, 2), its defaults", "numfi==0.5.0", peak=2.5, definition=FIXED)
+@entry("numfi numfi(w, 1, 4, 2), its defaults", "numfi==0.5.0", peak=2.5)
 def numfi_default():
     from numfi import numfi
 
@@ -300,7 +301,6 @@ def numfi_default():
     "qformatpy.qformat(w, 2, 2), its defaults",
     "qformatpy==1.0.2",
     peak=2.5,
-    definition=("fixed_point", {"bits": 4, "fraction": 2, "overflow": "wrap"}),
 )
 def qformatpy_default():
     from qformatpy import qformat
@@ -312,7 +312,10 @@ def qformatpy_default():
     "apytypes.APyFixedArray.from_array(w, int_bits=2, frac_bits=2), its defaults",
     "apytypes==0.5.1",
     peak=2.5,
-    definition=("fixed_point", {"bits": 4, "fraction": 2, "overflow": "wrap"}),
+    definition=(
+        "fixed_point",
+        {"bits": 4, "fraction": 2, "overflow": "wrap", "ties": "away"},
+    ),
 )
 def apytypes_default():
     from apytypes import APyFixedArray
@@ -324,7 +327,7 @@ def apytypes_default():
     "quantizers get_fixed_quantizer_np('RND', 'SAT'), k=1, i=1, f=2",
     "quantizers==1.2.2",
     peak=2.5,
-    definition=FIXED,
+    definition=("fixed_point", {"bits": 4, "fraction": 2, "overflow": "saturate", "ties": "up"}),
 )
 def quantizers_fixed():
     from quantizers import get_fixed_quantizer_np
@@ -506,13 +509,6 @@ def larq_ste_tern():
     from larq.quantizers import SteTern
 
     return on_tensorflow(SteTern())
-
-
-@entry("larq quantizers.MagnitudeAwareSign()", *LARQ)
-def larq_magnitude_aware():
-    from larq.quantizers import MagnitudeAwareSign
-
-    return on_tensorflow(MagnitudeAwareSign())
 
 
 # Post-training quantizers of torch weights
@@ -920,10 +916,6 @@ def copt_l1():
     return L1Norm(1.0).prox
 
 
-def skglm_prox(penalty):
-    return lambda x, s: np.array([penalty.prox_1d(float(v), s, 0) for v in x], x.dtype)
-
-
 @entry(
     "skglm MCPenalty(1, gamma=3).prox_1d",
     "skglm==0.5",
@@ -933,7 +925,8 @@ def skglm_prox(penalty):
 def skglm_mcp():
     from skglm.penalties import MCPenalty
 
-    return skglm_prox(MCPenalty(1.0, 3.0))
+    one = MCPenalty(1.0, 3.0).prox_1d
+    return lambda x, s: np.vectorize(lambda v: one(float(v), s, 0), [x.dtype])(x)
 
 
 @entry("sigpy thresh.hard_thresh", "sigpy==0.1.27", penalty="hard_threshold")
