@@ -159,7 +159,7 @@ def _conditions(one: Verdict, record: Mapping[str, Any]) -> dict[str, Any]:
     """Under which of CONDITIONS a record was made."""
     setting = record["tasks"][one.task]["setting"]
     return {
-        "search": record.get("stream", 0),
+        "search": record.get("stream"),  # None: the one that counts without --stream
         "split": split_of(setting),
         "schedule": record.get("family") == "published",
         "rate": one.claim.text.removeprefix(_general(one)[0]),
