@@ -112,3 +112,14 @@ def test_a_penalty_trains_packs_and_plots():
 def test_mistakes_are_told(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+@pytest.mark.parametrize("r", [prox.Huber(knee=1e-60), prox.ElasticNet(ridge=1e-60)])
+def test_an_infinite_strength_gives_the_level_where_the_number_is_zero_in_float32(r):
+    w = np.array([0.5, -2.0, 1e-40], np.float32)
+    for strength in (1e39, np.inf):  # the first is infinite in float32
+        assert r.prox(w, strength).tolist() == [0, 0, 0]
+
+
+def test_mcp_of_weights_whose_squares_overflow():
+    assert prox.MCP(knee=1e300).value([1e300]) == pytest.approx(5e299)

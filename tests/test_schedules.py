@@ -92,3 +92,8 @@ def test_a_plateau_needs_validation():
 def test_schedules_refuse(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("factor", [1e10, 10])
+def test_a_rate_that_fell_below_all_numbers_is_zero(factor):
+    assert Plateau(1.0, factor).after([1.0] * 500) == 0

@@ -104,7 +104,8 @@ class Huber(Penalty):
     def _towards(self, x, s, q, tmp):
         np.subtract(x, q, out=tmp)
         part = s / (1 + s) if s < np.inf else 1  # what d loses of itself, up to s k
-        tmp -= np.clip(tmp * x.dtype.type(part), -s * self.knee, s * self.knee)
+        most = s * self.knee if s < np.inf else s  # inf * knee, also if knee is 0 in float32
+        tmp -= np.clip(tmp * x.dtype.type(part), -most, most)
         q += tmp
 
 
@@ -129,7 +130,7 @@ class MCP(Penalty):
 
     def _rho(self, d):
         d = np.minimum(d, self.knee)
-        return d - d * d / (2 * self.knee)
+        return d - d * (d / self.knee) / 2  # d * d may overflow
 
     def _towards(self, x, s, q, tmp):
         np.subtract(x, q, out=tmp)
@@ -162,5 +163,6 @@ class ElasticNet(Penalty):
     def _towards(self, x, s, q, tmp):
         np.subtract(x, q, out=tmp)
         tmp -= np.clip(tmp, -s, s)
-        tmp /= 1 + s * x.dtype.type(self.ridge)
+        if s < np.inf:  # else all are 0 by now
+            tmp /= 1 + s * x.dtype.type(self.ridge)
         q += tmp

@@ -38,4 +38,7 @@ class Plateau:
         for loss in losses:
             worse += not loss < best
             best = min(best, loss)
-        return self.lr / self.factor**worse
+        try:
+            return self.lr / self.factor**worse
+        except OverflowError:
+            return 0.0
