@@ -263,7 +263,7 @@ def test_results_that_json_cannot_hold_are_named(tmp_path):
     ("text", "says"),
     [
         ("binary_digit", "did you mean 'binary_digits'?"),
-        ("RESNET_CIFAR10", "there are binary_digits, resnet_cifar10"),
+        ("RESNET_CIFAR10", "there are binary_digits, budget_curve"),
         ("", "there are"),
         ("../x", "there are"),
         ("protocol", "there are"),

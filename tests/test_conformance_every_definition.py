@@ -162,8 +162,8 @@ def in_torch():
 
     def symmetric(measure, last):
         def fn(w):
-            a = scale(measure(w) / last)
-            return (w / a).round().clamp(-last, last) * a
+            a = measure(w) / last  # a median may be 0 although a weight is not: all become 0
+            return (w / scale(a)).round().clamp(-last, last) * a
 
         return fn
 
