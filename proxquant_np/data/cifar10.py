@@ -13,7 +13,6 @@ each row by row. Images stay uint8, at a quarter of the memory, until a batch of
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from proxquant_np.checks import check_integer
+from proxquant_np.data.archives import Refused, whole_tar
 from proxquant_np.data.splits import Split, Splits
 from proxquant_np.files import shown
 
@@ -145,32 +145,18 @@ def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = member.name.rsplit("/", 1)[-1]
-                _refuse_pickles(archive, name)
-                if name in FILES and member.isfile():
-                    _check_size(f"{archive}: {member.name}", member.size)
-                    yield name, tar.extractfile(member).read()
-            while tar.fileobj.read(1 << 20):  # up to the checksum at the end
-                pass
-    except _Refused:
-        raise
-    except Exception as error:  # a damaged archive can raise almost anything
-        raise ValueError(
-            f"{shown(archive)} must be a whole tar or tar.gz archive, but reading it failed: "
-            f"{shown(' '.join(str(error).split()))}; {_GET}"
-        ) from error
-
-
-class _Refused(ValueError):
-    """A source that is intact, but not the right one."""
+    with whole_tar(archive, "tar or tar.gz archive", f"; {_GET}") as tar:
+        for member in tar:
+            name = member.name.rsplit("/", 1)[-1]
+            _refuse_pickles(archive, name)
+            if name in FILES and member.isfile():
+                _check_size(f"{archive}: {member.name}", member.size)
+                yield name, tar.extractfile(member).read()
 
 
 def _refuse_pickles(source: Path, name: str) -> None:
     if name in {"cifar-10-batches-py", *(file.removesuffix(".bin") for file in FILES)}:
-        raise _Refused(
+        raise Refused(
             f"{shown(source)} holds {name}: the pickled Python version is not read, because "
             f"unpickling can run any code; {_GET}"
         )
@@ -178,7 +164,7 @@ def _refuse_pickles(source: Path, name: str) -> None:
 
 def _check_size(file: Path | str, size: int) -> None:
     if size != RECORDS * _RECORD:
-        raise _Refused(
+        raise Refused(
             f"{shown(file)} must have {RECORDS * _RECORD:,} bytes, {RECORDS:,} records of "
             f"{_RECORD:,}, but has {size:,}; {_GET}"
         )

@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from proxquant_np.data.archives import Refused, whole_tar
 from proxquant_np.files import read_whole, shown
 
 PENN_TREEBANK = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
@@ -73,31 +74,17 @@ def _three(source: Path, names: Iterable[str]) -> list[str]:
 
 
 def _from_archive(archive: Path) -> dict[str, str]:
-    try:
-        with tarfile.open(archive) as tar:
-            members = {m.name.rsplit("/", 1)[-1]: m for m in tar if not m.isdir()}
-            found = {name: _part(tar, members[name]) for name in _three(archive, members)}
-            while tar.fileobj.read(1 << 20):  # up to the checksum at the end
-                pass
-    except (_Refused, FileNotFoundError):
-        raise
-    except Exception as error:  # a damaged archive can raise almost anything
-        raise ValueError(
-            f"{shown(archive)} must be a whole tar archive of three text files, but reading it "
-            f"failed: {shown(' '.join(str(error).split()))}"
-        ) from error
+    with whole_tar(archive, "tar archive of three text files") as tar:
+        members = {m.name.rsplit("/", 1)[-1]: m for m in tar if not m.isdir()}
+        found = {name: _part(tar, members[name]) for name in _three(archive, members)}
     return {name: _text(archive / name, content) for name, content in found.items()}
-
-
-class _Refused(ValueError):
-    """An archive that is intact, but not the right one."""
 
 
 def _part(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if not member.isfile():
-        raise _Refused(f"{shown(member.name)} must be a file, got a link or a device in an archive")
+        raise Refused(f"{shown(member.name)} must be a file, got a link or a device in an archive")
     if member.size > LARGEST:
-        raise _Refused(
+        raise Refused(
             f"{shown(member.name)} must have at most {LARGEST:,} bytes, got {member.size:,}"
         )
     file = tar.extractfile(member)
