@@ -20,6 +20,7 @@ from proxquant_np.checks import check_instance, check_integer
 from proxquant_np.experiments import summary
 from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
+from proxquant_np.experiments.families import without_rate
 from proxquant_np.experiments.statistics import (
     DEPENDS,
     MIN_PAIRS,
@@ -138,7 +139,7 @@ def _over_conditions(
         if one.found is not None and one.found.n >= MIN_PAIRS:
             held = records[one.record]["tasks"][one.task]
             data = [held[kind]["sha256"] for kind in ("text", "images") if kind in held]
-            key = one.experiment.name, _general(one), one.task, *data
+            key = one.experiment.name, _general(one)[0], one.claim.measure, one.task, *data
             alike.setdefault(key, []).append(i)
     for rows in alike.values():
         of_rows = [made[i] for i in rows]
@@ -149,10 +150,10 @@ def _over_conditions(
 
 
 def _general(one: Verdict) -> tuple[str, str]:
-    """The claim as the experiment makes it; at equal rates its text goes on: at whose rate."""
-    texts = (claim.text for claim in EXPERIMENTS[one.experiment.name].claims)
-    known = [text for text in texts if one.claim.text.startswith(text)]
-    return max(known, key=len, default=one.claim.text), one.claim.measure
+    """The claim as the experiment makes it, and at whose rate if not at those searched."""
+    text = one.claim.text
+    own = any(text == claim.text for claim in EXPERIMENTS[one.experiment.name].claims)
+    return (text, "") if own else without_rate(text)
 
 
 def _conditions(one: Verdict, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def _conditions(one: Verdict, record: Mapping[str, Any]) -> dict[str, Any]:
         "search": record.get("stream"),  # None: the one that counts without --stream
         "split": split_of(setting),
         "schedule": record.get("family") == "published",
-        "rate": one.claim.text.removeprefix(_general(one)[0]),
+        "rate": _general(one)[1],
         "budget": setting["quantizing_steps"],
     }
 
