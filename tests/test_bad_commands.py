@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import exit_code
 
 from proxquant_np import cli
 from proxquant_np.commands import arguments as kinds
@@ -69,10 +70,7 @@ def place(tmp_path, monkeypatch):
 
 def refused(arguments, capsys):
     """The line that the user sees."""
-    try:
-        code = cli.main(arguments)
-    except SystemExit as exit:
-        code = exit.code
+    code = exit_code(*arguments)
     out, err = capsys.readouterr()
     assert (code, out) == (2, ""), err
     *before, line = filter(None, err.splitlines())

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import exit_code
 
 import proxquant_np as pq
-from proxquant_np import cli
 from proxquant_np.conformance import make_vectors, vectors
 from proxquant_np.optim import SGD, Adam, DualAveraging, ProxGradient
 from proxquant_np.prox import BinaryL1, Constant, LevelsL1, MultiBitL2, Parq, TernaryL2, UniformL2
@@ -361,14 +361,6 @@ def module(tmp_path, monkeypatch):
     sys.modules.pop(name, None)
 
 
-def command(*arguments):
-    """The exit code; SystemExit, which the command ends with, is one."""
-    try:
-        return cli.main(arguments)
-    except SystemExit as exit:
-        return exit.code
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -380,13 +372,15 @@ def command(*arguments):
     ],
 )
 def test_check(module, capsys, arguments, code, said):
-    assert command("check", module + arguments[0], *arguments[1:]) == code
+    assert exit_code("check", module + arguments[0], *arguments[1:]) == code
     assert said in capsys.readouterr().out
 
 
 def test_check_torch(module, capsys):
     pytest.importorskip("torch")
-    assert command("check", f"{module}:torch_prox", "--as", "binary_l1", "--adapter", "torch") == 0
+    assert (
+        exit_code("check", f"{module}:torch_prox", "--as", "binary_l1", "--adapter", "torch") == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -406,22 +400,22 @@ def test_mistakes_are_one_line_and_exit_with_2(module, capsys, function, name, s
     Path("broken.py").write_text("def")
     Path("needy.py").write_text("import not_there")
     function = function.replace("MODULE", module).replace("MODUL", module[:-1])
-    assert command("check", function, "--as", name) == 2
+    assert exit_code("check", function, "--as", name) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert said in err
 
 
 def test_exact_is_not_for_steps(module, capsys):
-    assert command("check", f"{module}:lazy", "--as", "lazy_sgd", "--exact") == 2
+    assert exit_code("check", f"{module}:lazy", "--as", "lazy_sgd", "--exact") == 2
     assert "--exact must be left out for a step" in capsys.readouterr().err
 
 
 def test_vectors(tmp_path, capsys):
-    assert command("vectors", "--out", str(tmp_path / "out")) == 0
+    assert exit_code("vectors", "--out", str(tmp_path / "out")) == 0
     assert (
         len(capsys.readouterr().out.splitlines()) == len(list((tmp_path / "out").iterdir())) == 11
     )
     (tmp_path / "taken").write_text("mine")
-    assert command("vectors", "--out", str(tmp_path / "taken")) == 2
+    assert exit_code("vectors", "--out", str(tmp_path / "taken")) == 2
     assert "taken" in capsys.readouterr().err

@@ -1,8 +1,8 @@
 """What the command line can ask of the kit: each definition with its options, right and wrong."""
 
 import pytest
+from command_line import exit_code
 
-from proxquant_np import cli
 from proxquant_np import conformance as kit
 from proxquant_np.commands.conformance import FORMATS
 from proxquant_np.prox.codebook import FLOATS
@@ -102,9 +102,6 @@ def test_check(tmp_path, monkeypatch, capsys, arguments, code, said):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     function, *options = arguments.split()
-    try:
-        got = cli.main(("check", f"theirs:{function}", *options))
-    except SystemExit as exit:
-        got = exit.code
+    got = exit_code("check", f"theirs:{function}", *options)
     out, err = capsys.readouterr()
     assert got == code and said in out + err, out + err

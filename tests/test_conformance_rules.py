@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
+from command_line import exit_code
 
 import proxquant_np as pq
-from proxquant_np import cli
 from proxquant_np.conformance import references
 from proxquant_np.prox import (
     Affine,
@@ -501,9 +501,6 @@ def test_check_with_options(tmp_path, monkeypatch, capsys, arguments, code, said
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     function, *options = arguments.split()
-    try:
-        got = cli.main(("check", f"people:{function}", *options))
-    except SystemExit as exit:
-        got = exit.code
+    got = exit_code("check", f"people:{function}", *options)
     out, err = capsys.readouterr()
     assert got == code and said in out + err, out + err

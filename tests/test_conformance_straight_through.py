@@ -5,10 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import exit_code
 
 import proxquant_np as pq
 import proxquant_np.functional as F
-from proxquant_np import cli
 
 kit = pq.conformance
 check = kit.check_gradient
@@ -423,9 +423,6 @@ def test_the_command(arguments, code, shown, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     (tmp_path / "mine.py").write_text(MODULE)
-    try:
-        assert cli.main(["check", *f"mine:{arguments}".split()]) == code
-    except SystemExit as left:
-        assert left.code == code
+    assert exit_code("check", *f"mine:{arguments}".split()) == code
     out = capsys.readouterr()
     assert shown in out.out + out.err
