@@ -5,6 +5,7 @@ slow data: a verdict must not depend on how busy the machine is.
 """
 
 import gc
+import itertools
 import os
 
 # Several test processes share the cores, so BLAS gets one thread in each. Said before NumPy loads.
@@ -12,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from proxquant_np.nn import init
 
 any_speed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", any_speed, max_examples=25, print_blob=True)
@@ -23,6 +26,12 @@ def pytest_collection_finish():
     """Thousands of tests live to the end: the garbage collector need not walk them each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Layers without a seed draw the same in every run, whichever tests this process ran before."""
+    init._counted = itertools.count()
 
 
 @pytest.fixture
