@@ -1,6 +1,7 @@
 """Every experiment at toy size, from the command line; what a summary, a search, a table hold."""
 
 import dataclasses
+import functools
 import json
 import math
 
@@ -18,7 +19,7 @@ from proxquant_np.experiments.protocol import (
     pack,
     unpack,
 )
-from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.experiments.tasks import TASKS, language_model
 from proxquant_np.optim import Adam, Bop, DualAveraging, ProxGradient, quantize_and_freeze
 
 # What the pictures look like is tested with those that are committed.
@@ -27,9 +28,12 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 @pytest.fixture
 def small(monkeypatch):
-    """Shortens an experiment to a setting of two epochs; its name -> the arguments to run it."""
+    """Shortens an experiment to a setting of two epochs; its name -> the arguments to run it.
 
-    def shorten(name, steps=66, seeds=2, **changes):
+    build: makes narrower networks, where those of the experiment take seconds.
+    """
+
+    def shorten(name, steps=66, seeds=2, build=None, **changes):
         whole = experiment_named(name)
         tasks = {}
         for task in list(whole.measured or whole.tasks)[:2]:
@@ -40,7 +44,8 @@ def small(monkeypatch):
                 fine_tuning_steps=min(3, whole.tasks[task].quick.fine_tuning_steps),
                 **changes,
             )
-            tasks[task] = dataclasses.replace(whole.tasks[task], quick=quick)
+            narrow = {"build": build} if build else {}
+            tasks[task] = dataclasses.replace(whole.tasks[task], quick=quick, **narrow)
         for task, replaced in tasks.items():
             monkeypatch.setitem(whole.tasks, task, replaced)
         only = [argument for task in tasks for argument in ("--only", task)]
@@ -90,7 +95,8 @@ def words(small, folder):
     for part, n in (("train", 5), ("valid", 2), ("test", 2)):
         lines = [f"the {i} of {i % 3} is {i * i}" for i in range(n)]
         (folder / f"my.{part}.txt").write_text("\n".join(lines * 50) + "\n")
-    return [*small("paper_lstm", steps=8, batch_size=18), "--data", str(folder)]
+    narrow = functools.partial(language_model, units=8, dropout=0.5)
+    return [*small("paper_lstm", steps=8, build=narrow, batch_size=18), "--data", str(folder)]
 
 
 def images(experiment, small, folder, monkeypatch):
@@ -102,7 +108,8 @@ def images(experiment, small, folder, monkeypatch):
         records[:, 0] %= 10
         (folder / file).write_bytes(records.tobytes())
     few = {"train_images": 64, "validation_images": 20, "test_images": 20}
-    return [*small(experiment, steps=4, **few), "--data", str(folder)]
+    narrow = {"build": lambda seed, _: models.ResNet(8, 4, rng=seed)}
+    return [*small(experiment, steps=4, **narrow, **few), "--data", str(folder)]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
