@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_claims import record, records, rows  # noqa: F401  (records is a fixture)
 
-from proxquant_np import cli, models, nn, optim, prox
+from proxquant_np import cli, models, nn, optim, plotting, prox
 from proxquant_np.data import load_digits
 from proxquant_np.experiments import bases, families
 from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
@@ -158,6 +158,26 @@ def test_the_ledger_keeps_families_apart(records):  # noqa: F811
     (row,) = (line for line in side.splitlines() if "err less than BinaryConnect's" in line)
     cells = [cell.strip().split(",")[0] for cell in row.split("|")[3:7]]
     assert cells == ["supported", "equal within m", "contradicted", ""]
+
+
+def test_signs_at_equal_rates_are_drawn_for_either_rate(monkeypatch, tmp_path):
+    """In each figure both methods, from both starts, have one rate, and the titles say whose."""
+    drawn = {}
+    monkeypatch.setattr(
+        plotting, "save_figure", lambda figure, _, path: drawn.update({path: figure})
+    )
+    chosen = experiment_named("stability").of_family(families.EQUAL_RATES)
+    curves = {"change_from_start": {"w": [0.1]}, "change_from_last_epoch": {"w": [0.1]}}
+    run = {"epochs": [1], "layers": curves}
+    task = {"methods": dict.fromkeys(chosen.methods, run)}
+    chosen.draw({"tasks": {"cnn": task}, "family": chosen.family}, tmp_path / "s")
+    assert [path.name for path in drawn] == ["s_cnn_at_ProxQuant", "s_cnn_at_BinaryConnect"]
+    for path, figure in drawn.items():
+        owner = path.name.rpartition("_")[2]
+        titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+        assert len(titles) == 4 and sum("from a BinaryConnect network" in t for t in titles) == 2
+        for title in titles:
+            assert title.startswith(owner) != title.endswith(f"at {owner}'s rate")
 
 
 def test_the_ledger_of_one_family_has_no_such_table(records):  # noqa: F811

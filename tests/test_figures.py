@@ -79,6 +79,7 @@ DRAWN = {name: FIGURES[name].draw for name in FIGURES if name != "weight_filmstr
     "regularizers": plotting.regularizers,
     "sign_flips": plotting.sign_flips,
     "stability_mlp": plotting.layer_changes,
+    "stability-equal-rates_cnn_at_ProxQuant": plotting.layer_changes,
     "weights": plotting.weight_filmstrip,
 }
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:e-?\d+)?")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from proxquant_np.experiments.experiment import Claim, Experiment
-from proxquant_np.experiments.families import DEFAULT
+from proxquant_np.experiments.families import DEFAULT, without_rate
 from proxquant_np.experiments.protocol import METHODS
 from proxquant_np.experiments.summary import runs_of
 from proxquant_np.experiments.tasks import OF_FLIPS, OF_SIGNS, TASKS
@@ -23,23 +23,30 @@ STARTS = {"": "a full-precision network", "_from_binary": "a converged BinaryCon
 
 
 def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
-    """Draw the signs changed since the start, by epoch and layer, for each task and both starts."""
+    """Draw the signs changed since the start, by epoch and layer, for each task and both starts.
+
+    At equal rates there is a figure for either rate.
+    """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
+    by_rate: dict[str, dict[str, None]] = {}
+    for claim in EXPERIMENT.of_family(result.get("family")).claims:
+        _, owner = without_rate(claim.text)
+        by_rate.setdefault(owner, {}).update({claim.second: None, claim.first: None})
     paths = []
     for name, task in result["tasks"].items():
-        data = {
-            f"{method}{start}": {
-                "epochs": task["methods"][f"{method}{start}"]["epochs"],
-                **task["methods"][f"{method}{start}"]["layers"],
+        for owner, methods in by_rate.items():
+            data = {
+                method: {
+                    "epochs": task["methods"][method]["epochs"],
+                    **task["methods"][method]["layers"],
+                }
+                for method in methods
             }
-            for start in STARTS
-            for method in ("binary_connect", "prox_quant")
-        }
-        of_task = path.with_name(f"{path.name}_{name}")
-        made = {"runs": runs_of(result)}
-        plotting.save_figure(plotting.layer_changes(data), data | made, of_task)
-        paths.append(of_task.with_suffix(".png"))
+            of_task = path.with_name("_at_".join(filter(None, (f"{path.name}_{name}", owner))))
+            made = {"runs": runs_of(result)}
+            plotting.save_figure(plotting.layer_changes(data), data | made, of_task)
+            paths.append(of_task.with_suffix(".png"))
     return paths
 
 

@@ -129,7 +129,8 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
     """Signs changed since the start and in each epoch: one panel for each, one line per layer.
 
     `data`: run -> "epochs", "change_from_start" and "change_from_last_epoch"; the latter two map
-    each layer to fractions at these epochs. A run's name begins with the name of its method.
+    each layer to fractions at these epochs. A run's name begins with its method's; `_from_binary`
+    says that it started from a BinaryConnect network, `_at_METHOD` that it has that one's rate.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -145,8 +146,12 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
     figure, axes = new_figure(2, len(data), 3.2 * len(data), 5.6, sharex="col", sharey="row")
     for column, (run, values) in zip(axes.T, data.items(), strict=True):
         method = next(name for name in STYLES if run.startswith(name))
-        start = "full precision" if run == method else "a BinaryConnect network"
-        column[0].set_title(f"{STYLES[method]['label'].split(' (')[0]}\nfrom {start}", fontsize=10)
+        start = "a BinaryConnect network" if "_from_binary" in run else "full precision"
+        title = f"{STYLES[method]['label'].split(' (')[0]}\nfrom {start}"
+        if "_at_" in run:
+            other = next(name for name in STYLES if run.split("_at_")[1].startswith(name))
+            title += f",\nat {STYLES[other]['label'].split(' (')[0]}'s rate"
+        column[0].set_title(title, fontsize=10)
         for ax, (kind, label) in zip(column, kinds.items(), strict=True):
             lines = zip(values[kind].items(), itertools.cycle(("-", "--", "-.", ":")), strict=False)
             for (layer, curve), line in lines:
