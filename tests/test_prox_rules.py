@@ -115,6 +115,18 @@ def test_project_is_idempotent_and_the_rule_elsewhere(q, w):
     assert not changed or np.allclose(p, w, rtol=1e-12)
 
 
+def test_least_squares_of_the_full_range_is_that_of_its_codes():
+    """Weights on a line a c: the scale that explains them is found, and never has another sign."""
+    q = Integers(3, range="full", scale="least_squares")
+    for w in ([-4.0, 3.0, 2.0, -1.0], [-213.0, -241.0, -319.0], [4.1, -2.9, 0.9, 2.2]):
+        codes = np.arange(-4.0, 4.0)
+        a = np.abs(w).max() / 3
+        for _ in range(10):
+            c = np.clip(np.floor(np.array(w) / a + 0.5), -4, 3)
+            a = c @ w / (c @ c)
+        assert q._fit(np.array([w]))[0] == pytest.approx(a * codes, rel=1e-12)
+
+
 def test_a_row_of_an_axis_or_a_block_is_a_tensor_of_its_own():
     w = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     for q in (Integers(4), Affine(4), Codebook("nf4"), DoReFa(3), CentredBinary()):

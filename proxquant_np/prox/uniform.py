@@ -115,8 +115,8 @@ class Uniform(Fitted):
 
     def _least_squares(self, rows, c, z, a):
         """The best z and a if each weight keeps the code of its nearest level."""
-        # The sums of 1, c, x, c^2 and c x over each row, with c relative to the grid's middle.
-        middle = (c[0] + c[-1]) / 2
+        # The sums of 1, c, x, c^2 and c x over each row; if z is free, c is relative to the middle.
+        middle = 0.0 if self.symmetric else (c[0] + c[-1]) / 2
         moments = np.zeros((5, len(rows)), like=rows)
         for i, j in tiles(rows):
             x = rows[i, j].astype(np.float64)
