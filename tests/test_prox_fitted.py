@@ -231,10 +231,11 @@ def test_no_quantized_row_is_dismissed_at_the_first_look(n_bits, dtype):
         a[::3] = np.rint(a[::3] * 4) / 4
         rows = np.einsum("rk,rlk->rl", a, rng.choice([-1.0, 1.0], (300, length, n_bits)))
         rows = (rows * (1 + rng.integers(-9, 10, rows.shape) * np.finfo(dtype).eps)).astype(dtype)
-        may_be = r.set._may_be_quantized(np.sort(rows[:, : 4 * 2**n_bits]), rows)
-        for row, possible in zip(rows, may_be, strict=True):
+        ulps = np.finfo(dtype).eps * np.abs(rows).max(axis=1).astype(np.float64)
+        may_be = r.set._may_be_quantized(np.sort(rows[:, : 4 * 2**n_bits]), ulps)
+        for row, possible, ulp in zip(rows, may_be, ulps, strict=True):
             values = np.unique(row)
-            if len(values) <= 2**n_bits and r.set._own_levels(values) is not None:
+            if len(values) <= 2**n_bits and r.set._own_levels(values, ulp) is not None:
                 assert possible, row
                 taken += 1
     assert taken > 100

@@ -286,3 +286,27 @@ def test_what_needs_only_the_set_takes_it(tmp_path):
     pq.quantize_and_freeze([weight], q)
     with pytest.raises(TypeError, match=r"such as L1\(Binary\(\)\)"):
         optim.ProxGradient(optim.SGD([weight], 0.1), [weight], q, prox.Linear(1.0))
+
+
+@pytest.mark.parametrize("q", SETS, ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_projection_is_idempotent_among_the_smallest_numbers(q, dtype):
+    """Bit for bit, though the levels are rounded to a coarse grid. If they are less than two of
+    its units apart, a fitted grid cannot always be told from others: one more unit is allowed."""
+    q = replace(q, axis=None, block=None) if isinstance(q, prox.Fitted) else q
+    rng, least = np.random.default_rng(0), float(np.finfo(dtype).smallest_subnormal)
+    for size in 2.0 ** np.arange(0, np.finfo(dtype).nmant + 4, 0.5 if dtype == np.float32 else 1):
+        for n in rng.integers(1, 12, 6):
+            w = (np.round(size * rng.normal(size=n)) * least).astype(dtype)
+            p = q.project(w)
+            fine = len(steps := np.diff(q.levels(w))) and steps.min() < 2 * least
+            near = least if fine and not q.exact else 0
+            assert np.abs(q.project(p) - p).max() <= near, w / least
+
+
+def test_the_nearest_of_two_levels_is_exact_among_the_smallest_numbers():
+    """Halves of odd subnormal numbers are none: 8 of them, a level, went to 7, the next level."""
+    least = np.finfo(np.float64).smallest_subnormal
+    w = np.array([6.0, 7.0, 8.0, 9.0]) * least
+    assert (prox.Levels((7 * least, 8 * least)).project(w) / least).tolist() == [7, 7, 8, 8]
+    assert (prox.Levels((-8 * least, -7 * least)).project(-w) / least).tolist() == [-7, -7, -8, -8]

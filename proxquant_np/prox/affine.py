@@ -51,16 +51,15 @@ class Affine(Rule):
         step = levels[..., -1:] - levels[..., :1]
         return np.rint(levels * (levels.shape[-1] - 1) / np.where(step > 0, step, 1))
 
-    def _own_levels(self, values):
+    def _own_levels(self, values, ulp):
         v = values.astype(np.float64)
         last = 2**self.n_bits - 1
         low, high = min(v[0], 0.0), max(v[-1], 0.0)
-        rounding = 4 * np.finfo(values.dtype).eps * max(-low, high)
         for steps in range(last, 0, -1):  # between low and high: the finest grid first
             a = (high - low) / steps or 1.0
-            codes = np.rint(v / a)
-            if np.abs(a * codes - v).max() <= rounding and (np.diff(codes) > 0).all():
-                start = np.rint(low / a)
+            codes, start = np.rint(v / a), np.rint(low / a)
+            fits = np.abs(a * codes - v).max() <= 4 * ulp and codes[-1] <= start + last
+            if fits and (np.diff(codes) > 0).all():
                 levels = a * (start + np.arange(last + 1))
                 levels[(codes - start).astype(np.intp)] = v
                 return levels

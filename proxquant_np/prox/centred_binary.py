@@ -39,7 +39,7 @@ class CentredBinary(CutRule):
         a = measure(rows if self.scale == "mean" else rows - _mean(rows), "mean")
         return a * np.asarray([-1.0, 1.0], like=a)
 
-    def _fit_new(self, rows):
+    def _fit_new(self, rows, exponent):
         own = self._is_quantized(rows)[:, None]
         plain = measure(rows, "mean") * np.asarray([-1.0, 1.0], like=rows)
         return np.where(own, plain, self._fit(rows))

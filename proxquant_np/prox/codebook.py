@@ -110,7 +110,7 @@ class Codebook(Scaled):
         power = np.where(top > 0, np.ldexp(1.0, _exponent(top)), 0)
         return power * moved(self._grid(), rows)
 
-    def _fit_new(self, rows):
+    def _fit_new(self, rows, exponent):
         return self._fit(rows)  # quantized weights have the same power of two: nothing moves twice
 
 

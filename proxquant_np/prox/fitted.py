@@ -34,7 +34,8 @@ class Fitted(QuantizedSet):
 
     projection: how the levels are fitted, "exact" or the name of a heuristic. A heuristic is used
     only for weights off Q. On Q (up to rounding) w already has levels, and P(w) is w bit for bit.
-    So with any projection, P is idempotent and a distance to Q is zero exactly on Q.
+    So with any projection, P is idempotent and a distance to Q is zero exactly on Q, except where
+    levels are subnormal numbers so close that their rounding hides which they are.
 
     ValueError or TypeError for other parameters, an axis that `w` lacks, or a ragged block.
 
@@ -99,8 +100,11 @@ class Fitted(QuantizedSet):
         """As _fit, by Huber's loss for a column 0 < s < inf, and by absolute values for s = 0."""
         raise NotImplementedError(f"{self!r} has no fit by Huber's loss")
 
-    def _fit_new(self, rows):
-        """As _fit; but under a heuristic, a row that is already quantized keeps its values."""
+    def _fit_new(self, rows, exponent):
+        """As _fit; but under a heuristic, a row that is already quantized keeps its values.
+
+        The rows were divided by 2**exponent, and with them the distance of subnormal numbers.
+        """
         levels = self._fit(rows)
         if self.projection != "exact":
             n_levels = levels.shape[1]
@@ -110,26 +114,29 @@ class Fitted(QuantizedSet):
             candidates = np.flatnonzero(as_numpy(few))
             if not candidates.size:
                 return levels
-            rows, first = as_numpy(rows), as_numpy(first)  # from here on, values decide
-            possible = self._may_be_quantized(first[candidates], rows[candidates])
-            for i in candidates[possible]:
+            # From here on, values decide.
+            rows, first, exponent = (as_numpy(a)[candidates] for a in (rows, first, exponent))
+            ulp = _ulps(rows, exponent)
+            for i in np.flatnonzero(self._may_be_quantized(first, ulp)):
                 values = np.unique(rows[i])
-                own = self._own_levels(values) if len(values) <= n_levels else None
+                own = self._own_levels(values, ulp[i]) if len(values) <= n_levels else None
                 if own is not None:
-                    levels[i] = moved(own, levels)
+                    levels[candidates[i]] = moved(own, levels)
         return levels
 
-    def _may_be_quantized(self, first, rows):
+    def _may_be_quantized(self, first, ulp):
         """For each row, whether `_own_levels` may accept it, judging by its first few weights.
 
         These are sorted. A quick test for many short rows at once, which may accept too many.
         """
-        return np.ones(len(rows), bool)
+        return np.ones(len(first), bool)
 
-    def _own_levels(self, values):
+    def _own_levels(self, values, ulp):
         """Levels, ascending, that contain all of `values` exactly; None if there are none.
 
-        The levels need to be of their kind only up to rounding, because `values` were rounded.
+        The levels need to be of their kind only to a few times `ulp`, because `values` were
+        rounded: eps times the largest of the row or, if that is greater, the distance of the
+        subnormal numbers.
         """
         raise NotImplementedError(f"{type(self).__name__} has a heuristic and needs _own_levels")
 
@@ -196,7 +203,7 @@ class Fitted(QuantizedSet):
         return x.reshape(-1, self.block or x.size)
 
     def _row_levels(self, rows, fit=None):
-        fit = fit or (lambda rows, exponent: self._fit_new(rows))
+        fit = fit or self._fit_new
         top = np.zeros((len(rows), 1), like=rows)
         for i, j in tiles(rows):
             part = rows[i, j]
@@ -224,6 +231,14 @@ def _groups(rows):
         group = slice(i, i + height)
         part = rows[group]
         yield group, part if part.flags.c_contiguous else part.copy()
+
+
+def _ulps(rows, exponent):
+    """For each row, divided by 2**exponent, how far apart numbers as its largest may be."""
+    info = np.finfo(rows.dtype)
+    largest = np.abs(rows).max(axis=1).astype(np.float64)
+    least = np.ldexp(float(info.tiny), -exponent[:, 0])  # below it all are equally far apart
+    return float(info.eps) * np.maximum(largest, least)
 
 
 def _tile_bytes(rows):

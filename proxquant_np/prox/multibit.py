@@ -89,7 +89,7 @@ class MultiBit(Fitted):
             magnitudes = _codes(a)[0]
         return np.concatenate([-magnitudes[:, ::-1], magnitudes], axis=1)
 
-    def _may_be_quantized(self, first, rows):
+    def _may_be_quantized(self, first, ulp):
         m = np.sort(np.abs(first), axis=1)[:, ::-1]
         new = np.insert(m[:, 1:] != m[:, :-1], 0, True, axis=1)
         rank = new.cumsum(axis=1)
@@ -97,14 +97,13 @@ class MultiBit(Fitted):
         if self.n_bits in (3, 4):  # with two bits the count suffices; see _are_sums
             i = np.flatnonzero(possible & (rank[:, -1] > self.n_bits))
             largest = m[i][new[i] & (rank[i] <= self.n_bits + 1)].reshape(-1, self.n_bits + 1)
-            bound = 256 * np.finfo(m.dtype).eps * np.abs(rows[i]).max(axis=1).astype(np.float64)
-            possible[i] = _nearly_related(largest.astype(np.float64), bound)
+            possible[i] = _nearly_related(largest.astype(np.float64), 256 * ulp[i])
         return possible
 
-    def _own_levels(self, values):
+    def _own_levels(self, values, ulp):
         magnitudes = np.unique(np.abs(values))
         missing = 2 ** (self.n_bits - 1) - len(magnitudes)
-        if missing < 0 or not _are_sums(magnitudes, self.n_bits):
+        if missing < 0 or not _are_sums(magnitudes, self.n_bits, 16 * ulp):
             return None
         upper = np.pad(magnitudes, (0, missing), "edge")
         return np.concatenate([-upper[::-1], upper])
@@ -173,8 +172,8 @@ class MultiBitL1(L1):
     fixed = {"projection": "exact", "rounds": 2}
 
 
-def _are_sums(magnitudes, n_bits):
-    """Whether these are, up to rounding, among |+-a_1 +- ... +- a_k| for some a. True if k > 4.
+def _are_sums(magnitudes, n_bits, close):
+    """Whether these are, to within `close`, among |+-a_1 +- ... +- a_k| for some a. True if k > 4.
 
     Up to k magnitudes always are. If there are more, k of them with independent signs determine a,
     and the three largest can be among these k, since three rows of signs are independent if no two
@@ -187,7 +186,7 @@ def _are_sums(magnitudes, n_bits):
     signs, inverses = _sign_systems(n_bits)
     levels = np.abs(np.einsum("skj,bj,lk->sbl", inverses, known, signs, optimize=True))
     away = np.abs(levels[..., None] - m).min(axis=2).max(axis=2)
-    return away.min() <= 16 * np.finfo(magnitudes.dtype).eps * m[0]
+    return away.min() <= close
 
 
 def _nearly_related(m, bound):

@@ -18,11 +18,14 @@ def thresholds(levels: Floats, up: NDArray[np.bool_] | Literal[True] = True) -> 
     Levels ascend along the last axis; a number halfway between two belongs to the upper one, or,
     for a pair of neighbours where `up` is False, to the lower.
     """
-    halves = levels.astype(np.float64) / 2
+    levels64 = levels.astype(np.float64)
+    halves = levels64 / 2
     a, b = halves[..., :-1], halves[..., 1:]
     middle = a + b
     part = middle - a
     rest = (a - (middle - part)) + (b - part)  # the exact rounding error of the sum (Knuth)
+    lost = levels64 - 2 * halves  # of subnormal numbers a half may be rounded
+    rest = 2 * rest + (lost[..., :-1] + lost[..., 1:])  # its sign is exact
     on_it = rest <= 0 if up is True else (rest < 0) | ((rest == 0) & up)
     return first_passing(middle, on_it, levels.dtype)
 

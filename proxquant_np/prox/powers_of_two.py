@@ -55,5 +55,5 @@ class PowersOfTwo(Scaled):
         power = np.where(top > 0, np.ldexp(1.0, np.frexp(top / 0.75)[1] - 1), 0)
         return power * moved(self._grid(), rows)
 
-    def _fit_new(self, rows):
+    def _fit_new(self, rows, exponent):
         return self._fit(rows)  # the largest quantized weight is that power of two

@@ -90,12 +90,12 @@ class CutRule(Rule):
     whether each row is on Q; `_fit_new`, if such a row has other levels than `_fit` gives it.
     """
 
-    def _fit_new(self, rows):
+    def _fit_new(self, rows, exponent):
         return self._fit(rows)
 
     def _map(self, x, out, fit):
         def both(rows, exponent):
-            levels = self._fit(rows) if fit else self._fit_new(rows)
+            levels = self._fit(rows) if fit else self._fit_new(rows, exponent)
             cuts = self._cuts(rows, levels)
             if not fit:
                 cuts = np.where(self._is_quantized(rows)[:, None], middles(levels), cuts)
@@ -141,12 +141,12 @@ class Scaled(Rule):
     def _fit(self, rows):
         return measure(rows, self.scale) * moved(self._grid(), rows)
 
-    def _fit_new(self, rows):
+    def _fit_new(self, rows, exponent):
         # The largest weight stays where it is, and with it the scale: nothing moves twice.
         keeps = self.scale == "max" and {-1.0, 1.0} <= set(self._grid())
-        return self._fit(rows) if keeps else super()._fit_new(rows)
+        return self._fit(rows) if keeps else super()._fit_new(rows, exponent)
 
-    def _own_levels(self, values):
+    def _own_levels(self, values, ulp):
         v, grid = values.astype(np.float64), self._grid()
         top = v[np.abs(v).argmax()]
         if top == 0:
@@ -154,7 +154,7 @@ class Scaled(Rule):
         for end in sorted(grid[grid * top > 0], key=abs, reverse=True):  # the finest grid first
             levels = top / end * grid
             index = np.abs(np.subtract.outer(v, levels)).argmin(axis=1)
-            if np.abs(levels[index] - v).max() <= 4 * np.finfo(values.dtype).eps * abs(top):
+            if np.abs(levels[index] - v).max() <= 4 * ulp:
                 if (np.diff(index) > 0).all():
                     levels[index] = v
                     return levels

@@ -71,7 +71,7 @@ class Ternary(Fitted):
         neg, pos = sides[0], sides[-1]  # the same array if symmetric
         return np.stack([-neg, np.zeros_like(pos), pos], axis=1)
 
-    def _own_levels(self, values):
+    def _own_levels(self, values, ulp):
         if self.symmetric:
             a = np.unique(np.abs(values[values != 0]))
             return np.array([-a.sum(), 0, a.sum()]) if len(a) <= 1 else None

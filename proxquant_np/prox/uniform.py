@@ -67,10 +67,9 @@ class Uniform(Fitted):
                 z, a = self._least_squares(rows, c, z, a)
         return z + a * c
 
-    def _own_levels(self, values):
+    def _own_levels(self, values, ulp):
         v = values.astype(np.float64)
-        ends = np.abs(v).max()
-        rounding = 4 * np.finfo(values.dtype).eps * ends
+        ends, rounding = np.abs(v).max(), 4 * ulp
         last = 2 ** (self.n_bits - 1) - 1 if self.symmetric else 2**self.n_bits - 1
         z, span = (0.0, ends) if self.symmetric else (v[0], v[-1] - v[0])
         if (np.diff(v) < span / last - 2 * rounding).any():
