@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import proxquant_np
@@ -47,8 +48,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"\nstopped{options.stopped}")
             return 128 + (received or [signal.SIGINT])[0]
         except (OSError, Mistake, *getattr(options, "mistakes", ())) as error:  # of the user
-            say(f"proxquant-np: {shown(' '.join(str(error).split()))}")
+            said = str(error)
+            if isinstance(error, OSError):
+                said = _of_a_file(error, options, commands.choices[options.command])
+            say(f"proxquant-np: {shown(' '.join(said.split()))}")
             return 2
+
+
+_OF_PATHS = FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError
+_OF_PATHS += (PermissionError,)  # the others, a full disk, say, are not the argument's fault
+
+
+def _of_a_file(
+    error: OSError, options: argparse.Namespace, command: argparse.ArgumentParser
+) -> str:
+    """What went wrong with a file, and with which argument of the command it was named."""
+    for action in command._actions:
+        given = getattr(options, action.dest, None)
+        for path in given if isinstance(given, list) else [given]:
+            if not isinstance(path, Path):
+                continue
+            argument = action.option_strings[-1] if action.option_strings else action.dest
+            if error.filename is None:  # with a message of our own
+                named = str(path) in str(error)
+            else:
+                named = _belongs(Path(os.fsdecode(error.filename)), path)
+            if named and error.filename is not None and isinstance(error, _OF_PATHS):
+                wanted = str(action.help).partition(" (")[0]
+                return f"argument {argument} must be a {wanted}, got {path}: {error.strerror}"
+            if named:
+                return f"argument {argument}: {error}"
+    return str(error)
+
+
+def _belongs(failed: Path, path: Path) -> bool:
+    """Whether a path that failed is `path`, or in it, or above it, or its temporary file."""
+    beside = failed.parent == path.parent and failed.name.startswith(f".{path.name}.")
+    return failed == path or beside or path in failed.parents or failed in path.parents
 
 
 @contextlib.contextmanager

@@ -142,6 +142,51 @@ def test_attacks(arguments, says, capsys):
     assert says in refused(["claims", *arguments], capsys)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("claims --against none.json", "--against must be a record or folder of records whose"),
+        ("claims --against", "--records must be a folder with the records, got figures/records"),
+        ("claims --records none", "--records: there is no folder none with records"),
+        ("inspect none", "file must be a file that pack wrote, got none: No such file"),
+        ("inspect folder", "file must be a file that pack wrote, got folder: Is a directory"),
+        ("pack none", "checkpoint must be a file that training.fit saved, got none: No such"),
+        ("deploy none --to onnx", "file must be a file that training.fit or pack wrote, got none"),
+        ("vectors --out file", "--out must be a folder to write to, got file: File exists"),
+        ("vectors --out file/x", "--out must be a folder to write to, got file/x: Not a dir"),
+        ("figures --out file", "--out must be a folder to write to, got file: File exists"),
+        ("reproduce --out file", "--out must be a folder to write to, got file: Not a directory"),
+        ("theorems --out file", "--out must be a folder to write to, got file: Not a directory"),
+        ("search --out none/x", "--out: none/x cannot be written: none is no folder; make it"),
+        ("experiment resnet_cifar10 --data none", "--data: source "),
+        ("experiment paper_lstm --data none", "--data: "),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_its_argument(arguments, says, capsys):
+    line = refused(arguments.split(), capsys)
+    assert f"proxquant-np: argument {says}" in line
+    assert "Errno" not in line
+
+
+def test_of_what_is_written_beside_and_of_a_full_disk(monkeypatch, capsys):
+    """A temporary file counts as its target; what is not the argument's fault is said as it is."""
+    for error, says in [
+        (
+            PermissionError(13, "Permission denied", "new/.SCHEMA.md.1f.tmp"),
+            "argument --out must be a folder",
+        ),
+        (OSError(28, "No space left on device", "new/x"), "argument --out: [Errno 28] No space"),
+        (OSError(12, "Cannot allocate memory"), "[Errno 12] Cannot"),
+    ]:
+
+        def fail(folder, error=error):
+            raise error
+
+        monkeypatch.setattr("proxquant_np.conformance.write_vectors", fail)
+        line = refused(["vectors", "--out", "new"], capsys)
+        assert line.startswith(f"proxquant-np: {says}")
+
+
 @pytest.mark.parametrize(("command", "flag"), flags(kinds.as_shape))
 @pytest.mark.parametrize("shape", ["", "x", "3x", "3x0", "-3", "3,32", "3X3", "1.5", "9" * 30])
 def test_shapes_that_are_none(command, flag, shape, capsys):

@@ -195,7 +195,10 @@ def add_experiment(commands: Any) -> None:
         "--only", action="append", metavar="TASK", help="this task alone (repeatable)"
     )
     command.add_argument(
-        "--data", type=as_path, metavar="DIR", help="data that are not part of this package"
+        "--data",
+        type=as_path,
+        metavar="DIR",
+        help="folder or file of data that are not part of this package",
     )
     command.add_argument(
         "--download", action="store_true", help="get the data (CIFAR-10) if --data does not exist"

@@ -28,7 +28,12 @@ def add_claims(commands: Any) -> None:
         "nothing: compute the verdicts again by another test, correction, margin or choice of "
         "seeds, and print those that change.",
     )
-    command.add_argument("--records", type=as_path, default=Path("figures/records"))
+    command.add_argument(
+        "--records",
+        type=as_path,
+        default=Path("figures/records"),
+        help="folder with the records (default figures/records)",
+    )
     command.add_argument("--out", type=as_path, help="file to write (default CLAIMS.md)")
     attack = command.add_argument_group("an attack on the verdicts")
     attack.add_argument(
@@ -36,7 +41,7 @@ def add_claims(commands: Any) -> None:
         type=as_path,
         nargs="*",
         metavar="RECORD",
-        help="those of these records, or folders of records (default --records)",
+        help="record or folder of records whose verdicts to compute (default --records)",
     )
     attack.add_argument(
         "--test",
