@@ -563,3 +563,14 @@ def test_ends_of_another_set():
         assert len(np.unique(end)) <= 3 and np.array_equal(end, ternary.project(end))
     assert set(result["layers"]["change_from_start"]) == {f"layers.{i}.weight" for i in (0, 3, 6)}
     assert result["gap"] > 0 and json.dumps(result)
+
+
+@pytest.mark.parametrize("ends", [False, prox.TernaryL2()], ids=repr)
+@pytest.mark.parametrize("widths", [(64, 10), (64, 32, 10)])
+def test_ends_that_are_all_layers_are_refused(ends, widths):
+    method = dataclasses.replace(METHODS["prox_quant"], ends=ends)
+    model = models.MLP(widths, rng=0)
+    with pytest.raises(ValueError, match=r"between its first and its last one for ends=.*layers.0"):
+        method.optimizer(model, 3, prox.BinaryL1(), **method.default)
+    whole = dataclasses.replace(method, ends=True)
+    assert whole.optimizer(model, 3, prox.BinaryL1(), **method.default).params

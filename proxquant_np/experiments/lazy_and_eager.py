@@ -83,11 +83,19 @@ class Method:
         return self.wrap(base, self.groups(model, regularizer), steps, **rest)
 
     def groups(self, model: nn.Module, regularizer: prox.Regularizer) -> Groups:
-        """What of a model is quantized, and how."""
+        """What of a model is quantized, and how.
+
+        ValueError if its ends are to be treated differently, but it has no layers between them.
+        """
         every = nn.quantizable_parameters(model)
         if self.ends is True:
             return [(every, regularizer)]
         inner = nn.quantizable_parameters(model, first=False, last=False)
+        if not inner:
+            raise ValueError(
+                f"model must have a quantizable layer between its first and its last one for "
+                f"ends={self.ends!r}, got only {', '.join(every) or 'none at all'}"
+            )
         ends = {name: p for name, p in every.items() if name not in inner}
         return [(inner, regularizer), (ends, self.ends or None)]
 
