@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add(commands)
     parser.set_defaults(stopped="")
     options = parser.parse_args(arguments)
-    if os.environ.setdefault(memory.VARIABLE, "1") == "1":  # for the processes it starts, too
+    if os.environ.get(memory.VARIABLE) != "0":
+        os.environ[memory.VARIABLE] = "1"  # for the processes it starts, too
         proxquant_np.keep_memory()
     with _as_ctrl_c() as received:
         try:

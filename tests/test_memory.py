@@ -47,6 +47,29 @@ def test_memory_is_kept_if_asked():
     assert faults(COMMAND, PROXQUANT_KEEP_MEMORY="0") > 2_000
 
 
+@pytest.mark.parametrize("value", ["", "0", "1", "yes", "2", " 1", "true\x1b"])
+def test_a_value_that_says_nothing_is_named(value):
+    """In a warning, for a program must not fail for it; and in no word of the others."""
+    run = subprocess.run(
+        [sys.executable, "-c", "import proxquant_np"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PROXQUANT_KEEP_MEMORY": value},
+        check=True,
+    )
+    if value in ("", "0", "1"):
+        assert run.stderr == ""
+    else:
+        assert run.stderr.count("RuntimeWarning") == 1
+        assert "PROXQUANT_KEEP_MEMORY must be 1, to keep" in run.stderr
+        assert f"or not set, got {value!r}: it counts as not set" in run.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not GNU's")
+def test_a_command_takes_a_value_that_says_nothing_as_not_set():
+    assert faults(COMMAND, PROXQUANT_KEEP_MEMORY="yes") < 1_000
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not GNU's")
 def test_a_small_step_needs_no_new_pages():
     small = "MEGABYTES = 32"

@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import warnings
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def keep_memory() -> bool:
 
     Without GNU's C library nothing changes, and the result is False. It cannot be undone.
     PROXQUANT_KEEP_MEMORY=1 does the same on import of this package. PROXQUANT_KEEP_MEMORY=0 keeps
-    the command `proxquant-np` from doing it, and the import from raising what is kept to 64 MB.
+    the command `proxquant-np` from doing it, and the import from raising what is kept to 64 MB. If
+    it is empty, it counts as not set; so does anything else, with a RuntimeWarning on import.
 
     Examples:
         >>> pq.keep_memory() in (True, False)
@@ -47,8 +49,16 @@ def keep_memory() -> bool:
     return bool(kept and large)
 
 
-if os.environ.get(VARIABLE) == "1":
+_value = os.environ.get(VARIABLE, "")
+if _value not in ("", "0", "1"):
+    warnings.warn(
+        f"the environment variable {VARIABLE} must be 1, to keep all freed memory, 0, to leave the "
+        f"process alone, or not set, got {_value!r}: it counts as not set",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+if _value == "1":
     keep_memory()
-elif os.environ.get(VARIABLE) != "0" and sys.platform == "linux":
+elif _value != "0" and sys.platform == "linux":
     with contextlib.suppress(MemoryError):  # where a process may have no more
         np.empty(_MOST - (1 << 16), np.uint8)  # with the allocator's own bytes, within its limit
