@@ -103,6 +103,18 @@ def test_pickled_version_is_refused(folder):
             load_cifar10(source, 0)
 
 
+def test_two_files_of_one_name_in_an_archive(folder):
+    path = archive(folder)
+    with tarfile.open(path, "w:gz") as tar:
+        for name in ("b", "a"):
+            tar.add(folder, name)
+    with pytest.raises(
+        ValueError, match=r"must hold one file called \w+\.bin, got a/.*, b/"
+    ) as said:
+        load_cifar10(path, 0)
+    assert "whole" not in str(said.value)
+
+
 def test_links_and_paths_that_lead_outside_are_not_followed(folder):
     path = archive(folder)
     with tarfile.open(path, "w:gz") as tar:

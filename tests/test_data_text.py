@@ -181,6 +181,20 @@ def test_parts_that_do_not_fit(tmp_path, kind, changes, error, message):
         load_text(path, "word")
 
 
+def test_two_files_for_one_part_of_an_archive(tmp_path):
+    """The archive is whole: the message is about the files alone, also if they share a name."""
+    for more, said in [
+        ({"b.train.txt": "x\n"}, "with train in its name, got a.train.txt, b.train.txt"),
+        ({"old/a.train.txt": "x\n"}, "called a.train.txt, got a.train.txt, old/a.train.txt"),
+    ]:
+        path = pack(tmp_path / "a.tar.xz", CORPUS | more)
+        with pytest.raises(ValueError) as refused:
+            load_text(path)
+        assert str(refused.value) == f"{path} must hold one file {said}"
+    members = CORPUS | {"old/README": "x", "README": "y"}  # of the others it does not matter
+    assert load_text(pack(tmp_path / "b.tar", members)).splits.train.x.size > 9
+
+
 def test_archives_that_do_not_fit(tmp_path, monkeypatch):
     link = pack(tmp_path / "link.tar", CORPUS | {"a.test.txt": Path("/etc/passwd")})
     with pytest.raises(ValueError, match=r"a\.test\.txt must be a file, got a link"):

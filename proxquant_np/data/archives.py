@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,26 @@ from proxquant_np.files import shown
 
 class Refused(ValueError):
     """An archive or a folder that is intact, but not the right one."""
+
+
+def only_path(archive: Path, name: str, paths: Iterable[tuple[str, str]]) -> str:
+    """The path in the archive of the file of this name, among (name, path) of all.
+
+    `Refused` if several folders have one: which is meant is not for us to guess.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from proxquant_np.data.archives import only_path
+        >>> only_path(Path("my.tar"), "a.txt", [("a.txt", "data/a.txt"), ("b.txt", "b.txt")])
+        'data/a.txt'
+    """
+    found = sorted({path for other, path in paths if other == name})
+    if len(found) > 1:
+        raise Refused(
+            f"{shown(archive)} must hold one file called {shown(name)}, got "
+            f"{shown(', '.join(found[:3]))}"
+        )
+    return found[0]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from proxquant_np.checks import check_integer
-from proxquant_np.data.archives import Refused, whole_tar
+from proxquant_np.data.archives import Refused, only_path, whole_tar
 from proxquant_np.data.splits import Split, Splits
 from proxquant_np.files import shown
 
@@ -146,10 +146,13 @@ def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
     with whole_tar(archive, "tar or tar.gz archive", f"; {_GET}") as tar:
+        paths = []
         for member in tar:
             name = member.name.rsplit("/", 1)[-1]
             _refuse_pickles(archive, name)
             if name in FILES and member.isfile():
+                paths.append((name, member.name))
+                only_path(archive, name, paths)
                 _check_size(f"{archive}: {member.name}", member.size)
                 yield name, tar.extractfile(member).read()
 

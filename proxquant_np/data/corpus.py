@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from proxquant_np.data.archives import Refused, whole_tar
+from proxquant_np.data.archives import Refused, only_path, whole_tar
 from proxquant_np.files import read_whole, shown
 
 PENN_TREEBANK = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
@@ -65,7 +65,7 @@ def _three(source: Path, names: Iterable[str]) -> list[str]:
                 f"name; expected a corpus of three parts such as {_GET}"
             )
         if len(fitting) > 1:
-            raise ValueError(
+            raise Refused(
                 f"{shown(source)} must hold one file with {part} in its name, got "
                 f"{shown(', '.join(fitting[:3]))}"
             )
@@ -75,8 +75,11 @@ def _three(source: Path, names: Iterable[str]) -> list[str]:
 
 def _from_archive(archive: Path) -> dict[str, str]:
     with whole_tar(archive, "tar archive of three text files") as tar:
-        members = {m.name.rsplit("/", 1)[-1]: m for m in tar if not m.isdir()}
-        found = {name: _part(tar, members[name]) for name in _three(archive, members)}
+        members = {m.name: m for m in tar if not m.isdir()}
+        paths = [(name.rsplit("/", 1)[-1], name) for name in members]
+        names = _three(archive, {name for name, _ in paths})
+        chosen = {name: only_path(archive, name, paths) for name in names}
+        found = {name: _part(tar, members[path]) for name, path in chosen.items()}
     return {name: _text(archive / name, content) for name, content in found.items()}
 
 
