@@ -50,12 +50,28 @@ def as_array(x: Any) -> Array:
     """
     if type(x) is np.ndarray:
         return x
+    for part in x if isinstance(x, list | tuple) else [x]:
+        check_unmasked("arrays", part)
+    return np.asarray(x) if isinstance(x, np.ndarray) or not is_array(x) else x
+
+
+def check_unmasked(name: str, x: Any) -> Any:
+    """x, unless it is a masked array: TypeError.
+
+    Examples:
+        >>> from proxquant_np.libraries import check_unmasked
+        >>> try:
+        ...     check_unmasked("grad", np.ma.masked_array([1.0, 2.0], mask=[False, True]))
+        ... except TypeError as error:
+        ...     print(str(error).partition(":")[0])
+        grad must have no mask, got a masked array of shape (2,), 1 of it masked
+    """
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
-            f"arrays must have no mask, got a masked array of shape {x.shape}, "
+            f"{name} must have no mask, got a masked array of shape {x.shape}, "
             f"{np.ma.count_masked(x)} of it masked: fill it, as by x.filled(0)"
         )
-    return np.asarray(x) if isinstance(x, np.ndarray) or not is_array(x) else x
+    return x
 
 
 def on_host(x: Array) -> bool:

@@ -197,11 +197,32 @@ def test_what_the_table_takes_is_taken(call, arguments):
 MASKED = np.ma.masked_array([1.0, 2.0], mask=[False, True])
 
 
+def step_with_gradient(m):
+    p = pq.nn.Parameter([1.0, 2.0])
+    p.grad = m
+    pq.optim.SGD([p], 0.1).step()
+
+
+def step_of_point(m):
+    p = pq.nn.Parameter([1.0, 2.0])
+    p.grad = np.ones(2)
+    pq.optim.SGD([p], 0.1).step({p: m})
+
+
 @pytest.mark.parametrize(
     "takes",
     [
         Tensor,
         pq.nn.Parameter,
+        lambda m: Tensor([m, m]),
+        lambda m: prox.BinaryL1().prox([m, m], 0.1),
+        lambda m: prox.BinaryL1().prox([1.0, 2.0], 0.1, out=m),
+        prox.Levels,
+        lambda m: prox.Rounded([0, 1, 2], "up", m),
+        lambda m: (Tensor([1.0, 2.0], requires_grad=True) * 2).backward(m),
+        step_with_gradient,
+        step_of_point,
+        lambda m: pq.training.save_checkpoint("masked.npz", {"w": m}, {}),
         F.relu,
         lambda m: Tensor([1.0, 2.0]) * m,
         lambda m: F.where(np.array([True, False]), Tensor([1.0, 2.0]), m),

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from proxquant_np.autograd.summation import pairwise_sum
-from proxquant_np.libraries import as_array, is_array
+from proxquant_np.libraries import as_array, check_unmasked, is_array
 
 Array = np.ndarray
 VJP = Callable[[Array], Any]
@@ -191,7 +191,7 @@ class Tensor:
             grad = np.ones_like(self.data)
         else:
             grad = grad.data if isinstance(grad, Tensor) else grad
-            grad = np.array(grad, self.dtype, like=self.data)
+            grad = np.array(check_unmasked("grad", grad), self.dtype, like=self.data)
             if grad.shape != self.shape:
                 raise ValueError(f"grad must have shape {self.shape}, got shape {grad.shape}")
         if self._vjp is None:

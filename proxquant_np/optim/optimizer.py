@@ -19,7 +19,7 @@ import numpy as np
 from proxquant_np.autograd import Tensor, mark_changed
 from proxquant_np.autograd.threads import parallel
 from proxquant_np.checks import check_instance, check_number
-from proxquant_np.libraries import on_host
+from proxquant_np.libraries import check_unmasked, on_host
 from proxquant_np.nn.module import check_state
 
 Params = Mapping[str, Tensor] | Iterable[Tensor]
@@ -71,7 +71,7 @@ def grads_of(name: str, params: list[Tensor]) -> dict[int, np.ndarray]:
                 raise ValueError(
                     f"the gradient of {name}[{i}] must have its shape {p.shape}, got {p.grad.shape}"
                 )
-            found[i] = p.grad
+            found[i] = check_unmasked(f"the gradient of {name}[{i}]", p.grad)
     return found
 
 
@@ -191,6 +191,8 @@ class Optimizer:
                 raise ValueError(
                     f"the gradient of params[{i}] must have its shape {p.shape}, got {p.grad.shape}"
                 )
+            if active[i]:
+                check_unmasked(f"the gradient of params[{i}]", p.grad)
             size = span.stop - span.start
             if p.data.size != size or p.data.dtype != self._scratch.dtype:
                 raise ValueError(
@@ -253,7 +255,7 @@ class Optimizer:
             if x is None:
                 continue
             kind = np.ndarray if on_host(p.data) else type(p.data)
-            check_instance("a point", x, kind, "an array, or None")
+            check_instance("a point", check_unmasked("a point", x), kind, "an array, or None")
             if x.shape != p.shape or x.dtype != p.dtype or not _writeable(x):
                 raise ValueError(
                     f"a point must be writeable and have its parameter's shape {p.shape} and dtype "

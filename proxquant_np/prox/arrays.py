@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from proxquant_np.checks import check_instance, check_number
-from proxquant_np.libraries import as_array, on_host
+from proxquant_np.libraries import as_array, check_unmasked, on_host
 
 Floats = NDArray[Any]
 
@@ -68,7 +68,7 @@ def as_output(out: Floats | None, x: Floats) -> Floats:
         return np.empty(x.shape, x.dtype, like=x)
     here = on_host(x)
     if here:
-        check_instance("out", out, np.ndarray, "a NumPy array")
+        check_instance("out", check_unmasked("out", out), np.ndarray, "a NumPy array")
     else:
         check_instance("out", out, type(x), f"a {type(x).__name__} like the weights")
     if out.dtype != x.dtype:

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxquant_np.libraries import moved, on_host
+from proxquant_np.libraries import check_unmasked, moved, on_host
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.distances import L1, L2
 from proxquant_np.prox.nearest import pick, thresholds
@@ -49,7 +49,7 @@ class Levels(QuantizedSet):
     values: tuple[float, ...]  # any sequence of real numbers is accepted
 
     def __post_init__(self):
-        values = np.asarray(self.values)
+        values = np.asarray(check_unmasked("values", self.values))
         if values.ndim != 1 or (values.size and values.dtype.kind not in "iuf"):
             raise TypeError(f"values must be a sequence of real numbers, got {self.values!r}")
         values = values.astype(np.float64) + 0.0  # turns -0.0 into 0.0

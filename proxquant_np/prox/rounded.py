@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proxquant_np.checks import check_choice
-from proxquant_np.libraries import moved
+from proxquant_np.libraries import check_unmasked, moved
 from proxquant_np.prox.arrays import Floats
 from proxquant_np.prox.levels import Levels
 from proxquant_np.prox.nearest import pick, thresholds
@@ -47,6 +47,7 @@ class Rounded(QuantizedSet):
         object.__setattr__(self, "values", values)
         check_choice("ties", self.ties, TIES)
         if self.thresholds is not None:
+            check_unmasked("thresholds", self.thresholds)
             try:
                 cuts = np.asarray(self.thresholds, np.float64)
             except (TypeError, ValueError):

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from proxquant_np.files import read_json, read_whole, shown
 from proxquant_np.files import written_whole as written_whole
+from proxquant_np.libraries import check_unmasked
 
 SCHEMA = 1
 _TEXT = "__meta__"
@@ -98,9 +99,10 @@ def _plain(value: Any) -> Any:
 
 
 def write_arrays(file: BinaryIO, arrays: Mapping[str, ArrayLike]) -> None:
-    """Write an .npz archive; ValueError for an array of Python objects."""
+    """Write an .npz archive; ValueError for an array of Python objects, TypeError for a mask."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
+            check_unmasked(name, array)
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
