@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import proxquant_np as pq
-from proxquant_np import cli
+from proxquant_np import cli, prox
 from proxquant_np.prox import BinaryL1, LevelsL1, MultiBitL2, TernaryL2, UniformL2
 
 kit = pq.conformance
@@ -731,3 +731,62 @@ def test_a_tolerance_of_steps(epsilons, passes):
 @pytest.mark.parametrize(("near", "passes"), [(1.0018, True), (1.0026, False)])
 def test_the_tolerance_of_wide_steps(near, passes):
     assert bool(kit.check_gradient(square32, lambda w: 2 * near * w, AT)) is passes
+
+
+def int4_rows(w):
+    """Per row, and of matrices alone, as much that people have is."""
+    _, _ = w.shape
+    a = np.abs(w).max(axis=1, keepdims=True) / 7
+    return (np.clip(np.rint(w / np.where(a > 0, a, 1)), -7, 7) * a).astype(w.dtype)
+
+
+def int4(w):
+    _, _ = w.shape
+    return prox.Integers(4).quantize(w)
+
+
+def one_bit_rows(w):
+    _, _ = w.shape
+    return prox.MultiBit(1, axis=0).project(w)
+
+
+def binary_kernels(w):
+    _, _, _, _ = w.shape
+    return prox.Binary().project(w)
+
+
+def prox_of_matrices(x, strength):
+    _, _ = x.shape
+    return prox.BinaryL2().prox(x, strength)
+
+
+@pytest.mark.parametrize(
+    ("fn", "definition", "shape"),
+    [
+        (int4_rows, prox.Integers(4, axis=0), "len(w), -1"),
+        (lambda w: int4_rows(w.T).T, prox.Integers(4, axis=-1), "-1, w.shape[-1]"),
+        (int4, prox.Integers(4), "len(w), -1"),
+        (binary_kernels, "binary", "len(w), -1, 1, 1"),
+        (prox_of_matrices, "binary_l2", "len(x), -1"),
+    ],
+)
+def test_what_is_for_one_rank_alone_is_told_how_to_be_checked_in_it(fn, definition, shape):
+    """And by what it is told it passes."""
+    check = pq.conformance.check_prox if fn is prox_of_matrices else pq.conformance.check_quantizer
+    report = check(fn, definition)
+    assert [fault.convention for fault in report.faults] == ["rank"]
+    said, _, wrapped = report.fault.detail.partition("; if it is for these alone, pass ")
+    assert said.startswith(("only 2-D", "only 4-D")) and f"reshape({shape})" in wrapped
+    assert check(eval(wrapped, {"fn": fn}), definition).verdict == "right"
+
+
+def test_of_matrices_alone_levels_per_row_are_seen():
+    """They were not, for all weights were given as one row."""
+    report = pq.conformance.check_quantizer(int4_rows, prox.Integers(4))
+    assert "another shape give another result" in report.fault.detail
+    assert "--axis 0" in report.fault.detail
+    report = pq.conformance.check_quantizer(one_bit_rows, "multibit_1")
+    _, _, wrapped = report.fault.detail.partition("pass ")
+    assert pq.conformance.check_quantizer(
+        eval(wrapped.removesuffix(")"), {"fn": one_bit_rows}), "multibit_1"
+    )

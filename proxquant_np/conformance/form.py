@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,12 +34,13 @@ class Subject:
     rank: that of the weights it accepts; if it needs a matrix, it is given vectors as rows of one.
     values, shapes: what its form is found out with; any_rank: whether it must take all of these
     shapes, tells_beyond: whether also weights of no shape. repeats: whether the same input has to
-    give the same result.
+    give the same result. shape_of_rank: how to give any weights w that rank, as Python text.
     """
 
     values: Sequence[float] = VALUES
     shapes: Sequence[tuple[int, ...]] = SHAPES
     any_rank = tells_beyond = repeats = True
+    shape_of_rank: Mapping[int, str] = {1: "-1", 2: "len({w}), -1", 4: "len({w}), -1, 1, 1"}
 
     def __init__(self, fn: Callable[..., Any], with_strength: bool):
         self.fn, self.with_strength, self.rank = fn, with_strength, 1
@@ -65,7 +66,17 @@ class Subject:
 
     def of_another_shape(self, w: Floats, u: Floats) -> tuple[str, str]:
         """(convention, detail) if the same weights in this shape give another result, u."""
-        return "rank", "the same weights in another shape give another result (levels per row?)"
+        remedy = self.reshaped("1, -1" + ", 1" * (max(self.rank, 2) - 2))
+        return "rank", (
+            "the same weights in another shape give another result (levels per row? To check them "
+            f"on one row, pass {remedy})"
+        )
+
+    def reshaped(self, shape: str) -> str:
+        """A function of weights of any rank, as Python text: fn of the weights in this shape."""
+        w, *rest = names = list(self.named(np.zeros(1), *self.rest))
+        call = ", ".join([f"{w}.reshape({shape})", *rest])
+        return f"lambda {', '.join(names)}: fn({call}).reshape({w}.shape)"
 
     def shaped(self, x: Floats) -> Floats:
         """A vector in the rank that fn takes."""
@@ -117,25 +128,35 @@ def _form(subject, w):
     first = w.reshape(works[0])
     u = results[works[0]][0]
     if not subject.repeats:
-        return found + _rank(subject, w, results, works), True
+        return found + _rank(subject, w, results, works, result), True
     again = [result(first)[0] for _ in range(4)]
     if any(v is None or v.tobytes() != u.tobytes() for v in again):
         inputs = subject.named(first, *subject.rest)
         fault = Fault("not repeatable", "a second call gave another result", inputs)
         return [*found, fault], False
-    found += _rank(subject, w, results, works)
+    found += _rank(subject, w, results, works, result)
     if (2, 3) in works:
         found += _layout(subject, w.reshape(3, 2).T, result)
     return found, True
 
 
-def _rank(subject, w, results, works):
+def _rank(subject, w, results, works, result):
     """Which ranks are accepted, and whether they give the same result."""
     if len(works) < len(subject.shapes) and subject.any_rank:
         ranks = "- and ".join(str(len(shape)) for shape in works)
         failed = next(shape for shape in subject.shapes if shape not in works)
         fault = results[failed][1][-1]
+        if len(works) == 1 and len(subject.shapes[0]) == 1 and subject.repeats:
+            row = subject.shaped(w)
+            u, straight = result(row)[0], results[works[0]][0]
+            if u is not None and not _alike(u.reshape(-1), straight.reshape(-1)):
+                kind = subject.of_another_shape(row, u)
+                inputs = subject.named(row, *subject.rest)
+                return [Fault(*kind, inputs, u, straight.reshape(row.shape))]
         detail = f"only {ranks}-D: weights of shape {failed}: {fault.convention}: {fault.detail}"
+        if len(works) == 1 and (shape := subject.shape_of_rank.get(subject.rank)):
+            shape = shape.format(w=next(iter(fault.inputs)))
+            detail += f"; if it is for these alone, pass {subject.reshaped(shape)}"
         return [Fault("rank", detail, fault.inputs, fault.got, fault.expected)]
     first = results[works[0]][0].reshape(-1)
     for shape in works[1:] if subject.repeats else []:

@@ -53,6 +53,8 @@ class RuleSubject(Subject):
             matrix = (2, 3)
             self.shapes = [matrix, (1, 1, *matrix) if self.axis < 0 else (*matrix, 1, 1)]
             self.tells_beyond = False
+            if self.axis < 0:
+                self.shape_of_rank = {2: "-1, {w}.shape[-1]", 4: "1, 1, -1, {w}.shape[-1]"}
         elif self.block is not None:
             rows = self.block if 2 < self.block <= SQUARE else 2
             self.shapes = [(rows * self.block,), (rows, self.block)]
@@ -69,7 +71,11 @@ class RuleSubject(Subject):
                     "wrong reduction",
                     "blocks of a matrix run along its first axis, not the last",
                 )
-        return super().of_another_shape(w, u)
+        kind, detail = super().of_another_shape(w, u)
+        if self.block is None and "axis" in getattr(self.rule, "__dataclass_fields__", {}):
+            detail = f"{detail.partition('?')[0]}? Then check it with axis=0, on the command line "
+            detail += "--axis 0)"
+        return kind, detail
 
     def shaped(self, x: Floats) -> Floats:
         """The weights of a case in the rank that fn takes."""
