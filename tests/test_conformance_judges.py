@@ -116,6 +116,31 @@ def test_a_search_leaves_no_folder_where_it_is_run(monkeypatch):
     assert folder == os.path.join(tempfile.gettempdir(), "hypothesis")
 
 
+def test_a_search_finds_the_same_after_other_checks(monkeypatch):
+    """What searches drew before is tried first: of these functions no golden case tells all."""
+    monkeypatch.setattr(search, "_tried", {})
+    wrong = [
+        (lambda w: sign_pm(w + w.dtype.type(1 / 32)), "binary"),
+        (lambda w: np.where(w.mean() > 0.5, w, sign_pm(w)), "binary"),
+        (lambda w: np.round(w), "rounded"),
+    ]
+
+    right = {"binary": sign_pm, "ternary": TernaryL2().project}
+
+    def reports():
+        return [repr(check_quantizer(*pair)) for pair in wrong]
+
+    alone = []
+    for pair in wrong:
+        search._tried.clear()
+        alone.append(repr(check_quantizer(*pair)))
+    search._tried.clear()
+    for dtypes in (["float32"], ["float32", "float64"]):
+        for definition in ("binary", "ternary"):
+            check_quantizer(right[definition], definition, dtypes=dtypes)
+    assert search._tried and reports() == reports() == alone
+
+
 def test_values_are_named_although_some_weights_are_refused():
     def halved(x, strength):
         if np.abs(x).max() > 3:

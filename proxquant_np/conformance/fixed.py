@@ -11,7 +11,7 @@ compared with all results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise, product
 from typing import Any, NamedTuple
@@ -65,6 +65,10 @@ class MapJudge:
         """A strategy of cases, for `search`."""
         rest = [search.strengths(st)] if self.subject.with_strength else []
         return st.tuples(search.weights(st, self.dtypes), *rest)
+
+    def kind(self) -> Hashable:
+        """What the strategy depends on."""
+        return tuple(self.dtypes), self.subject.with_strength
 
     def split(self, case: search.Case) -> tuple[Floats, float]:
         """The weights and the strength."""

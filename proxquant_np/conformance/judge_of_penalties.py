@@ -7,7 +7,7 @@ one is asked for. Within rounding of a jump both are right in any case.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -82,6 +82,10 @@ class PenaltyJudge(FixedJudge):
         """A strategy of cases, for `search`."""
         cases = super().strategy(st)
         return cases if self._takes_zero() else cases.filter(lambda case: case[1] > 0)
+
+    def kind(self) -> Hashable:
+        """What the strategy depends on."""
+        return super().kind(), "zero" if self._takes_zero() else "no zero"
 
     def _takes_zero(self):
         """Whether fn takes the strength 0, which many libraries refuse."""

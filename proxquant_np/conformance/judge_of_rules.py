@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from itertools import combinations, product
 from typing import Any
@@ -114,6 +114,10 @@ class RuleJudge(MapJudge):
     def strategy(self, st: Any) -> Any:
         """Of cases, for `search`."""
         return st.tuples(search.weights(st, self.dtypes).map(self.grouped))
+
+    def kind(self) -> Hashable:
+        """What the strategy depends on."""
+        return super().kind(), "groups", self.rule.axis, self.rule.block, self.subject.rank > 1
 
     def key(self, case: search.Case) -> Any:
         """The case, hashable."""

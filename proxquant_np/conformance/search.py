@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,10 +20,14 @@ Case = Any
 MISSING = (
     "no further search: hypothesis is not installed, it comes with the extra proxquant-np[test]"
 )
+NOTHING = "then a search of {} cases"
 SECONDS = 12.0  # after this time, a search with a slow function ends
 LIMIT = 15.0  # after this time, no golden cases are tried any more, and nothing is made smaller
 LEAST = 4  # golden cases, however slow the function
 FEW = 1  # cases with at most this many weights need no further shrinking
+EXAMPLES = 150
+_tried: dict[Hashable, list[Case]] = {}  # what a search draws that finds nothing, by kind of judge
+MOST = 1 << 20  # weights that are remembered of a kind
 
 
 class Judge(Protocol):
@@ -34,6 +38,9 @@ class Judge(Protocol):
 
     def strategy(self, st: Any) -> Any:
         """A strategy of cases, built with the module hypothesis.strategies."""
+
+    def kind(self) -> Hashable:
+        """Equal for judges whose strategies draw the same cases."""
 
     def size(self, case: Case) -> int:
         """The number of weights in the case."""
@@ -79,13 +86,13 @@ def collect(
     if len(cases) < whole:
         return f"{done} of {whole}, and no search: fn is slow, the time was up", found
     while True:
-        words, case = smallest(lambda c: not broken(c).keys() <= found.keys(), judge.strategy)
+        words, case = _search(judge, lambda c: not broken(c).keys() <= found.keys())
         if case is None:
             break
         for convention, fault in broken(case).items():
             keep(convention, fault, case)
     for convention in [kind for kind, (_, case) in found.items() if judge.size(case) > FEW]:
-        _, case = smallest(lambda c: convention in broken(c), judge.strategy)  # noqa: B023
+        _, case = _search(judge, lambda c: convention in broken(c))  # noqa: B023
         if case is not None:
             keep(convention, broken(case)[convention], case)
     if found and words != MISSING:
@@ -94,8 +101,30 @@ def collect(
     return f"{done}, {words}{stopped}", found
 
 
+def _search(judge: Judge, fails: Callable[[Case], bool]) -> tuple[str, Case | None]:
+    """As `smallest`, but cases are drawn anew only to make one smaller.
+
+    Every search draws the same cases until one fails, and drawing takes longer than judging: what
+    a search that found nothing has drawn is tried before the next one, of this or a later check.
+    """
+    kind = judge.kind()
+    known = _tried.get(kind) if sys.modules.get("hypothesis") else None
+    if known and not any(map(fails, known)):
+        return NOTHING.format(EXAMPLES), None
+    drawn: dict[Any, Case] = {}
+
+    def noted(case):
+        drawn[judge.key(case)] = case
+        return fails(case)
+
+    words, case = smallest(noted, judge.strategy)
+    if case is None and drawn and sum(map(judge.size, drawn.values())) <= MOST:
+        _tried[kind] = list(drawn.values())
+    return words, case
+
+
 def smallest(
-    fails: Callable[[Case], bool], build: Callable[[Any], Any], examples: int = 150
+    fails: Callable[[Case], bool], build: Callable[[Any], Any], examples: int = EXAMPLES
 ) -> tuple[str, Case | None]:
     """(what was done, in words; the smallest case found for which `fails` holds, or None).
 
@@ -122,7 +151,7 @@ def smallest(
         case = hypothesis.find(build(strategies), fails, settings=settings)
         return "then a search, which shrank this case", case
     except hypothesis.errors.NoSuchExample:
-        return f"then a search of {examples} cases", None
+        return NOTHING.format(examples), None
 
 
 def _plainest_first(numbers):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -134,6 +134,10 @@ class _Step:
             squares = st.integers(0, 16).map(lambda i: [i / 4])
             parts |= {"m": one, "v": squares, "t": st.integers(1, 9)}
         return st.fixed_dictionaries({**parts, "dtype": st.sampled_from(self.dtypes)})
+
+    def kind(self) -> Hashable:
+        """What the strategy depends on."""
+        return "step", self.lazy, self.adam, tuple(self.dtypes)
 
     def run(self, case: dict[str, Any]) -> tuple[tuple[Floats, ...] | None, list[Fault]]:
         """(what fn returns, or None; the faults in its form), only once for the same case."""
