@@ -65,7 +65,8 @@ def test_committed_records_are_those_of_the_present_experiments():
         if record["experiment"] == "theorems":
             assert list(record["theorems"]) == list(theorems.THEOREMS)
             continue
-        chosen = experiment_named(record["experiment"]).of_stream(record.get("stream"))
+        whole = experiment_named(record["experiment"])
+        chosen = whole.of_stream(record.get("stream")).of_family(record.get("family"))
         for name, task in record["tasks"].items():
             setting = experiment.settings(chosen, quick=False)[name]
             assert {**setting, **task["setting"]} == setting  # some splits were fixed then
