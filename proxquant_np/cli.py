@@ -56,8 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
 
 
-_OF_PATHS = FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError
-_OF_PATHS += (PermissionError,)  # the others, a full disk, say, are not the argument's fault
+_OF_PATHS = (  # the other errors, a full disk, say, are not the argument's fault
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 
 
 def _of_a_file(

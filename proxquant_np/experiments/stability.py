@@ -43,7 +43,8 @@ def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
                 }
                 for method in methods
             }
-            of_task = path.with_name("_at_".join(filter(None, (f"{path.name}_{name}", owner))))
+            at = f"_at_{owner}" if owner else ""
+            of_task = path.with_name(f"{path.name}_{name}{at}")
             made = {"runs": runs_of(result)}
             plotting.save_figure(plotting.layer_changes(data), data | made, of_task)
             paths.append(of_task.with_suffix(".png"))
