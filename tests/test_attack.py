@@ -10,6 +10,7 @@ import pytest
 from proxquant_np import cli
 from proxquant_np.experiments.attack import attack, read
 from proxquant_np.experiments.catalog import experiment_named
+from proxquant_np.experiments.records import read_records
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
     EQUAL,
@@ -18,7 +19,7 @@ from proxquant_np.experiments.statistics import (
     compare,
     corrected,
 )
-from proxquant_np.experiments.verdicts import Rules, read_records, verdicts
+from proxquant_np.experiments.verdicts import Rules, verdicts
 
 RECORDS = Path(__file__).parents[1] / "figures" / "records"
 PAIR = "prox_quant", "binary_connect"
@@ -40,7 +41,8 @@ def write(path, planted):
 
 
 def run(*arguments, capsys):
-    assert cli.main(["claims", "--against", *arguments]) == 0
+    alone = [] if "--records" in arguments else ["--records", "nowhere"]  # not the committed ones
+    assert cli.main(["claims", "--against", *arguments, *alone]) == 0
     return capsys.readouterr().out
 
 
@@ -87,7 +89,7 @@ def test_margins_are_in_the_unit_of_the_ledger():
     found = Rules(equal=Equality(3.0, "")).compare(claim, task)
     assert found == compare(ours, rival, margin=0.03)
     found = Rules(equal=Equality(0.5, "", relative=True)).compare(claim, task)
-    assert found == compare(ours, rival, margin=0.5 * np.mean(rival))
+    assert found == compare(ours, rival, margin=0.5 * np.array(rival))
     of_text = dataclasses.replace(claim, measure="test_perplexity")
     task = record(measure="test_perplexity")["tasks"]["mlp"]
     found = Rules(equal=Equality(3.0, "")).compare(of_text, task)
@@ -150,6 +152,100 @@ def test_records_that_have_no_verdict(tmp_path, capsys):
         assert cli.main(["claims", "--against", *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line
+
+
+def test_the_ledgers_verdict_is_that_beside_all_its_records(tmp_path, capsys):
+    """What the ledger says depends on something, an attack on one record does not say holds."""
+    folder = tmp_path / "records"
+    folder.mkdir()
+    file = write(folder / "binary_digits-record.json", record())
+    write(folder / "binary_digits-stream1-record.json", record(-D, stream=1))
+    write(folder / "theorems.json", {"experiment": "theorems", "quick": False, "theorems": {}})
+    shown = run(file, "--records", str(folder), "--all", capsys=capsys).splitlines()
+    assert shown[1].startswith("  ledger   depends on the search  -1.36 percentage")
+    shown = run(file, "--records", str(tmp_path / "none"), "--all", capsys=capsys).splitlines()
+    assert shown[1].startswith("  ledger   supported ")
+
+
+def test_records_with_fewer_seeds_are_left_out(tmp_path, capsys):
+    """Seeds that count are those of the records that have them, and it is said which do not."""
+    folder = tmp_path / "records"
+    folder.mkdir()
+    write(folder / "binary_digits-record.json", record())
+    write(folder / "methods-record.json", record(D[:5], name="methods"))
+    *_, n, left = run("--records", str(folder), "--seeds", "3-7", capsys=capsys).splitlines()
+    assert n == "1 of 1 verdicts changes with the seeds 3, 4, 5, 6, 7."
+    assert left == "Left out, for they have fewer seeds: methods."
+
+
+@pytest.mark.parametrize(("n", "must"), [(5, True), (6, False)])
+@pytest.mark.parametrize("test", ["sign", "sign-flip", "wilcoxon"])
+def test_a_test_that_cannot_decide_is_said_to_be_one(test, n, must, tmp_path, capsys):
+    file = write(tmp_path / "mine.json", record(np.linspace(-0.03, -0.02, n)))
+    said = run(file, "--test", test, capsys=capsys).splitlines()[-1]
+    told = "Of these 1 must: so few pairs are never significant by that test."
+    assert said == told if must else said.startswith("0 of 1 verdicts change with ")
+
+
+def planted(change):
+    made = record()
+    change(made, made["tasks"]["mlp"], made["tasks"]["mlp"]["methods"])
+    return made
+
+
+def _by_seed(task, **sizes):
+    task["setting"]["split"] = "by seed"
+    task["sizes"] = sizes
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda r, t, m: t.pop("methods"), "it has no 'methods'"),
+        (lambda r, t, m: t.pop("setting"), "it has no 'setting'"),
+        (lambda r, t, m: t["setting"].pop("quantizing_steps"), "it has no 'quantizing_steps'"),
+        (lambda r, t, m: _by_seed(t, train=6), "it has no 'test'"),
+        (lambda r, t, m: _by_seed(t, train=6, test=0), "sizes of test must be an integer >= 1"),
+        (lambda r, t, m: t.update(methods=[]), "mlp: methods must be an object, got []"),
+        (lambda r, t, m: m.update(prox_quant=3), "mlp: prox_quant must be an object, got 3"),
+        (
+            lambda r, t, m: m["prox_quant"].update(test_error=0.1),
+            "mlp: prox_quant: test_error must be a list, got 0.1",
+        ),
+        (
+            lambda r, t, m: m["prox_quant"]["test_error"].pop(),
+            "test_error must have a value for each of 8 seeds, got 7",
+        ),
+        (lambda r, t, m: r.update(seeds=9), "a value for each of 9 seeds, got 8"),
+        (
+            lambda r, t, m: m["prox_quant"].update(test_error=[None] + [0.1] * 7),
+            "test_error must be a number >= 0 and <= 1, got None",
+        ),
+        (lambda r, t, m: m["prox_quant"].update(test_error=[True] * 8), "<= 1, got True"),
+        (lambda r, t, m: m["prox_quant"].update(test_error=["0"] * 8), "<= 1, got '0'"),
+        (lambda r, t, m: m["prox_quant"].update(test_error=[3.9] * 8), "<= 1, got 3.9"),
+        (lambda r, t, m: m["prox_quant"].update(sign_change=[-5.0] * 8), "<= 1, got -5.0"),
+        (lambda r, t, m: r["tasks"].update(foo=t), "a task must be one of 'mlp', 'cnn', "),
+        (lambda r, t, m: r.update(stream="x"), "stream must be an integer >= 0, got 'x'"),
+        (lambda r, t, m: r.update(family="x"), "family must be one of 'searched', 'published'"),
+        (
+            lambda r, t, m: m["prox_quant"].update(seconds=[1.5, 2, 3, 4, 5, 6, 1.5, 7]),
+            "mlp: seeds 0 and 6 must be two runs, got one twice",
+        ),
+    ],
+)
+def test_what_cannot_have_been_measured(change, says, tmp_path, capsys):
+    file = write(tmp_path / "mine.json", planted(change))
+    assert cli.main(["claims", "--against", file]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mine.json is not a whole record: " in line and says in line
+
+
+def test_a_record_of_no_claim(tmp_path, capsys):
+    file = write(tmp_path / "mine.json", planted(lambda r, t, m: m.pop("binary_connect")))
+    assert cli.main(["claims", "--against", file]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("mine must measure two methods of a claim, got none")
 
 
 @pytest.mark.skipif(not RECORDS.exists(), reason="not part of the package")

@@ -13,10 +13,10 @@ from scipy.stats import nct, t
 from proxquant_np import cli
 from proxquant_np.experiments import experiment, resnet_cifar10, theorems, trials, verdicts
 from proxquant_np.experiments.catalog import experiment_named
-from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger, read_records
+from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger
+from proxquant_np.experiments.records import read_records
 from proxquant_np.experiments.statistics import compare, detectable
 from proxquant_np.experiments.tasks import Task
-from proxquant_np.experiments.verdicts import Verdict
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "figures" / "records"
@@ -273,8 +273,9 @@ def test_the_same_pairs_count_once(records):
         planted = {"binary_digits": record(), "methods": record(name="methods", seeds=seeds)}
         page = records(**planted)
         assert len(rows(page, "**supported**")) == 2
-        (row,) = rows(page, "| the paper's |")
-        assert row.startswith(f"| the paper's | {supported} | 0 | ")
+        (row,) = rows(page, "| the paper's: test error |")
+        cells = f"{supported} ({supported} stand) | 0 | 0 | 0 | 0 |"
+        assert row == f"| the paper's: test error | {cells}"
 
 
 def test_equal_methods_are_on_par(records):
@@ -337,9 +338,9 @@ def test_records_of_one_experiment_on_several_data(records):
     def text(name, **more):
         planted = record(name="language_model", task="lstm64")
         methods = planted["tasks"]["lstm64"]["methods"]
-        perplexity = {"test_perplexity": methods.pop("prox_quant")["test_error"]}
-        methods["prox_quant_1"] = perplexity
-        methods["binary_connect"]["test_perplexity"] = methods["binary_connect"]["test_error"]
+        methods["prox_quant_1"] = methods.pop("prox_quant")
+        for figures in methods.values():
+            figures["test_perplexity"] = [1 + 9 * value for value in figures["test_error"]]
         planted["tasks"]["lstm64"]["text"] = {"name": name, "sha256": "0" * 64, **more}
         return planted
 
@@ -349,7 +350,7 @@ def test_records_of_one_experiment_on_several_data(records):
     assert "`proxquant-np experiment language_model --seeds 10`" in page
     assert "`proxquant-np experiment language_model --seeds 10 --data b.txt`" in page
     first, second = rows(page, "fitted scale ProxQuant's binary LSTM")
-    assert "| lstm64, pydoc_data.topics | **supported** | supported | -0.01" in first
+    assert "| lstm64, pydoc_data.topics | **supported** | supported | -0.09" in first
     assert "| lstm64, b.txt | **supported** |" in second
     assert [path.stem for path in draw(records.folder)] == ["language_model", "language_model-b"]
 
@@ -405,15 +406,14 @@ def test_what_a_correction_takes_away(records):
     assert f"equal within m in 15, supported in 1. {taken}" in page
     assert "- **Supported**, with Holm's correction too: none." in page
     assert ", 1 that Holm's correction takes away, " in page
-    assert "| ours | 1 | 0 | 15 | 0 | 0 |" in page
-    assert "| ours, with Holm | 0 | 0 | 15 | 0 | 1 | 0 |" in page
+    assert "| ours: test error | 1 | 0 | 15 (15 stand) | 0 | 0 |" in page
 
 
 def test_what_depends_on_the_search(records):
     """Streams that lead to several verdicts leave none; those that agree leave it as it is."""
 
     def of_mlp(page, words):
-        return [row for row in rows(page, words) if "| mlp |" in row]
+        return [row for row in rows(page, words) if "| mlp | **" in row]
 
     first, second = record(), record(better=-0.01, stream=1)
     second["stream"] = second["tasks"]["mlp"].pop("stream")
@@ -424,7 +424,12 @@ def test_what_depends_on_the_search(records):
     assert all("**equal within m**" in row for row in signs) and len(signs) == 2
     assert "`proxquant-np experiment binary_digits --seeds 10 --only mlp --stream 1`" in page
     assert ", 2 that depend on something (the search in 2), " in page
-    assert "| the paper's | 0 | 0 | 1 | 2 | 0 |" in page  # equal pairs count once
+    assert "| the paper's: test error | 1 (1 depend) | 1 (1 depend) | 0 | 0 | 0 |" in page
+    assert "| the paper's: sign change | 0 | 0 | 1 (1 stand) | 0 | 0 |" in page  # the pairs are one
+    (shown,) = rows(page, "| mlp | the search | binary_digits: supported, -1.02 [-1.07, -0.98] |")
+    assert shown.endswith(
+        "| binary_digits-stream1: contradicted, +0.98 [+0.93, +1.02] | -2 in each pair |"
+    )
     agreeing = {**record(better=0.02), "stream": 1}
     page = records(binary_digits=first, binary_digits__stream1=agreeing)
     assert all("**supported**" in row for row in of_mlp(page, "weights err less than"))
@@ -448,7 +453,7 @@ def under(better, *, split=None, steps=None, **about):
         ([dict(better=-0.01, split="by seed")], "the split"),
         ([dict(better=-0.01, steps=600)], "the budget"),
         ([dict(better=0.0, steps=600)], "the budget"),
-        ([dict(better=-0.01, steps=600, split="by seed")], "the split and the budget"),
+        ([dict(better=-0.01, steps=600, split="by seed")], "the split or the budget"),
         # The second tells which of the two it is.
         (
             [dict(better=-0.01, steps=600, split="by seed"), dict(better=0.01, split="by seed")],
@@ -456,7 +461,7 @@ def under(better, *, split=None, steps=None, **about):
         ),
         (
             [dict(better=-0.01, steps=600), dict(better=0.0, split="by seed")],
-            "the split and the budget",
+            "the split and the budget",  # either alone does it
         ),
         ([dict(better=0.02, steps=600, split="by seed")], None),
         ([dict(better=-0.02, steps=600, seeds=4)], None),  # too few to say anything
@@ -466,8 +471,9 @@ def under(better, *, split=None, steps=None, **about):
 def test_what_verdicts_depend_on(others, on, records):
     made = {f"binary_digits__{i}": under(**other) for i, other in enumerate(others)}
     page = records(binary_digits=record(), **made)
-    of_mlp = [row for row in rows(page, "weights err less than") if "| mlp |" in row]
+    of_mlp = [row for row in rows(page, "weights err less than") if "| mlp | **" in row]
     assert len(of_mlp) == 1 + len(others)
+    assert ("## What verdicts depend on" in page) == (on is not None)
     assert ("**supported**" if on is None else f"**depends on {on}** (supported)") in of_mlp[0]
     for row, other in zip(of_mlp[1:], others, strict=True):
         assert on is None or f"**depends on {on}** (" in row, other
@@ -485,36 +491,104 @@ def test_what_is_said_of_new_examples(records):
         e - 0.005 + s for e, s in zip(errors, scatter, strict=True)
     ]
     page = records(binary_digits=planted)
-    assert f"{said}other verdicts: test error on mlp inconclusive at this scale (supp" in page
-    assert said not in records(binary_digits=record())
+    claim = "ProxQuant's binary weights err less than BinaryConnect's"
+    other = f'{said}other verdicts on "{claim}": mlp inconclusive at this scale, not supported'
+    assert other in page
+    page = records(binary_digits=record())
+    assert said not in page and "- All seeds have one split: the intervals speak of its" in page
 
 
-def test_schedules_and_rates_are_conditions():
+def test_schedules_and_rates_are_conditions(records):
     """At equal rates a claim goes on with whose rate it is: with itself as searched it is one."""
-    pairs = {"supported": -D, "contradicted": D}
 
-    def measured(verdict, text="", **about):
-        made, claim = {**record(), **about}, experiment_named("binary_digits").claims[0]
-        found = compare(pairs[verdict], np.zeros(len(D)))
-        claim = dataclasses.replace(claim, text=claim.text + text)
-        return made, Verdict(experiment_named("binary_digits"), "", claim, "mlp", found)
+    def moved(better, method, name):
+        made = record(better=better, family="equal-rates")
+        made["family"] = made["tasks"]["mlp"].pop("family")
+        methods = made["tasks"]["mlp"]["methods"]
+        methods[name] = methods.pop(method)
+        return made
 
-    def on(*made):
-        records = {str(i): record for i, (record, _) in enumerate(made)}
-        found = [one._replace(record=str(i)) for i, (_, one) in enumerate(made)]
-        return {one.on for one in verdicts._over_conditions(found, records)}
+    def on(**made):
+        page = records(binary_digits=record(), **made)
+        found = [row.split("**")[1] for row in rows(page, "s err less than") if "mlp | **" in row]
+        for path in records.folder.glob("*.json"):
+            path.unlink()
+        return {*found} - {NOT_YET}
 
-    searched = measured("supported")
-    published = measured("contradicted", family="published")
-    assert on(searched, published) == {("schedule",)}
-    at_rates = [
-        measured(verdict, f", at {whose}'s rate", family="equal-rates")
-        for verdict, whose in (("contradicted", "ProxQuant"), ("supported", "BinaryConnect"))
-    ]
-    assert on(searched, *at_rates) == on(*at_rates) == {("rate",)}
-    assert on(searched, at_rates[1]) == {()}
-    assert on(searched, published, *at_rates) == {("schedule", "rate")}
-    assert on(searched, measured("contradicted", stream=2), published) == {("search", "schedule")}
+    published = {**record(better=-0.01), "family": "published"}
+    other = moved(-0.01, "binary_connect", "binary_connect_at_prox_quant")
+    same = moved(0.01, "prox_quant", "prox_quant_at_binary_connect")
+    stream = {**record(better=-0.01), "stream": 2}
+    assert on(binary_digits__a=published) == {"depends on the schedule"}
+    assert on(binary_digits__a=other) == {"depends on the rate"}
+    assert on(binary_digits__a=same) == {"supported"}
+    assert on(binary_digits__a=same, binary_digits__b=other) == {"depends on the rate"}
+    both = on(binary_digits__a=published, binary_digits__b=other)
+    assert both == {"depends on the schedule and the rate"}
+    both = on(binary_digits__a=published, binary_digits__b=stream)
+    assert both == {"depends on the search and the schedule"}
+
+
+def test_other_experiments_are_witnesses(records):
+    """A record of the digits has flips, too, of which `stability` claims something."""
+
+    def planted(better, **about):
+        made = record(better=better, **about)
+        for figures in made["tasks"]["mlp"]["methods"].values():
+            figures["flip_rate"] = figures["test_error"]
+        return made
+
+    first, second = planted(0.01, name="stability"), {**planted(-0.01), "stream": 1}
+    page = records(stability=first)
+    (row,) = rows(
+        page,
+        "From a full-precision network, ProxQuant's signs flip less often at the e"
+        "nd of training | mlp | **",
+    )
+    assert "**supported**" in row
+    page = records(stability=first, binary_digits__stream1=second)
+    row, shown = (
+        row
+        for row in rows(page, "From a full-precision network, ProxQuant's signs flip")
+        if "| mlp |" in row
+    )
+    assert "**depends on the search** (supported) | depends on the search |" in row
+    assert "| stability: supported, " in shown and "| binary_digits-stream1: contradicted" in shown
+
+
+def test_two_verdicts_that_no_test_separates_are_two(records):
+    """A difference beside one as large that scatters more; and a true one that does not matter."""
+    noise = np.array([0.1, -0.06, 0.08, -0.09, 0.03, -0.06])
+    made = {}
+    for name, scatter in (("binary_digits", 0.01), ("binary_digits__a", 0.2)):
+        planted = record(seeds=6)
+        errors = 0.2 + scatter * noise / np.std(noise)
+        for method, values in zip(METHODS, (errors - 0.1, errors * 0 + 0.2), strict=True):
+            planted["tasks"]["mlp"]["methods"][method]["test_error"] = values.clip(0).tolist()
+        made[name] = planted
+    made["binary_digits__a"]["stream"] = 1
+    page = records(**made)
+    found = [row.split("**")[1] for row in rows(page, "s err less than") if "mlp | **" in row]
+    assert found == ["supported", UNDECIDED]
+    small, none = record(better=0.002), {**record(better=0.0), "stream": 1}
+    page = records(binary_digits=small, binary_digits__a=none)
+    found = [row.split("**")[1] for row in rows(page, "s err less than") if "mlp | **" in row]
+    assert found == ["supported, within m", "equal within m"]
+
+
+def test_records_that_are_alike_seldom_depend_on_anything():
+    """Five records of one truth, whose verdicts often differ by chance: a false dependence in
+    twenty at most."""
+    rng, false, differ = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        seen = []
+        for stream in range(5):
+            d = rng.normal(0.004, 0.0065, 10)
+            found = compare(d, 0 * d, margin=0.01)
+            seen.append(verdicts.Witness("", {"search": stream}, found, d.tolist()))
+        differ += len({one.found.verdict for one in seen}) > 1
+        false += any(verdicts.dependences(seen))
+    assert differ > 250 and false <= 300 * 0.05 + 3 * math.sqrt(300 * 0.05 * 0.95)
 
 
 def test_rows_of_a_grid_tell_where_the_budget_decides(records):
@@ -524,12 +598,10 @@ def test_rows_of_a_grid_tell_where_the_budget_decides(records):
         planted["tasks"][name] = task
         task["setting"]["quantizing_steps"] = int(name.split("-t")[1])
     page = records(regime_map=planted)
-    assert "The verdict depends on the budget for w16.\n" in page
+    said = "The verdict depends on the budget for w16 (t300 supported, t1000 contradicted).\n"
+    assert said in page
     (cells,) = rows(page, "| w16 |")  # each has its own verdict, for its own budget
     assert " supported** | **" in cells and " contradicted** | " in cells
-
-
-D = np.array([0.011, 0.009, 0.01, 0.012, 0.01])
 
 
 def test_a_search_by_points_says_its_stream(records, monkeypatch):
@@ -551,15 +623,22 @@ def test_the_head_says_what_holds_and_at_which_scale(records):
     page = records(binary_digits=record(), methods=record(name="methods"))
     head = page.partition("## What holds, and at which scale\n\n")[2].partition("\n\n")[0]
     supported, contradicted, equal, undecided, scale = head.splitlines()
-    assert supported.endswith("too: 1, namely test error (binary_digits mlp).")  # the pairs are one
+    unknown = "; of these 1 comparisons 1 on runs whose code and machine were not recorded."
+    claim = "ProxQuant's binary weights err less than BinaryConnect's"
+    assert supported.endswith(f'too: 1 claim, namely "{claim}" (mlp in binary_digits){unknown}')
     assert contradicted.endswith("too: none.")
-    assert equal.endswith("too: 1, namely sign change (binary_digits mlp).")
-    assert undecided.startswith("- **Not decided**: 0 inconclusive at this scale, 0 that Holm's ")
+    claim = "ProxQuant changes fewer signs since the warm start than BinaryConnect"
+    assert equal.endswith(f'too: 1 claim, namely "{claim}" (mlp in binary_digits){unknown}')
+    assert undecided.startswith("- **Not decided**: 0 comparisons inconclusive at this scale, 0 th")
     assert "10 to 10 seeds, 60 to 60 quantizing steps" in scale
-    assert (
-        "Not yet measured: binary_digits cnn, resnet, lstm; budget_curve mlp, cnn, lstm; " in scale
-    )
-    assert "nothing is measured. Not yet measured: " in ledger(records.folder / "none")
+    missing = page.partition("## Not yet measured\n\n")[2].partition("\n\n")[0].splitlines()
+    command = "- `proxquant-np experiment binary_digits"
+    assert missing[:2] == [
+        f"{command} --only cnn --only resnet --only lstm`",
+        f"{command} --family published --only mlp --only cnn --only resnet --only lstm`",
+    ]
+    assert "- `proxquant-np experiment image_budget_curve --data DIR`" in missing
+    assert "nothing is measured. What is not " in ledger(records.folder / "none")
 
 
 @pytest.mark.parametrize(

@@ -101,20 +101,35 @@ def test_other_tests_are_exact_for_few_pairs():
 @pytest.mark.parametrize(
     ("difference", "verdict"), [(-0.5, SUPPORTED), (0.5, CONTRADICTED), (0.0, INCONCLUSIVE)]
 )
-def test_equal_differences(difference, verdict):
-    second = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
-    p = 0.0 if difference else 1.0
-    expected = (difference, 0, difference, difference, 5, p, verdict, 1.0)
-    assert compare(second + difference, second) == expected
+@pytest.mark.parametrize("test", TESTS)
+def test_equal_differences(difference, verdict, test):
+    """Six equal signs are as likely as two in 64, by every test; five decide nothing."""
+    second = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
+    p = 2 / 64 if difference else 1.0
+    expected = (difference, 0, difference, difference, 6, p, verdict, None)
+    assert compare(second + difference, second, test=test) == expected
+    assert compare(second[:5] + difference, second[:5], test=test).verdict == INCONCLUSIVE
+    equal = compare(second[:5] + difference, second[:5], test=test, margin=0.6)
+    assert equal.verdict == EQUAL and equal.p_equal == 1 / 32
 
 
 def test_differences_that_are_equal_but_for_rounding():
     """One image of 360 in each pair: 3/360 - 2/360 and 9/360 - 8/360 are not the same float."""
-    second = np.array([2, 8, 11, 17, 23]) / 360
-    found = compare(second + np.full(5, 1 / 360), second)
+    second = np.array([2, 8, 11, 17, 23, 24]) / 360
+    found = compare(second + np.full(6, 1 / 360), second)
     assert np.ptp((second + 1 / 360) - second) > 0
     assert found.std == 0 and found.low == found.high == found.mean == pytest.approx(1 / 360)
     assert found.verdict == CONTRADICTED
+
+
+@pytest.mark.parametrize("others", [[], [0.7, 0.3, 0.5, 0.6, 0.1, 0.2, 0.4]])
+def test_rounding_alone_is_no_difference(others):
+    """0.1 + 0.2 is not 0.3: in each of eight pairs, or in one of them."""
+    n = 8 - len(others)
+    first, second = [0.1 + 0.2] * n + others, [0.3] * n + others
+    assert first != second
+    found = compare(first, second, margin=0.01)
+    assert (found.mean, found.p, found.verdict) == (0, 1, EQUAL)
 
 
 def test_one_pair_never_decides():
@@ -127,7 +142,7 @@ def test_one_pair_never_decides():
 
 def test_returns_plain_numbers():
     found = compare(np.float32([1, 2]), np.float32([3, 5]))
-    assert [type(v) for v in found] == [float] * 4 + [int, float, str, float]
+    assert [type(v) for v in found] == [float] * 4 + [int, float, str, type(None)]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +155,9 @@ def test_returns_plain_numbers():
         ([1, np.nan], [1, 2], {}, "finite"),
         ([1, 2], [np.inf, 2], {}, "finite"),
         ([1, 2], [1, 2], {"margin": 0}, "margin must be a number > 0"),
+        ([1, 2], [1, 2], {"margin": [1, 2, 3]}, r"margin must be .* > 0, or 2 of them >= 0, got"),
+        ([1, 2], [1, 2], {"margin": [0, 0]}, "margin must be"),
+        ([1, 2], [1, 2], {"margin": [-1, 2]}, "margin must be"),
         ([1, 2], [1, 2], {"overlap": -0.1}, "overlap must be a number >= 0"),
         (
             [1, 2],
@@ -212,8 +230,35 @@ def test_equality_has_the_p_value_of_two_one_sided_tests(n, seed, margin):
 
 
 def test_a_margin_in_percent_is_of_the_rival():
-    assert Equality(0.02, "why", relative=True).of([4.0, 6.0]) == pytest.approx(0.1)
+    of = Equality(0.02, "why", relative=True).of
+    assert of([4.0, -6.0]) == pytest.approx([0.08, 0.12]) and of([0.0, 0.0]) is None
     assert Equality(0.02, "why").of([4.0, 6.0]) == 0.02
+
+
+def test_a_margin_in_percent_is_not_that_of_a_sample():
+    """At its edge the tests are false once in twenty, though the rivals scatter by 15 %."""
+    rng = np.random.default_rng(0)
+    of, false = Equality(0.1, "", relative=True).of, 0
+    for _ in range(SIMULATED):
+        rival = rng.normal(1, 0.15, 5)
+        first = 1.1 * rival + rng.normal(0, 0.01, 5)  # both scatter together
+        false += compare(first, rival, margin=of(rival)).p_equal < 0.05
+    assert within(false, 0.05)
+
+
+def test_what_is_there_need_not_matter():
+    d = np.array([0.11, 0.1, 0.09, 0.1, 0.12])
+    assert compare(d, 0 * d, margin=1.0).text == f"{CONTRADICTED}, within m"
+    assert compare(-d, 0 * d, margin=1.0).text == f"{SUPPORTED}, within m"
+    assert compare(d, 0 * d, margin=0.1).text == compare(d, 0 * d).text == CONTRADICTED
+    assert compare(0 * d, 0 * d, margin=1.0).text == EQUAL
+
+
+def test_what_has_no_margin_is_not_in_the_family_of_equalities():
+    d = np.array([0.3, -0.2, 0.25, -0.1, 0.05])
+    one, other = compare(d, 0 * d, margin=0.5), compare(d, 0 * d)
+    assert corrected([one, *[other] * 9])[0].p_equal == one.p_equal
+    assert corrected([other])[0].p_equal is None
 
 
 SIMULATED = 2_000

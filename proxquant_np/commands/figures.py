@@ -94,10 +94,11 @@ def _attack(options: argparse.Namespace) -> None:
     from proxquant_np.experiments.attack import attack, read
     from proxquant_np.experiments.verdicts import LEDGER, Rules
 
-    records = read(options.against or [options.records])
+    given = read(options.against or [options.records])
+    ledger = read([options.records]) if options.against and options.records.is_dir() else {}
     test, correction = options.test or LEDGER.test, options.correction or LEDGER.correction
     rules = Rules(test, correction, options.margin, options.seeds)
-    print(attack(records, rules, every=options.all))
+    print(attack(given, rules, every=options.all, ledger=ledger))
 
 
 def add_figures(commands: Any) -> None:

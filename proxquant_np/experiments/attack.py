@@ -10,17 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from proxquant_np.experiments.statistics import Comparison
+from proxquant_np.experiments.records import read_record, read_records
+from proxquant_np.experiments.statistics import LEVEL, Comparison
 from proxquant_np.experiments.summary import in_words, scaled
-from proxquant_np.experiments.verdicts import (
-    LEDGER,
-    RESAMPLED,
-    Rules,
-    Verdict,
-    read_record,
-    read_records,
-    verdicts,
-)
+from proxquant_np.experiments.verdicts import LEDGER, RESAMPLED, Rules, Verdict, verdicts
 from proxquant_np.files import shown
 
 
@@ -51,11 +44,20 @@ def read(paths: list[Path]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def attack(records: Mapping[str, Mapping[str, Any]], rules: Rules, *, every: bool = False) -> str:
-    """Which verdicts of the ledger are others by these rules, or all of them; as text.
+def attack(
+    records: Mapping[str, Mapping[str, Any]],
+    rules: Rules,
+    *,
+    every: bool = False,
+    ledger: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """Which verdicts on these records are others by these rules, or all of them; as text.
+
+    ledger: the records beside which these stand: a verdict can depend on what others say. Of two
+    of one name, that in `records` counts.
 
     Raises:
-        ValueError: a record does not have one of the seeds.
+        ValueError: no record has all of the seeds, or none measures what is claimed.
 
     Examples:
         >>> from proxquant_np.experiments.attack import attack
@@ -63,23 +65,37 @@ def attack(records: Mapping[str, Mapping[str, Any]], rules: Rules, *, every: boo
         >>> attack({}, Rules(test="sign"))
         '0 of 0 verdicts change with the test sign.'
     """
-    for name, record in records.items():
-        if rules.seeds and max(rules.seeds) >= record["seeds"]:
-            raise ValueError(
-                f"seeds must be in 0..{record['seeds'] - 1}, which {shown(name)} has, "
-                f"got {max(rules.seeds)}: name the records that count after --against"
-            )
-    pairs = [
-        pair
-        for pair in zip(verdicts(records), verdicts(records, rules), strict=True)
-        if pair[0].found is not None
-    ]
+    whole = {**(ledger or {}), **records}
+    last = max(rules.seeds) if rules.seeds else 0
+    usable = {name: record for name, record in whole.items() if last < record["seeds"]}
+    left_out = [name for name in records if name not in usable]
+    if records and len(left_out) == len(records):
+        most = max(record["seeds"] for record in records.values())
+        raise ValueError(
+            f"seeds must be in 0..{most - 1}, which {shown(left_out[0])} has, got {last}"
+        )
+    old, new = (
+        {(one.record, one.claim, one.task): one for one in found if one.record in records}
+        for found in (verdicts(whole), verdicts(usable, rules))
+    )
+    pairs = [(old[key], one) for key, one in new.items() if one.found is not None]
+    if records and not pairs:
+        raise ValueError(f"{shown(min(records))} must measure two methods of a claim, got none")
     changed = [pair for pair in pairs if pair[0].text != pair[1].text]
     lines = [line for old, new in (pairs if every else changed) for line in _told(old, new)]
     n = len(changed)
     verb = "changes" if n == 1 else "change"
     lines.append(f"{n} of {len(pairs)} verdicts {verb} with {_in_words(rules)}.")
+    if powerless := sum(_decides_nothing(rules, new) for _, new in changed):
+        lines.append(f"Of these {powerless} must: so few pairs are never significant by that test.")
+    if left_out:
+        lines.append(f"Left out, for they have fewer seeds: {', '.join(map(shown, left_out))}.")
     return "\n".join(lines)
+
+
+def _decides_nothing(rules: Rules, verdict: Verdict) -> bool:
+    """Whether a test of the signs could not reach its level, whatever the measurements."""
+    return rules.test not in (LEDGER.test, RESAMPLED) and 2 ** (1 - verdict.found.n) >= LEVEL
 
 
 def _told(old: Verdict, new: Verdict) -> list[str]:
@@ -96,7 +112,7 @@ def _told(old: Verdict, new: Verdict) -> list[str]:
 def _numbers(verdict: Verdict) -> str:
     found: Comparison = verdict.found
     unit = f" {scaled(verdict.claim.measure).points}".rstrip()
-    equal = f", for equality {found.p_equal:.2g}" if found.p_equal < 1 else ""
+    equal = "" if found.p_equal is None else f", for equality {found.p_equal:.2g}"
     said = in_words(found, verdict.claim.measure, unit)
     return f"{said}, p {found.p:.2g}{equal}, {found.n} seed{'s' * (found.n > 1)}"
 

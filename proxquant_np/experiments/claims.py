@@ -14,8 +14,9 @@ from typing import Any
 from proxquant_np import provenance
 from proxquant_np.experiments import summary
 from proxquant_np.experiments.catalog import EXPERIMENTS
-from proxquant_np.experiments.families import FAMILIES
+from proxquant_np.experiments.families import FAMILIES, without_rate
 from proxquant_np.experiments.origins import command, scale
+from proxquant_np.experiments.records import read_records
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
     DEPENDS,
@@ -24,14 +25,14 @@ from proxquant_np.experiments.statistics import (
     SUPPORTED,
     TOO_FEW,
 )
-from proxquant_np.experiments.tables import DECIDED, Row, side_by_side, tables
-from proxquant_np.experiments.tasks import BY_SEED, split_of
+from proxquant_np.experiments.tables import DECIDED, Row, dependent, side_by_side, tables
+from proxquant_np.experiments.tasks import BY_SEED, FIXED, split_of
 from proxquant_np.experiments.theorems import THEOREMS
 from proxquant_np.experiments.verdicts import (
     NOT_YET,
     RESAMPLED,
     Rules,
-    read_records,
+    Verdict,
     verdicts,
 )
 
@@ -47,13 +48,19 @@ picking by it is what is tested). The claim is **supported** if the 95% confiden
 paired difference (Student's t) lies below zero, **contradicted** if it lies above zero, and
 otherwise **equal within m** if two one-sided tests at 5% place the difference between -m and m
 (which is to say that its 90% interval lies there), or else **inconclusive at this scale**. Fewer
-than five pairs give an estimate with its interval, but are **too few pairs for a verdict**. Where
-records of the same claim and task have several verdicts, the claim **depends on** that in which
-they differ: the *search* (its hyperparameters were chosen among other points), the *split* of the
-data, the *schedule* (as published or not), the learning *rate* (searched or equal for both) or the
-*budget* of steps; in brackets is what the record says by itself. Where each seed draws its own
-split, the interval is one of the mean over all splits of these examples; what it is after a
-correction for new examples stands above the table.
+than five pairs give an estimate with its interval, but are **too few pairs for a verdict**. A
+difference that is supported or contradicted and yet placed between -m and m is there, but does not
+matter: *within m*. With five pairs no test of the signs alone can decide anything.
+
+Where records of the same two methods and task, of whatever experiment, have several verdicts and a
+test tells their differences apart, the claim **depends on** that in which the records differ: the
+*search* (the hyperparameters were chosen among other points), the *split* of the data (one, or one
+for each seed), the *schedule* (as published, its rate included, or not), the learning *rate*
+(searched or equal for both), the *budget* of steps, or the *code* (of another version, or on a
+machine that was not recorded). "The split or the code" means that only both were varied together.
+In brackets is what the record says by itself. Where each seed draws its own split, the interval is
+one of the mean over all splits of these examples; what it is after a correction for new examples
+stands above the table. Where all seeds have one split, it speaks of its test examples alone.
 
 Pairs are of three families, each with tables of its own. *As searched*, which is meant where
 nothing is said: each method with what a search chose for it. *As published*: each by its own
@@ -80,10 +87,12 @@ Who doubts a verdict can compute it again by another test, correction, margin or
 `proxquant-np claims --against figures/records --test sign-flip --correction all`.
 """
 
-COUNTED = """Comparisons are counted, one for each claim, task and data set; a pair of runs that is
-in two experiments counts once. The intervals are not widened for the number of comparisons: if no
-method differed from any other, about one in twenty of these {} would still exclude zero. The rows
-"with Holm" are corrected for it."""
+COUNTED = """Comparisons are counted by what their record says by itself, one for each pair of
+runs: a pair that is in two experiments counts once, a claim with several records several times. In
+brackets are those that *stand*, with Holm's correction within their experiment and whatever other
+records say, and those that *depend* on something. The intervals are not widened for the number of
+comparisons: if no method differed from any other, about one in twenty of these {} would still
+exclude zero. With Holm's correction over all of them at once, {} of the {} that stand would."""
 
 TRIED = """Each theorem is proved in the file that the last column names, and was tried on random
 problems. *Violation* is the largest that occurred: for an exact statement the number of
@@ -117,7 +126,7 @@ def ledger(records: Path, figures: Path | None = None) -> str:
     """
     found = read_records(records)
     of_record: dict[str, list[Row]] = {}
-    rules = Rules(), Rules(correction="experiment"), Rules(test=RESAMPLED)
+    rules = Rules(), Rules(correction="experiment"), Rules(test=RESAMPLED), Rules(correction="all")
     for row in map(Row, *(verdicts(found, by) for by in rules)):
         of_record.setdefault(row.plain.record, []).append(row)
     parts, titled = [], set()
@@ -137,7 +146,9 @@ def ledger(records: Path, figures: Path | None = None) -> str:
             parts += [f"![{chosen.title}](figures/{path.name})", ""]
     once = _once(row for rows in of_record.values() for row in rows)
     head = [HEAD, *_holds(found, once), "", *_total(once), ""]
-    parts += side_by_side(row.plain for rows in of_record.values() for row in rows)
+    parts += side_by_side((row.plain for row in once), found)
+    parts += dependent(row.plain for row in once)
+    parts += _missing(found)
     return "\n".join([*head, *parts, *_theorems(found.get("theorems"))]) + "\n"
 
 
@@ -156,33 +167,37 @@ def _family(record: Mapping[str, Any], rows: list[Row]) -> Iterable[str]:
     reasons = dict.fromkeys(claim.equal.reason for claim in claims if claim.equal)
     if reasons:
         yield f"- What counts as equal, m: {'; '.join(reasons)}."
-    if any(split_of(task["setting"]) == BY_SEED for task in record["tasks"].values()):
-        other = {
-            f"{row.plain.claim.measure.replace('_', ' ')} on {row.plain.task} "
-            f"{row.resampled.alone} ({row.plain.alone})": None
-            for row in rows
-            if row.resampled.alone != row.plain.alone
-        }
-        told = f"other verdicts: {'; '.join(other)}" if other else "the same verdicts"
-        yield f"- Of new examples (the test corrected for splits that overlap): {told}."
+    splits = {split_of(task["setting"]) for task in record["tasks"].values()}
+    if FIXED in splits:
+        yield "- All seeds have one split: the intervals speak of its test examples alone."
+    if BY_SEED in splits:
+        other: dict[str, list[str]] = {}
+        for row in rows:
+            if row.resampled.alone != row.plain.alone:
+                told = f"{row.plain.task} {row.resampled.alone}, not {row.plain.alone}"
+                other.setdefault(f'"{row.plain.claim.text}"', []).append(told)
+        told = "; ".join(f"{claim}: {', '.join(tasks)}" for claim, tasks in other.items())
+        yield (
+            "- Of new examples (the test corrected for splits that overlap): "
+            f"{f'other verdicts on {told}' if other else 'the same verdicts'}."
+        )
 
 
 def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterable[str]:
     """In five lines, what holds and at which scale."""
     yield from ("## What holds, and at which scale", "")
     for verdict in DECIDED:
-        standing = [row for row in rows if row.stands and row.plain.text == verdict]
-        yield f"- **{verdict.capitalize()}**, with Holm's correction too: {_where(standing)}."
+        standing = [row.plain for row in rows if row.stands and row.plain.kind == verdict]
+        named = f"{_where(standing)}{_reserve(standing, records)}" if standing else "none"
+        yield f"- **{verdict.capitalize()}**, with Holm's correction too: {named}."
     counts = Counter(row.plain.kind for row in rows)
-    lost = sum(row.plain.text in DECIDED and not row.stands for row in rows)
-    on = Counter(f"the {name}" for row in rows for name in row.plain.on)
+    lost = sum(row.plain.kind in DECIDED and not row.stands for row in rows)
+    on = Counter(f"the {' or the '.join(d.on)}" for row in rows for d in row.plain.depends)
     what = f" ({', '.join(f'{name} in {n}' for name, n in on.items())})" if on else ""
     yield (
-        f"- **Not decided**: {counts[INCONCLUSIVE]} inconclusive at this scale, {lost} that Holm's "
-        f"correction takes away, {counts[DEPENDS]} that depend on something{what}, "
-        f"{counts[TOO_FEW]} of "
-        f"fewer than {MIN_PAIRS} pairs, "
-        f"{counts[NOT_YET]} not yet measured."
+        f"- **Not decided**: {counts[INCONCLUSIVE]} comparisons inconclusive at this scale, {lost} "
+        f"that Holm's correction takes away, {counts[DEPENDS]} that depend on something{what}, "
+        f"{counts[TOO_FEW]} of fewer than {MIN_PAIRS} pairs."
     )
     tasks = [
         (record["seeds"], task["setting"]["quantizing_steps"])
@@ -196,47 +211,92 @@ def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterabl
             f"{seeds[0]} to {seeds[-1]} seeds, {steps[0]:,} to {steps[-1]:,} quantizing steps, "
             "on the networks named below"
         )
-    yield f"- **Scale**: {scale}. Not yet measured: {_missing(records)}."
+    yield f"- **Scale**: {scale}. What is not yet measured is listed before the theorems."
 
 
-def _where(rows: list[Row]) -> str:
-    """Where verdicts were found: by measure, in which experiments on which tasks."""
-    found: dict[str, dict[str, dict[str, None]]] = {}
-    for plain, *_ in rows:
-        places = found.setdefault(plain.claim.measure.replace("_", " "), {})
-        places.setdefault(plain.record, {})[plain.task] = None
+def _where(found: list[Verdict]) -> str:
+    """The claims, each with its tasks and the records of these."""
+    claims: dict[str, dict[str, dict[str, None]]] = {}
+    for one in found:
+        tasks = claims.setdefault(without_rate(one.claim.text)[0], {})
+        tasks.setdefault(one.task, {})[one.record] = None
     listed = []
-    for measure, places in found.items():
-        where = "; ".join(f"{name} {', '.join(tasks)}" for name, tasks in places.items())
-        listed.append(f"{measure} ({where})")
-    return f"{len(rows)}, namely {', '.join(listed)}" if rows else "none"
+    for text, tasks in claims.items():
+        where = "; ".join(f"{task} in {', '.join(names)}" for task, names in tasks.items())
+        listed.append(f'"{text}" ({where})')
+    return f"{len(claims)} claim{'s' * (len(claims) > 1)}, namely {', '.join(listed)}"
 
 
-def _missing(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """The tasks that are defined, and are in no record."""
-    missing = {}
-    for name in EXPERIMENTS:
-        own = [record["tasks"] for record in records.values() if record["experiment"] == name]
-        tasks = [t for t in EXPERIMENTS[name].tasks if not any(t in held for held in own)]
-        if EXPERIMENTS[name].grid is not None:  # by rows
-            tasks = [*dict.fromkeys(task.split("-")[0] for task in tasks)]
-        if tasks:
-            missing[name] = f"{name} {', '.join(tasks)}"
-    return "; ".join(missing.values()) or "no task that is defined"
+def _reserve(found: list[Verdict], records: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many of these verdicts rest on little."""
+    few = sum(one.found.n == MIN_PAIRS for one in found if one.found)
+    unknown = sum(
+        any(group["environment"] is None for group in summary.runs_of(records[one.record]))
+        for one in found
+    )
+    said = [f"{few} on {MIN_PAIRS} pairs"] * bool(few)
+    said += [f"{unknown} on runs whose code and machine were not recorded"] * bool(unknown)
+    return f"; of these {len(found)} comparisons {', '.join(said)}" if said else ""
+
+
+def _missing(records: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """The commands that would measure what is defined, family by family, and is in no record."""
+    lines = []
+    for name, whole in EXPERIMENTS.items():
+        for family in (None, *whole.families):
+            held = {
+                task
+                for record in records.values()
+                if (record["experiment"], record.get("family")) == (name, family)
+                for task in record["tasks"]
+            }
+            tasks = [task for task in whole.tasks if task not in held]
+            if whole.grid is not None:  # by rows, where none of a row is there
+                rows = {task.split("-")[0] for task in held}
+                firsts = (task.split("-")[0] for task in tasks)
+                tasks = [*dict.fromkeys(first for first in firsts if first not in rows)]
+            if tasks:
+                only = (
+                    "" if not held and not whole.measured else f" --only {' --only '.join(tasks)}"
+                )
+                of = "" if family is None else f" --family {family}"
+                data = " --data DIR" if whole.needs_data else ""
+                lines.append(f"- `proxquant-np experiment {name}{of}{only}{data}`")
+    if lines:
+        yield from ("## Not yet measured", "", *lines, "")
 
 
 def _total(rows: list[Row]) -> Iterable[str]:
     """How many comparisons have which verdict, and how many chance alone would decide."""
-    order = (*DECIDED, DEPENDS, INCONCLUSIVE, TOO_FEW, NOT_YET)
+    order = (*DECIDED, INCONCLUSIVE, TOO_FEW)
+    measured = [row for row in rows if row.plain.found is not None]
     yield f"| claims | {' | '.join(order)} |"
     yield "|---" * (len(order) + 1) + "|"
     for source, name in (("paper", "the paper's"), ("ours", "ours")):
-        own = [row for row in rows if row.plain.claim.source == source]
-        for i, how in enumerate(("", ", with Holm")):
-            found = Counter(row[i].kind for row in own)
-            yield f"| {name}{how} | {' | '.join(str(found[verdict]) for verdict in order)} |"
+        own = [row for row in measured if row.plain.claim.source == source]
+        for measure in dict.fromkeys(row.plain.claim.measure for row in own):
+            of_measure = [row for row in own if row.plain.claim.measure == measure]
+            cells = (
+                _counted([row for row in of_measure if row.plain.kind_alone == verdict])
+                for verdict in order
+            )
+            yield f"| {name}: {measure.replace('_', ' ')} | {' | '.join(cells)} |"
     yield ""
-    yield COUNTED.format(sum(row.plain.kind in (*DECIDED, DEPENDS, INCONCLUSIVE) for row in rows))
+    standing = [row for row in measured if row.stands]
+    yield COUNTED.format(
+        sum(row.plain.kind_alone != TOO_FEW for row in measured),
+        sum(row.overall.kind == row.plain.kind for row in standing),
+        len(standing),
+    )
+
+
+def _counted(rows: list[Row]) -> str:
+    counts = {
+        "stand": sum(row.stands for row in rows),
+        "depend": sum(row.plain.kind == DEPENDS for row in rows),
+    }
+    said = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    return f"{len(rows)} ({said})" if said else f"{len(rows)}"
 
 
 def _theorems(record: Mapping[str, Any] | None) -> Iterable[str]:

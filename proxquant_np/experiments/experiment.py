@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,17 +82,27 @@ class Claim:
             equal: in place of the claim's own and, where it has one, of `margin`.
             seeds: those that count, by default all.
         """
-        first, second = (
-            np.array(methods[name][self.measure], float)[... if seeds is None else list(seeds)]
-            for name in (self.first, self.second)
-        )
+        first, second = self._measured(methods, seeds)
         how: dict[str, Any] = dict(test=test, overlap=overlap)
         if self.margin:
             relative, m = (True, self.margin) if equal is None else (equal.relative, equal.margin)
             return compare(first, second * (1 + m) if relative else second + m, **how)
         equal = equal or self.equal
-        margin = (equal.of(second) or None) if equal else None  # of a rival that is 0 throughout
-        return compare(first, second, margin=margin, **how)
+        return compare(first, second, margin=None if equal is None else equal.of(second), **how)
+
+    def differences(
+        self, methods: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] | None = None
+    ) -> list[float]:
+        """What is compared with zero, by seed."""
+        first, second = self._measured(methods, seeds)
+        return (first - second * (1 + self.margin)).tolist()
+
+    def _measured(
+        self, methods: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] | None
+    ) -> Iterator[np.ndarray]:
+        for name in (self.first, self.second):
+            values = np.array(methods[name][self.measure], float)
+            yield values if seeds is None else values[list(seeds)]
 
 
 @dataclass(frozen=True)

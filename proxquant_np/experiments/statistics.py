@@ -16,7 +16,8 @@ EQUAL = "equal within m"
 DEPENDS = "depends on"  # `verdicts` says on what
 INCONCLUSIVE = "inconclusive at this scale"
 TOO_FEW = "too few pairs for a verdict"
-MIN_PAIRS = 5  # with fewer not even a one-sided test of the signs can reach 5%
+MIN_PAIRS = 5  # a convention: the two-sided test of the signs needs six to reach 5%
+ROUNDING = 1e-12  # of the measurements: differences within so much are the same
 LEVEL = 0.05  # of the two-sided test, and of each of the two one-sided ones
 
 
@@ -36,7 +37,9 @@ class Comparison(NamedTuple):
     - 'inconclusive at this scale': none of these;
     - 'too few pairs for a verdict': there are fewer than five, whatever they say.
 
-    `p_equal` is the larger p-value of the two one-sided tests; 1 if no margin was given.
+    `p_equal` is the larger p-value of the two one-sided tests; None if no margin was given. A
+    difference can be there and not matter: `text` is the verdict, with ", within m" where it is one
+    of the first two and the tests place the difference between -m and m.
 
     Examples:
         >>> from proxquant_np.experiments.statistics import compare
@@ -51,15 +54,24 @@ class Comparison(NamedTuple):
     n: int
     p: float
     verdict: str
-    p_equal: float = 1.0
+    p_equal: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The verdict, and whether the difference matters."""
+        return f"{self.verdict}, within m" if self._is_small() else self.verdict
+
+    def _is_small(self) -> bool:
+        decided = self.verdict in (SUPPORTED, CONTRADICTED)
+        return decided and self.p_equal is not None and self.p_equal < LEVEL
 
 
 class Equality(NamedTuple):
     """The difference m that does not matter, and why it is that large.
 
     Args:
-        margin: m > 0, in the unit of what is compared or, if `relative`, as a fraction of the
-            rival's mean.
+        margin: m > 0, in the unit of what is compared or, if `relative`, as a fraction of what
+            the rival measured.
         reason: in words, for the ledger.
     """
 
@@ -67,22 +79,27 @@ class Equality(NamedTuple):
     reason: str
     relative: bool = False
 
-    def of(self, rival: Sequence[float]) -> float:
-        """m where the rival measured these values.
+    def of(self, rival: Sequence[float]) -> float | list[float] | None:
+        """m where the rival measured these values; by pair, if it is a fraction of them.
+
+        A fraction of the mean would be a margin that is itself uncertain, and the tests would find
+        methods equal more often than they say. None where the fraction is one of zeros.
 
         Examples:
             >>> from proxquant_np.experiments.statistics import Equality
             >>> Equality(0.02, "so much is noise", relative=True).of([9.0, 11.0])
-            0.2
+            [0.18, 0.22]
         """
-        return self.margin * abs(float(np.mean(rival))) if self.relative else self.margin
+        if not self.relative:
+            return self.margin
+        return (self.margin * np.abs(rival)).tolist() if np.any(rival) else None
 
 
 def compare(
     first: Sequence[float],
     second: Sequence[float],
     *,
-    margin: float | None = None,
+    margin: float | Sequence[float] | None = None,
     test: str = "t",
     overlap: float = 0.0,
 ) -> Comparison:
@@ -90,7 +107,8 @@ def compare(
 
     Args:
         first, second: one measurement per seed, the same seeds in the same order.
-        margin: m > 0, the difference that does not matter; None if no claim of equality is made.
+        margin: m > 0, the difference that does not matter, or one for each pair, >= 0 and not all
+            0; None if no claim of equality is made.
         test: 't' (Student's), 'sign-flip' (the permutation test of paired samples: it supposes
             differences symmetric about their mean, not normal ones), 'wilcoxon' (the signed ranks)
             or 'sign' (the signs alone).
@@ -103,7 +121,7 @@ def compare(
 
     Raises:
         ValueError: lengths that differ, nothing to compare, values that are not finite, a margin
-            that is not positive, an unknown test, or an overlap with another one than 't'.
+            that is not as above, an unknown test, or an overlap with another one than 't'.
 
     Examples:
         >>> from proxquant_np.experiments.statistics import compare
@@ -118,33 +136,45 @@ def compare(
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("first and second must be finite, got NaN or infinity")
-    if margin is not None:
-        margin = check_number("margin", margin, above=0, below=math.inf)
     p_value = TESTS[check_choice("test", test, TESTS)]
     if check_number("overlap", overlap, least=0, below=math.inf) and test != "t":
         raise ValueError(f"overlap must be 0 with the test {test!r}, got {overlap}")
-    d = a - b
-    if np.ptp(d) <= 1e-12 * np.abs([a, b]).max():  # equal but for rounding: nothing varies
-        d = np.full_like(d, d.mean())
-    n, mean = len(d), float(d.mean())
-    if overlap:  # spread, so that std^2 / n is the variance of the mean
-        d = mean + math.sqrt(1 + n * overlap) * (d - mean)
-    std = float(d.std(ddof=1)) if n > 1 else math.nan
+    n, rounding = len(a), ROUNDING * np.abs([a, b]).max()
+
+    def scattered(d: np.ndarray) -> np.ndarray:
+        """d, where std^2 / n is the variance of its mean."""
+        mean = d.mean()
+        if np.ptp(d) <= rounding:  # nothing varies
+            return np.full(n, mean if abs(mean) > rounding else 0.0)
+        return mean + math.sqrt(1 + n * overlap) * (d - mean) if overlap else d
+
+    d = scattered(a - b)
+    mean, std = float(d.mean()), float(d.std(ddof=1)) if n > 1 else math.nan
     half = _t_quantile(n, 1 - LEVEL / 2) * std / math.sqrt(n) if n > 1 else math.inf
-    p, p_equal = float(p_value(d, "two-sided")), 1.0
+    p, p_equal = float(p_value(d, "two-sided")), None
     if margin is not None:
-        p_equal = float(max(p_value(d - margin, "less"), p_value(d + margin, "greater")))
-    return Comparison(
-        mean, std, mean - half, mean + half, n, p, _verdict(mean, n, p, p_equal), p_equal
-    )
+        m = _checked_margin(margin, n)
+        sides = (scattered(a - b - m), "less"), (scattered(a - b + m), "greater")
+        p_equal = float(max(p_value(*side) for side in sides))
+    verdict = _verdict(mean, n, p, p_equal)
+    return Comparison(mean, std, mean - half, mean + half, n, p, verdict, p_equal)
 
 
-def _verdict(mean: float, n: int, p: float, p_equal: float) -> str:
+def _checked_margin(margin: float | Sequence[float], n: int) -> np.ndarray:
+    if np.ndim(margin) == 0:
+        return np.asarray(check_number("margin", margin, above=0, below=math.inf))
+    m = np.asarray(margin, float)
+    if m.shape != (n,) or not (np.isfinite(m).all() and m.min() >= 0 < m.max()):
+        raise ValueError(f"margin must be a number > 0, or {n} of them >= 0, got {margin}")
+    return m
+
+
+def _verdict(mean: float, n: int, p: float, p_equal: float | None) -> str:
     if n < MIN_PAIRS:
         return TOO_FEW
     if p < LEVEL:
         return SUPPORTED if mean < 0 else CONTRADICTED
-    return EQUAL if p_equal < LEVEL else INCONCLUSIVE
+    return EQUAL if p_equal is not None and p_equal < LEVEL else INCONCLUSIVE
 
 
 def corrected(family: Sequence[Comparison]) -> list[Comparison]:
@@ -152,7 +182,7 @@ def corrected(family: Sequence[Comparison]) -> list[Comparison]:
 
     The tests of a difference and those of equality are corrected each for themselves: among those
     of a family, no verdict of either kind is false with probability 0.95. What has too few pairs
-    for a verdict is not tested, and stays as it is.
+    for a verdict is not tested, and stays as it is; nor is what has no margin tested for equality.
 
     Examples:
         >>> from proxquant_np.experiments.statistics import compare, corrected
@@ -162,11 +192,13 @@ def corrected(family: Sequence[Comparison]) -> list[Comparison]:
     """
     found = list(family)
     tested = [i for i, one in enumerate(found) if one.n >= MIN_PAIRS]
-    adjusted = (holm([getattr(found[i], kind) for i in tested]) for kind in ("p", "p_equal"))
-    for i, p, p_equal in zip(tested, *adjusted, strict=True):
-        p, p_equal = float(p), float(p_equal)
-        verdict = _verdict(found[i].mean, found[i].n, p, p_equal)
-        found[i] = found[i]._replace(p=p, p_equal=p_equal, verdict=verdict)
+    for kind in ("p", "p_equal"):
+        own = [i for i in tested if getattr(found[i], kind) is not None]
+        for i, p in zip(own, holm([getattr(found[i], kind) for i in own]), strict=True):
+            found[i] = found[i]._replace(**{kind: float(p)})
+    for i in tested:
+        mean, n, p, p_equal = (getattr(found[i], key) for key in ("mean", "n", "p", "p_equal"))
+        found[i] = found[i]._replace(verdict=_verdict(mean, n, p, p_equal))
     return found
 
 
@@ -248,13 +280,14 @@ def _detectable(n: int, power: float) -> float:
 def _student(d: np.ndarray, alternative: str) -> float:
     from scipy.special import stdtr
 
-    n = len(d)
-    if n == 1:
+    n, mean = len(d), d.mean()
+    still = not np.ptp(d)
+    if n == 1 or (still and not mean):
         return 1.0
-    if np.ptp(d):
-        t = d.mean() / d.std(ddof=1) * math.sqrt(n)
-    else:  # nothing varies
-        t = math.copysign(math.inf, d[0]) if d[0] else 0.0
+    if still:  # nothing varies, and t has no distribution: how likely are n equal signs?
+        sides = {"less": mean < 0, "greater": mean > 0, "two-sided": 2}[alternative]
+        return sides / 2**n if sides else 1.0
+    t = mean / d.std(ddof=1) * math.sqrt(n)
     tail, sides = {"less": (t, 1), "greater": (-t, 1), "two-sided": (-abs(t), 2)}[alternative]
     return sides * float(stdtr(n - 1, tail))
 

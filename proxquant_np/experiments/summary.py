@@ -242,7 +242,7 @@ def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
             if (not claim.tasks or name in claim.tasks) and claim.is_held(task["methods"], seeds):
                 found = claim.compare(task["methods"])
                 said = in_words(found, claim.measure, f" {scaled(claim.measure).points}".rstrip())
-                lines.append(f'"{claim.text}": {said}, {found.verdict}')
+                lines.append(f'"{claim.text}": {said}, {found.text}')
         lines.append("")
     lines += [_LEGEND, *said_of_runs(runs_of(summary))]
     if summary["quick"]:

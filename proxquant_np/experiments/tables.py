@@ -12,13 +12,15 @@ from proxquant_np.experiments.experiment import SEARCHED, Claim, Experiment
 from proxquant_np.experiments.families import FAMILIES, without_rate
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
+    DEPENDS,
     EQUAL,
     SUPPORTED,
     Comparison,
     detectable,
 )
 from proxquant_np.experiments.summary import in_words, scaled, signed
-from proxquant_np.experiments.verdicts import NOT_YET, Verdict, over_budgets
+from proxquant_np.experiments.tasks import BY_SEED, split_of
+from proxquant_np.experiments.verdicts import NOT_YET, Verdict, depends_on, over_budgets
 
 DECIDED = (SUPPORTED, CONTRADICTED, EQUAL)
 
@@ -27,17 +29,19 @@ COLUMNS += ["m", "seeds", "by"]
 
 
 class Row(NamedTuple):
-    """A verdict of the ledger, the same after Holm's correction within its experiment, and by the
-    test that speaks of new examples where each seed draws its own split."""
+    """A verdict of the ledger, the same after Holm's correction within its experiment, by the test
+    that speaks of new examples where each seed draws its own split, and after Holm's correction
+    over all comparisons."""
 
     plain: Verdict
     corrected: Verdict
     resampled: Verdict
+    overall: Verdict
 
     @property
     def stands(self) -> bool:
         """Whether the correction leaves a verdict that decides something as it is."""
-        return self.plain.text in DECIDED and self.plain.text == self.corrected.text
+        return self.plain.kind in DECIDED and self.plain.kind == self.corrected.kind
 
 
 def tables(chosen: Experiment, record: Mapping[str, Any] | None, rows: list[Row]) -> Iterable[str]:
@@ -75,7 +79,7 @@ def tables(chosen: Experiment, record: Mapping[str, Any] | None, rows: list[Row]
 
 
 def _bold(verdict: Verdict) -> str:
-    alone = f" ({verdict.alone})" if verdict.on else ""
+    alone = f" ({verdict.alone})" if verdict.depends else ""
     return f"**{verdict.text}**{alone}"
 
 
@@ -123,15 +127,26 @@ def _grid(
     by_row = {
         r: [row.plain for name, row in cells.items() if name.split("-")[0] == r] for r in rows
     }
-    if turning := [name for name, row in by_row.items() if over_budgets(row, record)]:
-        yield ""
-        yield f"The verdict depends on the budget for {', '.join(turning)}."
+    yield from _turning(by_row, record)
     yield ""
     yield f"| {', '.join(chosen.grid or ())} | {' | '.join(columns)} |"
     yield "|---" * (len(columns) + 1) + "|"
     for row in rows:
         shown = (_cell(cells.get(f"{row}-{column}"), scale) for column in columns)
         yield f"| {row} | {' | '.join(shown)} |"
+
+
+def _turning(rows: Mapping[str, list[Verdict]], record: Mapping[str, Any]) -> Iterable[str]:
+    """For which rows of tasks the verdict depends on the budget, and between which two."""
+    turning = {name: shown for name, row in rows.items() for shown in over_budgets(row, record)}
+    if turning:
+        between = (
+            f"{name} ({shown.one.record.split('-')[1]} {shown.one.found.verdict}, "
+            f"{shown.other.record.split('-')[1]} {shown.other.found.verdict})"
+            for name, shown in turning.items()
+        )
+        yield ""
+        yield f"The verdict depends on the budget for {'; '.join(between)}."
 
 
 def _row_of_claims(
@@ -149,6 +164,8 @@ def _row_of_claims(
         f"correction leaves the verdict; power {least[0]:.2g} to {least[-1]:.2g}"
         f"{f'; m {_margin(first)}' if first.equal else ''}."
     )
+    of_claim = {f'"{claim.text}"': [row.plain for row in rows] for claim, rows in by_claim.items()}
+    yield from _turning(of_claim, record)
     yield ""
     _, column = chosen.grid or ("", "")
     yield f"| claim | {column}: {' | '.join(columns)} | by |"
@@ -161,34 +178,73 @@ def _row_of_claims(
 def _cell(row: Row | None, scale: float) -> str:
     if row is None or row.plain.found is None:
         return NOT_YET
-    difference = f"{scale * row.plain.found.mean:+.2f}"
+    difference = signed(scale * row.plain.found.mean, 2)
     if row.stands:
         return f"**{difference} {row.plain.text}**"
-    return f"{difference} ({row.plain.text})" if row.plain.text in DECIDED else difference
+    decided = row.plain.kind in (*DECIDED, DEPENDS)
+    return f"{difference} ({row.plain.text})" if decided else difference
 
 
 def _listed(found: Iterable[Verdict]) -> str:
-    counts = Counter(verdict.text for verdict in found)
+    counts = Counter(verdict.kind for verdict in found)
     return ", ".join(f"{verdict} in {n}" for verdict, n in sorted(counts.items()))
 
 
-def side_by_side(found: Iterable[Verdict]) -> Iterable[str]:
-    """The claims whose pairs are of several families, with the verdict in each of them."""
+def side_by_side(
+    found: Iterable[Verdict], records: Mapping[str, Mapping[str, Any]]
+) -> Iterable[str]:
+    """The claims whose pairs are of several families, with the verdict in each of them.
+
+    Of several records of a family, one counts where each seed draws its own split; of those the
+    first.
+    """
     columns = ("as searched", "as published", "at ProxQuant's rate", "at the rival's rate")
-    table: dict[tuple[str, str, str], dict[str, str]] = {}
+    table: dict[tuple[str, str, str], dict[str, tuple[bool, str]]] = {}
     for one in found:
-        if one.found is not None:
+        if one.found is not None and one.experiment.families:
             text, rate = without_rate(one.claim.text)
             how = FAMILIES[one.experiment.family or SEARCHED]
             if rate:
                 how = columns[2 if rate == "ProxQuant" else 3]
             row = table.setdefault((one.experiment.name, text, one.task), {})
-            said = in_words(one.found, one.claim.measure)
-            row[how] = f"{row[how]}; {one.alone}" if how in row else f"{one.alone}, {said}"
+            by_seed = split_of(records[one.record]["tasks"][one.task]["setting"]) == BY_SEED
+            said = f"{one.alone}, {in_words(one.found, one.claim.measure)}"
+            if how not in row or by_seed > row[how][0]:
+                row[how] = by_seed, said
     several = {key: row for key, row in table.items() if len(row) > 1}
     if several:
         yield from ("## Family by family", "", f"| claim | task | {' | '.join(columns)} |")
         yield "|---" * (len(columns) + 2) + "|"
         for (_, text, task), row in several.items():
-            yield f"| {text} | {task} | {' | '.join(row.get(how, '') for how in columns)} |"
+            cells = (row[how][1] if how in row else "" for how in columns)
+            yield f"| {text} | {task} | {' | '.join(cells)} |"
         yield ""
+
+
+def dependent(found: Iterable[Verdict]) -> Iterable[str]:
+    """The claims that depend on something, with two records that show it."""
+    table: dict[tuple[Any, ...], str] = {}
+    for one in found:
+        text, _ = without_rate(one.claim.text)
+        for shown in one.depends:
+            key = one.claim.measure, one.task, shown.one.record, shown.other.record, shown.on
+            change = in_words(shown.change, one.claim.measure)
+            sides = (
+                f"{side.record}: {side.found.text}, {in_words(side.found, one.claim.measure)}"
+                for side in (shown.one, shown.other)
+            )
+            on = depends_on([shown.on]).removeprefix("depends on ")
+            table.setdefault(
+                key, f"| {text} | {one.task} | {on} | {' | '.join(sides)} | {change} |"
+            )
+    if table:
+        yield from ("## What verdicts depend on", "", SHOWN, "")
+        yield "| claim | task | on | one record | another | difference of the two [95%] |"
+        yield "|---|---|---|---|---|---|"
+        yield from table.values()
+        yield ""
+
+
+SHOWN = """Two records whose verdicts differ do not show that something decides between them: one
+p-value can be 0.04, another 0.06. Here are those whose paired differences differ by a test of their
+own (Student's t, seed by seed, with Holm's correction for the number of pairs of records)."""

@@ -3,9 +3,9 @@
 The ledger shows the verdicts by the rules of its own, `LEDGER`. What they become by other rules is
 what `proxquant-np claims --against` prints.
 
-Records of the same claim and task can differ in one of CONDITIONS: in the stream of the search that
-chose the hyperparameters, in the split, in the schedule, the rate or the number of steps. If they
-lead to several verdicts, the claim has none of them: it depends on that.
+The same two methods are measured on the same task in several records, of one experiment or of
+several, and under several CONDITIONS. If two of them lead to different verdicts, and a test tells
+their differences apart, the claim has neither: it depends on that in which the two records differ.
 """
 
 from __future__ import annotations
@@ -13,27 +13,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from proxquant_np.checks import check_instance, check_integer
 from proxquant_np.experiments import summary
 from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
 from proxquant_np.experiments.families import without_rate
 from proxquant_np.experiments.statistics import (
     DEPENDS,
+    LEVEL,
     MIN_PAIRS,
     Comparison,
     Equality,
+    compare,
     corrected,
+    holm,
 )
 from proxquant_np.experiments.tasks import FIXED, split_of
-from proxquant_np.files import shown
 
 NOT_YET = "not yet measured"
 RESAMPLED = "resampled"
-CONDITIONS = ("search", "split", "schedule", "rate", "budget")
+CONDITIONS = ("search", "split", "schedule", "rate", "budget", "code")
+"""In what two records of the same can differ: in the search that chose the hyperparameters, in
+whether each seed draws its own split, in whether the schedule is the published one (its rate
+included), in whose rate both methods have, in the number of steps, or in the code (another version,
+or a machine that was not recorded)."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,43 @@ def _overlap(task: Mapping[str, Any]) -> float:
 LEDGER = Rules()
 
 
+class Witness(NamedTuple):
+    """What a record says of two methods, and under which CONDITIONS."""
+
+    record: str
+    conditions: Mapping[str, Any]
+    found: Comparison
+    differences: Sequence[float]
+
+    def differs_in(self, other: Witness) -> tuple[str, ...]:
+        """The conditions in which two records differ."""
+        one, two = self.conditions, other.conditions
+        return tuple(name for name in CONDITIONS if one.get(name) != two.get(name))
+
+    def agrees_with(self, other: Witness) -> bool:
+        """Whether the verdicts are the same, or neither of the differences matters."""
+        one, two = self.found, other.found
+        small = [found.p_equal is not None and found.p_equal < LEVEL for found in (one, two)]
+        return one.verdict == two.verdict or all(small)
+
+
+class Dependence(NamedTuple):
+    """Two records whose verdicts differ, and the conditions of which one or several decide.
+
+    `change` compares their differences, seed by seed; its p-value is corrected for the number of
+    records that were compared.
+    """
+
+    on: tuple[str, ...]
+    one: Witness
+    other: Witness
+    change: Comparison
+
+
 class Verdict(NamedTuple):
     """A claim on a task of a record, and the comparison; None if it was not measured.
 
-    `on` names those of CONDITIONS on which the verdict depends.
+    `depends` has what the verdict depends on, if it does, and the records that show it.
     """
 
     experiment: Experiment
@@ -88,36 +125,43 @@ class Verdict(NamedTuple):
     claim: Claim
     task: str
     found: Comparison | None
-    on: tuple[str, ...] = ()
+    depends: tuple[Dependence, ...] = ()
 
     @property
     def text(self) -> str:
         """The verdict in words."""
-        return depends_on(self.on) if self.on else self.alone
+        return depends_on(shown.on for shown in self.depends) if self.depends else self.alone
 
     @property
     def alone(self) -> str:
         """What this record says by itself, whatever others say."""
-        return NOT_YET if self.found is None else self.found.verdict
+        return NOT_YET if self.found is None else self.found.text
 
     @property
     def kind(self) -> str:
         """The verdict, or DEPENDS whatever it depends on."""
-        return DEPENDS if self.on else self.alone
+        return DEPENDS if self.depends else self.kind_alone
+
+    @property
+    def kind_alone(self) -> str:
+        """The verdict of this record by itself, whether the difference matters or not."""
+        return NOT_YET if self.found is None else self.found.verdict
 
 
 def verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules = LEDGER) -> list[Verdict]:
     """Every claim on every task, experiment by experiment, record by record.
 
-    records: by name, as `read_records` gives them. An experiment without a record has the tasks
-    that it would measure, under its own name.
+    On what a verdict depends is found before the correction, which must not add to it.
+
+    records: by name, as `records.read_records` gives them. An experiment without a record has the
+    tasks that it would measure, under its own name.
 
     Examples:
         >>> from proxquant_np.experiments.verdicts import verdicts
         >>> {verdict.text for verdict in verdicts({})}
         {'not yet measured'}
     """
-    made = list(_verdicts(records, rules))
+    made = _over_conditions(list(_verdicts(records, rules)), records, rules)
     families: dict[Any, list[int]] = {}
     for i, one in enumerate(made):
         if rules.correction != "none" and one.found is not None:
@@ -127,85 +171,130 @@ def verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules = LEDGER) ->
     for family in families.values():
         for i, found in zip(family, _corrected([made[i] for i in family]), strict=True):
             made[i] = made[i]._replace(found=found)
-    return _over_conditions(made, records)
-
-
-def _over_conditions(
-    made: list[Verdict], records: Mapping[str, Mapping[str, Any]]
-) -> list[Verdict]:
-    """Where records of one claim, task and data set have several verdicts: on what they depend."""
-    alike: dict[Any, list[int]] = {}
-    for i, one in enumerate(made):
-        if one.found is not None and one.found.n >= MIN_PAIRS:
-            held = records[one.record]["tasks"][one.task]
-            data = [held[kind]["sha256"] for kind in ("text", "images") if kind in held]
-            key = one.experiment.name, _general(one)[0], one.claim.measure, one.task, *data
-            alike.setdefault(key, []).append(i)
-    for rows in alike.values():
-        of_rows = [made[i] for i in rows]
-        on = dependence((_conditions(one, records[one.record]), one.alone) for one in of_rows)
-        for i in rows:
-            made[i] = made[i]._replace(on=on)
     return made
 
 
-def _general(one: Verdict) -> tuple[str, str]:
-    """The claim as the experiment makes it, and at whose rate if not at those searched."""
-    text = one.claim.text
-    own = any(text == claim.text for claim in EXPERIMENTS[one.experiment.name].claims)
-    return (text, "") if own else without_rate(text)
-
-
-def _conditions(one: Verdict, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Under which of CONDITIONS a record was made."""
-    setting = record["tasks"][one.task]["setting"]
-    return {
-        "search": record.get("stream"),  # None: the one that counts without --stream
-        "split": split_of(setting),
-        "schedule": record.get("family") == "published",
-        "rate": _general(one)[1],
-        "budget": setting["quantizing_steps"],
+def _over_conditions(
+    made: list[Verdict], records: Mapping[str, Mapping[str, Any]], rules: Rules
+) -> list[Verdict]:
+    """Each verdict with what it depends on, by all records that hold its two methods."""
+    chosen = {one.record: one.experiment for one in made if one.record in records}
+    claims = {
+        (claim.measure, claim.first, claim.second, claim.margin): claim
+        for one in made
+        if (claim := one.claim) and one.experiment.families
     }
+    witnesses: dict[Any, list[Witness]] = {}
+    for name, experiment in chosen.items():
+        for task in records[name]["tasks"] if experiment.families else ():
+            for claim in claims.values():
+                seen = _witness(experiment, name, records[name], task, claim, rules)
+                if seen is not None:
+                    key = _compared(experiment, records[name], task, claim)
+                    witnesses.setdefault(key, []).append(seen)
+    depends = {key: tuple(dependences(seen)) for key, seen in witnesses.items()}
+    for i, one in enumerate(made):
+        if one.found is not None and one.found.n >= MIN_PAIRS and one.experiment.families:
+            key = _compared(one.experiment, records[one.record], one.task, one.claim)
+            made[i] = one._replace(depends=depends.get(key, ()))
+    return made
 
 
-def dependence(found: Iterable[tuple[Mapping[str, Any], str]]) -> tuple[str, ...]:
-    """On which conditions a verdict depends, from pairs of (conditions, verdict).
+def _compared(
+    experiment: Experiment, record: Mapping[str, Any], task: str, claim: Claim
+) -> tuple[Any, ...]:
+    """What a claim compares on a task, in whatever experiment, and at whatever rate."""
+    held = record["tasks"][task]
+    data = [held[kind]["sha256"] for kind in ("text", "images") if kind in held]
+    pair = (name.split("_at_")[0] for name in (claim.first, claim.second))
+    return claim.measure, claim.margin, *pair, experiment.tasks[task].title, *data
 
-    Two verdicts that differ tell that it depends on one of the conditions in which the two differ.
-    Where another two tell so of some of these alone, that counts.
 
-    Examples:
-        >>> from proxquant_np.experiments.verdicts import dependence
-        >>> a, b = {"search": 0, "rate": 1}, {"search": 1, "rate": 2}
-        >>> dependence([(a, "supported"), (b, "contradicted")])
-        ('search', 'rate')
-        >>> dependence([(a, "supported"), (b, "contradicted"), (a | {"search": 1}, "supported")])
-        ('rate',)
+def _witness(
+    experiment: Experiment,
+    name: str,
+    record: Mapping[str, Any],
+    task: str,
+    claim: Claim,
+    rules: Rules,
+) -> Witness | None:
+    """What a record says of a claim that may be another experiment's; None if it says too little.
+
+    The code is known if all runs are of one version and one kind of machine.
     """
-    pairs = combinations(found, 2)
-    differ = {
-        frozenset(k for k in a if a[k] != b[k]) for (a, one), (b, other) in pairs if one != other
+    held = record["tasks"][task]
+    if task not in experiment.tasks or not claim.is_held(held["methods"], record["seeds"]):
+        return None
+    found = rules.compare(claim, held)
+    if found.n < MIN_PAIRS:
+        return None
+    runs = (group["environment"] or {} for group in summary.runs_of(record))
+    code = {tuple(run.get(key) for key in ("proxquant_np", "blas", "device")) for run in runs}
+    conditions = {
+        "search": (record.get("stream"), experiment.tasks[task].choice),
+        "split": split_of(held["setting"]),
+        "schedule": record.get("family") == "published",
+        "rate": without_rate(claim.text)[1],
+        "budget": held["setting"]["quantizing_steps"],
+        "code": code,
     }
-    least = [these for these in differ if not any(others < these for others in differ)]
-    return tuple(name for name in CONDITIONS if any(name in these for these in least))
+    return Witness(name, conditions, found, claim.differences(held["methods"], rules.seeds))
 
 
-def depends_on(names: Sequence[str]) -> str:
-    """In words.
+def dependences(witnesses: Iterable[Witness]) -> Iterator[Dependence]:
+    """On what a verdict depends: pairs of records whose verdicts differ, and that a test separates.
+
+    Two verdicts can differ because one p-value is 0.04 and the other is 0.06. So what is tested is
+    whether the paired differences of two records differ (Student's t, seed by seed), with Holm's
+    correction for the number of pairs of records. Two records tell that the verdict depends on one
+    of the conditions in which they differ, but not on which; where another two tell so of some of
+    these alone, that counts. Of several such pairs the clearest is given.
+    """
+    pairs = [(a, b) for a, b in combinations(witnesses, 2) if a.differs_in(b)]
+    changes = []
+    for a, b in pairs:
+        n = min(len(a.differences), len(b.differences))
+        changes.append(compare(a.differences[:n], b.differences[:n]))
+    found: dict[tuple[str, ...], Dependence] = {}
+    for (a, b), change, p in zip(pairs, changes, holm([c.p for c in changes]), strict=True):
+        shown = Dependence(a.differs_in(b), a, b, change._replace(p=float(p)))
+        clearest = found.get(shown.on)
+        if p < LEVEL and not a.agrees_with(b) and (clearest is None or p < clearest.change.p):
+            found[shown.on] = shown
+    for on, shown in found.items():
+        if not any({*others} < {*on} for others in found):
+            yield shown
+
+
+def depends_on(found: Iterable[Sequence[str]]) -> str:
+    """In words; of conditions that were only varied together, any can be the one that decides.
 
     Examples:
         >>> from proxquant_np.experiments.verdicts import depends_on
-        >>> depends_on(["search", "split", "rate"])
-        'depends on the search, the split and the rate'
+        >>> depends_on([["search"], ["rate"]])
+        'depends on the search and the rate'
+        >>> depends_on([["search"], ["split", "code"]])
+        'depends on the search, and on the split or the code'
     """
-    *first, last = (f"the {name}" for name in names)
-    return f"{DEPENDS} {' and '.join([', '.join(first), last] if first else [last])}"
+    of_each = sorted(found, key=lambda on: (len(on), [CONDITIONS.index(name) for name in on]))
+    alone = [f"the {on[0]}" for on in of_each if len(on) == 1]
+    joint = [" or ".join(f"the {name}" for name in on) for on in of_each if len(on) > 1]
+    first = [" and ".join([", ".join(alone[:-1]), alone[-1]][len(alone) < 2 :])] if alone else []
+    return f"{DEPENDS} {', and on '.join([*first, *joint])}"
 
 
-def over_budgets(row: Iterable[Verdict], record: Mapping[str, Any]) -> bool:
-    """Whether tasks of a record that differ in the number of steps alone have several verdicts."""
-    enough = [one for one in row if one.found is not None and one.found.n >= MIN_PAIRS]
-    return dependence((_conditions(one, record), one.alone) for one in enough) == ("budget",)
+def over_budgets(row: Iterable[Verdict], record: Mapping[str, Any]) -> tuple[Dependence, ...]:
+    """Two budgets, if a row of a grid has several verdicts: of tasks that differ in that alone.
+
+    Each number of steps has a search of its own, which is part of what it costs.
+    """
+    seen = (
+        _witness(one.experiment, one.task, record, one.task, one.claim, LEDGER)
+        for one in row
+        if one.task in record["tasks"]
+    )
+    alike = [one._replace(conditions=one.conditions | {"search": None}) for one in seen if one]
+    return tuple(dependences(alike))
 
 
 def _corrected(family: Sequence[Verdict]) -> list[Comparison]:
@@ -235,57 +324,3 @@ def _verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules) -> Iterato
                         found = rules.compare(claim, held)
                     yield Verdict(chosen, stem, claim, task, found)
             missing = []  # what no record holds is said once
-
-
-# Records -----------------------------------------------------------------------------------------
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """The record in a file.
-
-    Raises:
-        ValueError: the file is not a record of an experiment, or of the theorems.
-        OSError: it cannot be read.
-    """
-    try:
-        record = summary.read_summary(path, finite=True)
-        check_instance("quick", record["quick"], bool, "true or false")
-        if record["experiment"] == "theorems":
-            check_instance("theorems", record["theorems"], dict, "an object")
-        else:
-            check_instance("tasks", record["tasks"], dict, "an object")
-            check_integer("seeds", record["seeds"], least=1)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{shown(path)} is not a whole record: {error!r}") from error
-    if record["experiment"] not in (*EXPERIMENTS, "theorems"):
-        raise ValueError(
-            f"{shown(path)} is a record of {record['experiment']!r}; there are "
-            + ", ".join(EXPERIMENTS)
-        )
-    return record
-
-
-def read_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """The records in a folder by name, sorted; those of --quick runs are left out.
-
-    A record is called NAME-record.json, as `experiment` writes it, or NAME-DATA-record.json if the
-    same experiment ran on other data. Old records have these names without "-record".
-
-    Raises:
-        ValueError: a file that is not a record, or not named after its experiment; two files of the
-            same record.
-    """
-    found = {}
-    files = [(path.stem.removesuffix("-record"), path) for path in folder.glob("*.json")]
-    for name, path in sorted(files):
-        record = read_record(path)
-        experiment, quick = record["experiment"], record["quick"]
-        if name.split("-")[0] != experiment:
-            raise ValueError(
-                f"{shown(path)} is a record of {experiment!r}; its name must begin with that"
-            )
-        if name in found:
-            raise ValueError(f"{shown(folder)} must hold one record of {name!r}, got two")
-        if not quick:
-            found[name] = record
-    return found
