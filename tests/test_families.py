@@ -9,10 +9,11 @@ from test_claims import record, records, rows  # noqa: F401  (records is a fixtu
 
 from proxquant_np import cli, models, nn, optim, plotting, prox
 from proxquant_np.data import load_digits
-from proxquant_np.experiments import bases, families
+from proxquant_np.experiments import bases, families, protocol
 from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
 from proxquant_np.experiments.experiment import SEARCHED
 from proxquant_np.experiments.protocol import METHODS, Phases, quantize
+from proxquant_np.experiments.runner import OutOfTime
 from proxquant_np.experiments.tasks import TASKS, Setting
 
 
@@ -39,7 +40,7 @@ def test_searched_is_the_experiment_itself():
         experiment_named("ablation").of_family("published")
 
 
-def test_equal_rates_are_equal_and_keep_the_mean_of_lambda():
+def test_equal_rates_are_equal_and_keep_the_mean_of_lambda_or_the_sum_of_strengths():
     chosen = experiment_named("binary_digits").of_family(families.EQUAL_RATES)
     found = {name: chosen.hyperparameters("cnn", name) for name in chosen.methods}
     for claim in chosen.claims:
@@ -47,10 +48,92 @@ def test_equal_rates_are_equal_and_keep_the_mean_of_lambda():
     own, moved = found["prox_quant"], found["prox_quant_at_binary_connect"]
     assert own["lr"] != moved["lr"]
     assert own["reach"] / own["lr"] == pytest.approx(moved["reach"] / moved["lr"], rel=0.01)
+    assert found["prox_quant_at_binary_connect_reach"] == {**own, "lr": moved["lr"]}
     assert {c.text.rpartition(", at ")[2] for c in chosen.claims} == {
         "ProxQuant's rate",
         "BinaryConnect's rate",
+        "BinaryConnect's rate, the sum of strengths kept",
     }
+    for claim in chosen.claims:  # ProxQuant's own pair, or one in which one method is another
+        text, owner, keeps_sum = families.without_rate(claim.text)
+        (whole,) = (c for c in experiment_named("binary_digits").claims if c.text == text)
+        assert (claim.first == whole.first) == (owner == "ProxQuant")
+        assert chosen.methods[claim.first].keeps_sum == keeps_sum
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, e in EXPERIMENTS.items() if families.EQUAL_RATES in e.families]
+)
+def test_each_claim_at_its_rivals_rate_is_there_with_the_sum_kept(name):
+    """In each of these experiments ProxQuant comes first, and has a reach."""
+    chosen = experiment_named(name).of_family(families.EQUAL_RATES)
+    held = [one for one in chosen.claims if one.text.endswith(families.SUM_KEPT)]
+    assert len(held) == len(chosen.claims) / 3
+    for claim in held:
+        own = chosen.methods[claim.first].shares
+        for task in chosen.tasks:
+            kept, searched = (chosen.hyperparameters(task, m) for m in (claim.first, own))
+            rival = chosen.hyperparameters(task, claim.second)
+            assert kept == {"lr": rival["lr"], "reach": searched["reach"]}
+
+
+def quantized(chosen, task, name, steps, checkpoint=None, **running):
+    """The result of quantizing the digits' MLP by a method of an experiment, as its record has it,
+    and the history."""
+    setting = {"quantizing_steps": steps, "fine_tuning_steps": 1, "batch_size": 32}
+    phases = Phases(TASKS["mlp"], load_digits(), setting, 0, checkpoint, **running)
+    h, network = chosen.hyperparameters(task, name), TASKS["mlp"].build(0, None)
+    history, result = quantize(phases, network, chosen.methods[name], h)
+    return result, history
+
+
+def test_the_strengths_really_given_sum_to_the_reach_where_that_is_kept():
+    """With the mean of lambda kept, or lambda as it is while the rate falls, they do not."""
+    chosen, task, strengths = experiment_named("budget_curve"), "mlp-t1000", {}
+    for name in chosen.methods:
+        result, history = quantized(chosen, task, name, 50)
+        assert ("strengths" in result) == name.startswith("prox_quant"), name
+        if "strengths" in result:
+            strengths[name] = result["strengths"]
+            lam = np.divide(history.steps["strength"], history.steps["lr"])
+            assert np.diff(lam) == pytest.approx(lam[1])  # lambda_t = rate * t, whatever the rate
+    reach = chosen.hyperparameters(task, "prox_quant")["reach"]
+    kept = ("prox_quant", "prox_quant_at_binary_connect_reach", "prox_quant_falling_reach")
+    for name in kept:
+        assert strengths.pop(name) == pytest.approx(reach, rel=1e-12), name
+    assert strengths.pop("prox_quant_reach") == pytest.approx(families.REACH, rel=1e-12)
+    rates = [chosen.hyperparameters(task, m)["lr"] for m in ("binary_connect", "prox_quant")]
+    less = {
+        "prox_quant_at_binary_connect": reach * rates[0] / rates[1],
+        "prox_quant_falling": reach * bases.FALLING.share(50),
+        "prox_quant_mean": 50 * 0.01 * families.MEAN_LAMBDA,
+    }
+    assert strengths == pytest.approx(less, rel=0.01) and max(less.values()) < 0.25 * reach
+
+
+def test_the_sum_of_strengths_survives_an_interruption(monkeypatch, tmp_path):
+    monkeypatch.setattr(protocol, "EVERY", 20)
+    run = experiment_named("budget_curve"), "mlp-t1000", "prox_quant_falling_reach", 50
+    with pytest.raises(OutOfTime):
+        quantized(*run, str(tmp_path / "run"), deadline=0.0)
+    resumed, _ = quantized(*run, str(tmp_path / "run"))
+    assert resumed["strengths"] == quantized(*run)[0]["strengths"]
+
+
+def test_methods_with_a_phase_that_projects_have_no_sum_of_strengths():
+    chosen = experiment_named("methods")
+    for name in ("binary_connect", "bop", "projected_gradient", "binary_relax_hard"):
+        assert "strengths" not in quantized(chosen, "mlp", name, 10)[0]
+    assert quantized(chosen, "mlp", "binary_relax", 10)[0]["strengths"] > 10
+
+
+def test_what_a_falling_rate_leaves_of_the_strengths():
+    t = np.arange(200)
+    rate = np.where(t < 81, 1, np.where(t < 122, 0.1, 0.01))
+    assert bases.FALLING.share(200) == pytest.approx((rate * t).sum() / t.sum())
+    assert bases.CONSTANT.share(200) == 1.0 and 0 < bases.FALLING.share(1) <= 1
+    with pytest.raises(ValueError, match="must fall at given steps, got one that validation"):
+        bases.Base(divided=1.2).share(200)
 
 
 def test_the_published_rate_falls_for_binary_connect_alone():
@@ -160,6 +243,28 @@ def test_the_ledger_keeps_families_apart(records):  # noqa: F811
     assert cells == ["supported", "equal within m", "contradicted", ""]
 
 
+def test_the_ledger_shows_both_arms_at_the_rivals_rate(records):  # noqa: F811
+    """One is equal, one contradicted; what is said of the hyperparameters tells them apart."""
+    equal, chosen = record(better=0.0), experiment_named("binary_digits")
+    kept = record(better=-0.01)["tasks"]["mlp"]["methods"]["prox_quant"]
+    methods, moved = equal["tasks"]["mlp"]["methods"], "prox_quant_at_binary_connect"
+    methods |= {moved: methods.pop("prox_quant"), f"{moved}_reach": kept}
+    better = np.array(kept["test_error"]) + 0.01
+    kept["test_error"] = better.tolist()
+    found = chosen.of_family(families.EQUAL_RATES)
+    equal["tasks"]["mlp"]["hyperparameters"] = {m: found.hyperparameters("mlp", m) for m in methods}
+    page = records(
+        binary_digits=record(better=0.01),
+        binary_digits__equal={**equal, "family": "equal-rates"},
+    )
+    side = page.partition("## Family by family")[2].partition("## Theorems")[0]
+    (row,) = (line for line in side.splitlines() if "err less than BinaryConnect's" in line)
+    cells = [cell.strip().split(",")[0] for cell in row.split("|")[3:8]]
+    assert cells == ["supported", "", "", "equal within m", "contradicted"]
+    for what in ("mean of lambda", "sum of strengths"):
+        assert page.count(f"the same at the other's rate, with the {what} (prox_quant_at_") == 1
+
+
 def test_signs_at_equal_rates_are_drawn_for_either_rate(monkeypatch, tmp_path):
     """In each figure both methods, from both starts, have one rate, and the titles say whose."""
     drawn = {}
@@ -171,13 +276,22 @@ def test_signs_at_equal_rates_are_drawn_for_either_rate(monkeypatch, tmp_path):
     run = {"epochs": [1], "layers": curves}
     task = {"methods": dict.fromkeys(chosen.methods, run)}
     chosen.draw({"tasks": {"cnn": task}, "family": chosen.family}, tmp_path / "s")
-    assert [path.name for path in drawn] == ["s_cnn_at_ProxQuant", "s_cnn_at_BinaryConnect"]
+    names = ["s_cnn_at_ProxQuant", "s_cnn_at_BinaryConnect", "s_cnn_at_BinaryConnect_reach"]
+    assert [path.name for path in drawn] == names
     for path, figure in drawn.items():
-        owner = path.name.rpartition("_")[2]
+        owner = path.name.split("_")[3]
         titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
         assert len(titles) == 4 and sum("from a BinaryConnect network" in t for t in titles) == 2
         for title in titles:
+            title, kept, _ = title.partition(",\nthe sum of strengths kept")
             assert title.startswith(owner) != title.endswith(f"at {owner}'s rate")
+            moved = path.name.endswith("_reach") and title.startswith("ProxQuant")
+            assert bool(kept) == moved
+    drawn.clear()
+    for name in [name for name in task["methods"] if name.endswith("_reach")]:
+        del task["methods"][name]  # as in records that were made before
+    chosen.draw({"tasks": {"cnn": task}, "family": chosen.family}, tmp_path / "s")
+    assert [path.name for path in drawn] == names[:2]
 
 
 def test_the_ledger_of_one_family_has_no_such_table(records):  # noqa: F811
@@ -272,6 +386,38 @@ def test_the_budget_curve_is_drawn_and_read(curve, tmp_path):
     assert all("it does not turn" in line for line in budget_curve.EXPERIMENT.reading(curve))
 
 
+def test_the_budget_curve_tells_where_weights_are_projected_from_afar(curve):
+    """Where more than a tenth of the warm start's gap is left; by which strengths, if known."""
+    chosen, moved = experiment_named("budget_curve"), "prox_quant_at_binary_connect"
+    for steps, left in ((200, 0.45), (500, 0.09), (1000, 0.18)):
+        methods = curve["tasks"][f"mlp-t{steps}"]["methods"]
+        methods["full_precision"]["gap"] = [0.9] * 6
+        methods[moved]["gap"] = [left] * 6
+        if steps > 200:
+            methods[moved]["strengths"] = [0.345] * 6
+    told = [line for line in chosen.reading(curve) if "from afar" in line]
+    (line,) = told
+    assert line.startswith("- mlp, at BinaryConnect's rate: ")
+    assert line.endswith(
+        " steps. ProxQuant is projected from afar, with 50% at 200, 20% at 1,000 (strengths 0.34) "
+        "of the warm start's gap left."
+    )
+
+
+def test_a_record_made_before_is_drawn_and_read_without_its_new_pairs(curve, tmp_path):
+    chosen = experiment_named("budget_curve")
+    for task in curve["tasks"].values():
+        for name in ("prox_quant_at_binary_connect_reach", "prox_quant_falling_reach"):
+            del task["methods"][name]
+    chosen.draw(curve, tmp_path / "b")
+    data = json.loads((tmp_path / "b_curve.json").read_text("utf-8"))["networks"]["mlp"]
+    drawn = {how for panel in data["panels"].values() for how in panel}
+    assert len(drawn) == 8 == len(list(chosen.reading(curve)))
+    assert (
+        "prox_quant_falling" in data["labels"] and "prox_quant_falling_reach" not in data["labels"]
+    )
+
+
 def test_the_ledger_has_a_row_for_each_pair(curve, records):  # noqa: F811
     from proxquant_np.experiments import budget_curve
 
@@ -300,6 +446,10 @@ def test_pairs_of_the_budget_curve_differ_in_one_thing():
     falls = {name: method.base.falls for name, method in chosen.methods.items()}
     assert found["prox_quant"]["lr"] == found["binary_connect_at_prox_quant"]["lr"]
     assert found["binary_connect"]["lr"] == found["prox_quant_at_binary_connect"]["lr"]
+    own, moved = found["prox_quant"], found["prox_quant_at_binary_connect_reach"]
+    assert moved == {"lr": found["binary_connect"]["lr"], "reach": own["reach"]}
+    assert found["prox_quant_falling_reach"] == own
+    assert falls["prox_quant_falling_reach"] == bases.FALLING.falls
     for name in ("prox_quant", "binary_connect"):
         assert found[f"{name}_falling"] == found[name]
         assert falls[f"{name}_falling"] == bases.FALLING.falls and not falls[name]

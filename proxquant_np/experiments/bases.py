@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from proxquant_np import optim
 from proxquant_np.training import Plateau
 
@@ -43,6 +45,26 @@ class Base:
             return Plateau(lr, self.divided)
         at = [round(share * steps) for share in self.falls]
         return (lambda t: lr * 0.1 ** sum(t >= fall for fall in at)) if at else None
+
+    def share(self, steps: int) -> float:
+        """What is left of the sum of lr_t * lambda_t, lambda_t = rate * t, as the rate falls.
+
+        That is a fraction of the sum at a constant rate.
+
+        Raises:
+            ValueError: when the rate falls depends on the run.
+
+        Examples:
+            >>> from proxquant_np.experiments.bases import CONSTANT, FALLING
+            >>> CONSTANT.share(1000), round(FALLING.share(1000), 3)
+            (1.0, 0.191)
+        """
+        if self.divided is not None:
+            raise ValueError("the rate must fall at given steps, got one that validation divides")
+        if (schedule := self.schedule(1.0, steps)) is None:
+            return 1.0
+        t = np.arange(max(2, steps))
+        return float(np.array([schedule(n) for n in t]) @ t / t.sum())
 
 
 def _sgd(weight_decay: float) -> Callable[..., optim.Optimizer]:

@@ -4,7 +4,11 @@
     searched      each method with what a search chose for it; what counts without --family
     equal-rates   both methods with the same base and rate: once ProxQuant's, once the rival's
 
-A difference that is there as searched and gone at equal rates is one of rates.
+A difference that is there as searched and gone at equal rates is one of rates, unless something
+else changed with the rate. At the rival's, ProxQuant keeps either the mean of its lambda, and with
+it when signs stop moving, or the sum of its strengths, and with it how far weights are carried. The
+mean alone does not do: at a smaller rate it leaves weights so far from their levels that what is
+compared is a projection.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ MEAN_LAMBDA = 1e-4 * sum(range(200)) / 200
 """Of lambda_t = 1e-4 * epoch over 200 epochs: 0.00995."""
 REACH = LR * 1e-4 * 390 * sum(range(200))
 """The sum of lr * lambda_t over 200 epochs of 390 steps: 7.76."""
+
+SUM_KEPT = "the sum of strengths kept"
 
 _CODE = "the authors' code, the rate and lambda; the last phase goes on with the rate"
 _LAZY = dict(base=FALLING, default={"lr": LR}, source=_CODE, fine_tuning=LR * 0.1**2)
@@ -59,12 +65,26 @@ def _among(methods: Mapping[str, Method], claims: tuple[Claim, ...]) -> tuple[Cl
     return tuple(one for one in claims if {one.first, one.second} <= methods.keys())
 
 
-def at_rate_of(methods: Mapping[str, Method], name: str, other: str) -> tuple[str, Method]:
-    """A method at the rate of another one: its new name, and what it becomes."""
-    method = methods[name]
-    label = f"{method.label.split(' (')[0]}, at {_owner(methods[other])}'s rate"
-    method = replace(method, label=label, shares=method.shares or name, rate_of=other)
-    return f"{name}_at_{other}", method
+def at_rate_of(
+    methods: Mapping[str, Method], name: str, other: str, *, keeps_sum: bool = False
+) -> tuple[str, Method]:
+    """A method at the rate of another one: its new name, and what it becomes.
+
+    It keeps the mean of its lambda or, with `keeps_sum`, the sum of its strengths.
+    """
+    moved = replace(
+        methods[name],
+        label=f"{methods[name].label.split(' (')[0]}{_at_rate(methods[other], keeps_sum)}",
+        shares=methods[name].shares or name,
+        rate_of=other,
+        keeps_sum=keeps_sum,
+    )
+    return f"{name}_at_{other}" + "_reach" * keeps_sum, moved
+
+
+def _at_rate(other: Method, keeps_sum: bool) -> str:
+    """In words, which `without_rate` takes off again."""
+    return f", at {_owner(other)}'s rate" + f", {SUM_KEPT}" * keeps_sum
 
 
 def _owner(method: Method) -> str:
@@ -72,34 +92,43 @@ def _owner(method: Method) -> str:
 
 
 def equal_rates(chosen: Experiment, beside: Collection[str] = ()) -> Experiment:
-    """Each claim twice: at the rate of its first method, and at its rival's.
+    """Each claim at the rate of its first method, and at its rival's.
+
+    The latter twice where the first method has a reach: with the mean of its lambda kept, and with
+    the sum of its strengths.
 
     beside: rivals that are left out.
     """
     methods, claims = dict(chosen.methods), []
     for claim in (one for one in chosen.claims if one.second not in beside):
-        first, second = claim.first, claim.second
-        for moved, other, pair in (
-            (second, first, lambda name: {"second": name}),
-            (first, second, lambda name: {"first": name}),
+        has_reach = chosen.methods[claim.first].reach is not None
+        for place, moved, other, keeps_sum in (
+            ("second", claim.second, claim.first, False),
+            ("first", claim.first, claim.second, False),
+            *[("first", claim.first, claim.second, True)] * has_reach,
         ):
-            name, method = at_rate_of(chosen.methods, moved, other)
+            name, method = at_rate_of(chosen.methods, moved, other, keeps_sum=keeps_sum)
             methods[name] = method
-            text = f"{claim.text}, at {_owner(chosen.methods[other])}'s rate"
-            claims.append(replace(claim, text=text, **pair(name)))
+            text = claim.text + _at_rate(chosen.methods[other], keeps_sum)
+            claims.append(replace(claim, text=text, **{place: name}))
     return replace(chosen, methods=methods, claims=tuple(claims))
 
 
-def without_rate(text: str) -> tuple[str, str]:
-    """A claim's text without the words that `equal_rates` adds, and whose rate they name.
+def without_rate(text: str) -> tuple[str, str, bool]:
+    """A claim's text without the words that `equal_rates` adds, and what they say.
+
+    That is whose rate it is, "" if there are no such words, and whether ProxQuant keeps the sum of
+    its strengths there.
 
     Examples:
         >>> from proxquant_np.experiments.families import without_rate
         >>> without_rate("ProxQuant errs less, at BinaryConnect's rate")
-        ('ProxQuant errs less', 'BinaryConnect')
+        ('ProxQuant errs less', 'BinaryConnect', False)
+        >>> without_rate("ProxQuant errs less, at PARQ's rate, the sum of strengths kept")
+        ('ProxQuant errs less', 'PARQ', True)
     """
-    found = re.fullmatch(r"(.+), at (.+)'s rate", text)
-    return (found[1], found[2]) if found else (text, "")
+    found = re.fullmatch(rf"(.+), at (.+)'s rate(, {SUM_KEPT})?", text)
+    return (found[1], found[2], found[3] is not None) if found else (text, "", False)
 
 
 DEFAULT = {PUBLISHED: published, EQUAL_RATES: equal_rates}

@@ -35,8 +35,10 @@ class Method:
         base: what moves the weights, and how its rate falls.
         fine_tuning: the rate of Adam in the last phase.
         source: where the default comes from, if it counts whatever a search has chosen.
-        rate_of: the method whose lr this one takes. Its own mean of lambda stays, so that its reach
-            is as much larger as the rate.
+        rate_of: the method whose lr this one takes. Its own mean of lambda stays, so that the sum
+            of its strengths is as much larger as the rate.
+        keeps_sum: in place of the mean of lambda, this sum stays where the rate is another or
+            falls, and lambda is as much larger as the rate is smaller.
         regularizer: the task's by default.
         ends: what becomes of the first and the last layer: True if they are quantized like the
             rest, False if they stay in full precision, or a regularizer of their own.
@@ -57,6 +59,7 @@ class Method:
     fine_tuning: float = 1e-3
     source: str | None = None
     rate_of: str | None = None
+    keeps_sum: bool = False
 
     @property
     def is_searched(self) -> bool:
@@ -71,15 +74,19 @@ class Method:
         return found
 
     def at_rate(self, lr: float, found: Mapping[str, float]) -> dict[str, float]:
-        """These hyperparameters at another rate, with the same mean of lambda."""
-        same = {} if self.reach is None or "reach" not in found else {"reach": found["reach"]}
-        return {**found, **{k: rounded(v * lr / found["lr"]) for k, v in same.items()}, "lr": lr}
+        """These hyperparameters at another rate, with what stays: see `rate_of`, `keeps_sum`."""
+        changed = {"lr": lr}
+        if self.reach is not None and "reach" in found and not self.keeps_sum:
+            changed["reach"] = rounded(found["reach"] * lr / found["lr"])
+        return {**found, **changed}
 
     def optimizer(
         self, model: nn.Module, steps: int, regularizer: prox.Regularizer, lr: float, **rest: float
     ) -> optim.QuantizedOptimizer:
         """This method's optimizer, over its base on all parameters of the model."""
         base, regularizer = self.base.make(model.parameters(), lr), self.regularizer or regularizer
+        if self.keeps_sum:
+            rest["reach"] /= self.base.share(steps)
         return self.wrap(base, self.groups(model, regularizer), steps, **rest)
 
     def groups(self, model: nn.Module, regularizer: prox.Regularizer) -> Groups:
@@ -133,6 +140,9 @@ def _prox_quant(
     `reach` is how far BinaryL1's prox alone can carry a weight (one at 0 has to travel 1). An L2
     prox alone reduces the gap of a weight to about e^-reach of what it was. The mean is what is
     held against the base's step: with the same mean, twice the steps reach twice as far.
+
+    Both are those of a constant rate. Where it falls lambda_t stays, and the strengths really given
+    sum to less: `protocol.quantize` measures that.
     """
     reach = reach or mean_lambda * base.lr * steps
     homotopy = prox.LinearHomotopy.reaching(reach, base.lr, max(2, steps))

@@ -92,7 +92,8 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
         if own is not None and own.source is not None:
             origin = f"as published ({own.source})"
         elif own is not None and own.rate_of is not None:
-            names[method], origin = method, "the same at the other's rate, with the mean of lambda"
+            kept = "sum of strengths" if own.keeps_sum else "mean of lambda"
+            names[method], origin = method, f"the same at the other's rate, with the {kept}"
         elif own is None and chosen.tasks[name].warm_start.lr:
             pass
         elif found.get(names[method]) == values:

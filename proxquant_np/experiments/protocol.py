@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -222,7 +223,18 @@ def quantize(
         "sign_change": metrics.sign_change(initial, optimizer.params),
         "flip_rate": float(np.mean(flips[-max(1, len(flips) // 10) :])),
         "gap": gap,
+        **summed_strengths(history),
     }
+
+
+def summed_strengths(history: History) -> dict[str, float]:
+    """{"strengths": the sum of lr_t * lambda_t that a soft map was really given}, {} of a hard one.
+
+    It is less than a method's `reach` where the rate falls. All groups have the same homotopy.
+    """
+    by_step = next(v for name, v in history.steps.items() if name.startswith("strength"))
+    total = math.fsum(by_step)
+    return {"strengths": total} if math.isfinite(total) else {}
 
 
 def finish(

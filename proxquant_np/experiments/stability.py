@@ -25,17 +25,21 @@ STARTS = {"": "a full-precision network", "_from_binary": "a converged BinaryCon
 def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw the signs changed since the start, by epoch and layer, for each task and both starts.
 
-    At equal rates there is a figure for either rate.
+    At equal rates there is a figure for either rate, and one for what ProxQuant keeps at the
+    rival's.
     """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
-    by_rate: dict[str, dict[str, None]] = {}
+    by_rate: dict[tuple[str, bool], dict[str, None]] = {}
     for claim in EXPERIMENT.of_family(result.get("family")).claims:
-        _, owner = without_rate(claim.text)
-        by_rate.setdefault(owner, {}).update({claim.second: None, claim.first: None})
+        _, owner, keeps_sum = without_rate(claim.text)
+        methods = by_rate.setdefault((owner, keeps_sum), {})
+        methods.update({claim.second: None, claim.first: None})
     paths = []
     for name, task in result["tasks"].items():
-        for owner, methods in by_rate.items():
+        for (owner, keeps_sum), methods in by_rate.items():
+            if not methods.keys() <= task["methods"].keys():
+                continue  # the record was made before
             data = {
                 method: {
                     "epochs": task["methods"][method]["epochs"],
@@ -43,7 +47,7 @@ def draw(result: Mapping[str, Any], path: Path) -> list[Path]:
                 }
                 for method in methods
             }
-            at = f"_at_{owner}" if owner else ""
+            at = f"_at_{owner}" + "_reach" * keeps_sum if owner else ""
             of_task = path.with_name(f"{path.name}_{name}{at}")
             made = {"runs": runs_of(result)}
             plotting.save_figure(plotting.layer_changes(data), data | made, of_task)

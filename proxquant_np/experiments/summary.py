@@ -92,7 +92,7 @@ def _of_method(runs: list[Mapping[str, Any]]) -> dict[str, Any]:
     figures = {
         key: [_short(run[key]) for run in runs]
         for key, value in runs[0].items()
-        if isinstance(value, int | float)
+        if isinstance(value, int | float) and all(key in run for run in runs)  # not in old ones
     }
     curves = {
         name: _thinned([run["epochs"][name] for run in runs])

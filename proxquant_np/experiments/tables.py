@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from proxquant_np.experiments.experiment import SEARCHED, Claim, Experiment
-from proxquant_np.experiments.families import FAMILIES, without_rate
+from proxquant_np.experiments.families import FAMILIES, SUM_KEPT, without_rate
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
     DEPENDS,
@@ -199,13 +199,14 @@ def side_by_side(
     first.
     """
     columns = ("as searched", "as published", "at ProxQuant's rate", "at the rival's rate")
+    columns += (f"at the rival's rate, {SUM_KEPT}",)
     table: dict[tuple[str, str, str], dict[str, tuple[bool, str]]] = {}
     for one in found:
         if one.found is not None and one.experiment.families:
-            text, rate = without_rate(one.claim.text)
+            text, rate, keeps_sum = without_rate(one.claim.text)
             how = FAMILIES[one.experiment.family or SEARCHED]
             if rate:
-                how = columns[2 if rate == "ProxQuant" else 3]
+                how = columns[2 if rate == "ProxQuant" else 3 + keeps_sum]
             row = table.setdefault((one.experiment.name, text, one.task), {})
             by_seed = split_of(records[one.record]["tasks"][one.task]["setting"]) == BY_SEED
             said = f"{one.alone}, {in_words(one.found, one.claim.measure)}"
@@ -225,7 +226,7 @@ def dependent(found: Iterable[Verdict]) -> Iterable[str]:
     """The claims that depend on something, with two records that show it."""
     table: dict[tuple[Any, ...], str] = {}
     for one in found:
-        text, _ = without_rate(one.claim.text)
+        text = without_rate(one.claim.text)[0]
         for shown in one.depends:
             key = one.claim.measure, one.task, shown.one.record, shown.other.record, shown.on
             change = in_words(shown.change, one.claim.measure)

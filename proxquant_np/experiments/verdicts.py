@@ -234,7 +234,7 @@ def _witness(
         "search": (record.get("stream"), experiment.tasks[task].choice),
         "split": split_of(held["setting"]),
         "schedule": record.get("family") == "published",
-        "rate": without_rate(claim.text)[1],
+        "rate": without_rate(claim.text)[1:],
         "budget": held["setting"]["quantizing_steps"],
         "code": code,
     }

@@ -130,7 +130,8 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
 
     `data`: run -> "epochs", "change_from_start" and "change_from_last_epoch"; the latter two map
     each layer to fractions at these epochs. A run's name begins with its method's; `_from_binary`
-    says that it started from a BinaryConnect network, `_at_METHOD` that it has that one's rate.
+    says that it started from a BinaryConnect network, `_at_METHOD` that it has that one's rate, and
+    `_reach` at the end that it keeps the sum of its strengths there.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -151,6 +152,7 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
         if "_at_" in run:
             other = next(name for name in STYLES if run.split("_at_")[1].startswith(name))
             title += f",\nat {STYLES[other]['label'].split(' (')[0]}'s rate"
+            title += ",\nthe sum of strengths kept" * run.endswith("_reach")
         column[0].set_title(title, fontsize=10)
         for ax, (kind, label) in zip(column, kinds.items(), strict=True):
             lines = zip(values[kind].items(), itertools.cycle(("-", "--", "-.", ":")), strict=False)
@@ -179,7 +181,7 @@ def layer_changes(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-CHANGES = ((EAGER, "-"), (NEUTRAL, "--"), (LAZY, ":"))
+CHANGES = ((EAGER, "-"), (NEUTRAL, "--"), (LAZY, ":"), ("black", "-."))
 
 
 def budget_curve(data: Mapping[str, Any]) -> Figure:
@@ -246,7 +248,7 @@ def _differences_by_steps(ax: Any, steps: Sequence[int], pairs: Mapping[str, Any
     """The intervals of each pair along the budgets, side by side at each of them."""
     ax.axhline(0, color="black", linewidth=0.8)
     for i, ((how, rows), (colour, line)) in enumerate(zip(pairs.items(), CHANGES, strict=False)):
-        x = np.array(steps) * 1.06 ** (i - 1)
+        x = np.array(steps) * 1.06 ** (i - (len(pairs) - 1) / 2)
         mean = np.array([row["mean"] for row in rows])
         label = fill(how, 34)
         ax.plot(x, mean, color=colour, linestyle=line, linewidth=1.4, label=label)
