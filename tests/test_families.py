@@ -237,7 +237,7 @@ def test_the_ledger_keeps_families_apart(records):  # noqa: F811
         command = f"proxquant-np experiment binary_digits --seeds 10 --only mlp --family {family}"
         assert f"`{command}` ({words})" in page
     assert "as published (the authors' code, the rate and lambda" in page
-    side = page.partition("## Family by family")[2].partition("## Theorems")[0]
+    side = page.partition("## Family by family")[2].partition("\n## ")[0]
     (row,) = (line for line in side.splitlines() if "err less than BinaryConnect's" in line)
     cells = [cell.strip().split(",")[0] for cell in row.split("|")[3:7]]
     assert cells == ["supported", "equal within m", "contradicted", ""]
@@ -257,7 +257,7 @@ def test_the_ledger_shows_both_arms_at_the_rivals_rate(records):  # noqa: F811
         binary_digits=record(better=0.01),
         binary_digits__equal={**equal, "family": "equal-rates"},
     )
-    side = page.partition("## Family by family")[2].partition("## Theorems")[0]
+    side = page.partition("## Family by family")[2].partition("\n## ")[0]
     (row,) = (line for line in side.splitlines() if "err less than BinaryConnect's" in line)
     cells = [cell.strip().split(",")[0] for cell in row.split("|")[3:8]]
     assert cells == ["supported", "", "", "equal within m", "contradicted"]
@@ -384,6 +384,11 @@ def test_the_budget_curve_is_drawn_and_read(curve, tmp_path):
             if name.startswith("prox_quant"):
                 values["test_error"] = [x + 0.1 for x in values["test_error"]]
     assert all("it does not turn" in line for line in budget_curve.EXPERIMENT.reading(curve))
+    curve["tasks"]["mlp-t200"]["methods"]["prox_quant"]["test_error"] = curve["tasks"]["mlp-t200"][
+        "methods"
+    ]["binary_connect"]["test_error"]
+    first, *_ = budget_curve.EXPERIMENT.reading(curve)
+    assert "mlp, as searched: no turn is shown; equal within m at 200, contradicted at " in first
 
 
 def test_the_budget_curve_tells_where_weights_are_projected_from_afar(curve):

@@ -231,8 +231,10 @@ def reading(claims: Iterable[Claim], result: Mapping[str, Any]) -> Iterable[str]
                 for (a, before), (b, after) in itertools.pairwise(decided)
                 if a != b
             ]
-            where = f"turns {' and '.join(turns)}" if turns else "does not turn"
-            yield f"- {network}, {how}: it {where}; {', '.join(said)} steps." + _from_afar(
+            where = f"it turns {' and '.join(turns)}" if turns else "no turn is shown"
+            if len(decided) == len(verdicts) and not turns:
+                where = "it does not turn"
+            yield f"- {network}, {how}: {where}; {', '.join(said)} steps." + _from_afar(
                 {n: result["tasks"][f"{network}-t{n}"]["methods"] for n in by_steps}, PAIRS[how][0]
             )
 
