@@ -375,7 +375,7 @@ def test_the_budget_curve_is_drawn_and_read(curve, tmp_path):
     first = data["panels"]["Is it the rate?"]["as searched"][0]
     assert first["mean"] == pytest.approx(2.0, abs=0.2) and first["low"] < first["mean"]
     lines = list(budget_curve.EXPERIMENT.reading(curve))
-    assert len(lines) == len(budget_curve.PAIRS)
+    assert len(lines) == len(budget_curve.PAIRS) + 1  # a search has missed something
     (line,) = (line for line in lines if "mlp, as searched:" in line)
     assert "it turns between 500 and 4,000; contradicted at 200 to 500, equal within m at " in line
     assert line.endswith("1,000 to 2,000, supported at 4,000 to 8,000 steps.")
@@ -383,7 +383,8 @@ def test_the_budget_curve_is_drawn_and_read(curve, tmp_path):
         for name, values in task["methods"].items():
             if name.startswith("prox_quant"):
                 values["test_error"] = [x + 0.1 for x in values["test_error"]]
-    assert all("it does not turn" in line for line in budget_curve.EXPERIMENT.reading(curve))
+    *lines, _ = budget_curve.EXPERIMENT.reading(curve)
+    assert all("it does not turn" in line for line in lines)
     curve["tasks"]["mlp-t200"]["methods"]["prox_quant"]["test_error"] = curve["tasks"]["mlp-t200"][
         "methods"
     ]["binary_connect"]["test_error"]
@@ -409,6 +410,24 @@ def test_the_budget_curve_tells_where_weights_are_projected_from_afar(curve):
     )
 
 
+def test_a_search_that_missed_is_said_to_have(curve):
+    """Where the published rate, which it could have tried, is better than the best of its trials;
+    a rate that falls is none that it could have."""
+    chosen = experiment_named("budget_curve")
+    for task in curve["tasks"].values():
+        methods = task["methods"]
+        methods |= dict.fromkeys(("prox_quant_mean", "prox_quant_reach"), methods["prox_quant"])
+        methods["binary_connect_constant"] = dict(methods["binary_connect"])
+    assert not any("the search missed" in line for line in chosen.reading(curve))
+    for name in ("binary_connect_constant", "binary_connect_published"):
+        methods = curve["tasks"]["mlp-t1000"]["methods"]
+        searched = np.array(methods["binary_connect"]["test_error"])
+        methods[name]["test_error"] = (searched * 0.8).tolist()
+    (line,) = (line for line in chosen.reading(curve) if "the search missed" in line)
+    assert line.startswith("- mlp: the search missed better points, as the published rate shows: ")
+    assert "BinaryConnect at the published rate, constant at 1,000 (20% lower)." in line
+
+
 def test_a_record_made_before_is_drawn_and_read_without_its_new_pairs(curve, tmp_path):
     chosen = experiment_named("budget_curve")
     for task in curve["tasks"].values():
@@ -417,7 +436,7 @@ def test_a_record_made_before_is_drawn_and_read_without_its_new_pairs(curve, tmp
     chosen.draw(curve, tmp_path / "b")
     data = json.loads((tmp_path / "b_curve.json").read_text("utf-8"))["networks"]["mlp"]
     drawn = {how for panel in data["panels"].values() for how in panel}
-    assert len(drawn) == 8 == len(list(chosen.reading(curve)))
+    assert len(drawn) == 8 == len(list(chosen.reading(curve))) - 1
     assert (
         "prox_quant_falling" in data["labels"] and "prox_quant_falling_reach" not in data["labels"]
     )

@@ -42,7 +42,13 @@ from proxquant_np.experiments.bases import CONSTANT, FALLING, Base
 from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.families import LR, REACH, SUM_KEPT, as_published, at_rate_of
 from proxquant_np.experiments.protocol import FULL_PRECISION, METHODS, Method
-from proxquant_np.experiments.statistics import CONTRADICTED, SUPPORTED, Comparison, Equality
+from proxquant_np.experiments.statistics import (
+    CONTRADICTED,
+    SUPPORTED,
+    Comparison,
+    Equality,
+    compare,
+)
 from proxquant_np.experiments.summary import runs_of, scaled
 from proxquant_np.experiments.tasks import OF_PERPLEXITY, ON_DIGITS, TASKS, Task
 
@@ -237,6 +243,34 @@ def reading(claims: Iterable[Claim], result: Mapping[str, Any]) -> Iterable[str]
             yield f"- {network}, {how}: {where}; {', '.join(said)} steps." + _from_afar(
                 {n: result["tasks"][f"{network}-t{n}"]["methods"] for n in by_steps}, PAIRS[how][0]
             )
+        yield from _missed(network, result)
+
+
+BESIDE = {
+    EAGER: ("prox_quant_mean", "prox_quant_reach"),
+    LAZY: ("binary_connect_constant",),
+}
+"""The same methods at the published rate, which lies in the space of the search."""
+
+
+def _missed(network: str, result: Mapping[str, Any]) -> Iterable[str]:
+    """Where a search missed: what was published is better than the best of its trials."""
+    labels, missed = {name: method.label for name, method in _methods().items()}, []
+    for name, task in result["tasks"].items():
+        own, measure = task["methods"], task["measure"]
+        for searched, others in BESIDE.items():
+            for other in others if name.startswith(f"{network}-") else ():
+                found = compare(own[searched][measure], own[other][measure])
+                if found.verdict == CONTRADICTED:
+                    better = np.mean(own[other][measure]) / np.mean(own[searched][measure])
+                    missed.append(
+                        f"{labels[other]} at {int(name.split('-t')[1]):,} ({1 - better:.0%} lower)"
+                    )
+    if missed:
+        yield (
+            f"- {network}: the search missed better points, as the published rate shows: "
+            f"{', '.join(missed)}. There a verdict as searched is one of that search."
+        )
 
 
 def _from_afar(by_steps: Mapping[int, Mapping[str, Any]], method: str) -> str:
