@@ -215,8 +215,9 @@ def budget_curve(data: Mapping[str, Any]) -> Figure:
             ax.set_title(f"{name}: {question}", fontsize="medium")
             ax.set_ylabel(f"ProxQuant - BinaryConnect,\n{network['unit']} [95%]", fontsize=9)
         ends = [ax.get_ylim() for ax in compared]  # one scale, so that questions can be compared
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
         for ax in compared:
-            ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+            ax.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
         for method, values in network["levels"].items():
             side = next(known for known in STYLES if method.startswith(known))
             style = dict(STYLES[side])
@@ -236,7 +237,8 @@ def budget_curve(data: Mapping[str, Any]) -> Figure:
             ax.set_xticks(network["steps"], [f"{n:,}" for n in network["steps"]], fontsize=8)
             ax.minorticks_off()
             ax.set_xlabel("quantizing steps", fontsize=9)
-            ax.legend(frameon=False, fontsize=8)
+            where = "best" if ax is last else "upper right"
+            ax.legend(frameon=False, fontsize=8, loc=where)
         for ax in part.flat[1 + len(compared) :]:
             ax.set_axis_off()
     said = "full markers have a verdict; below zero ProxQuant is better"
