@@ -518,10 +518,16 @@ def test_schedules_and_rates_are_conditions(records):
     published = {**record(better=-0.01), "family": "published"}
     other = moved(-0.01, "binary_connect", "binary_connect_at_prox_quant")
     same = moved(0.01, "prox_quant", "prox_quant_at_binary_connect")
+    far = moved(-0.01, "prox_quant", "prox_quant_at_binary_connect")
+    kept = moved(-0.01, "prox_quant", "prox_quant_at_binary_connect_reach")
     stream = {**record(better=-0.01), "stream": 2}
     assert on(binary_digits__a=published) == {"depends on the schedule"}
     assert on(binary_digits__a=other) == {"depends on the rate"}
     assert on(binary_digits__a=same) == {"supported"}
+    assert on(binary_digits__a=far) == {"depends on the rate or the strengths"}
+    assert on(binary_digits__a=kept) == {"depends on the rate"}
+    both = on(binary_digits__a=same, binary_digits__b=kept)
+    assert both == {"depends on the rate and the strengths"}
     assert on(binary_digits__a=same, binary_digits__b=other) == {"depends on the rate"}
     both = on(binary_digits__a=published, binary_digits__b=other)
     assert both == {"depends on the schedule and the rate"}

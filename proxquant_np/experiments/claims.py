@@ -56,8 +56,9 @@ Where records of the same two methods and task, of whatever experiment, have sev
 test tells their differences apart, the claim **depends on** that in which the records differ: the
 *search* (the hyperparameters were chosen among other points), the *split* of the data (one, or one
 for each seed), the *schedule* (as published, its rate included, or not), the learning *rate*
-(searched or equal for both), the *budget* of steps, or the *code* (of another version, or on a
-machine that was not recorded). "The split or the code" means that only both were varied together.
+(searched or equal for both), the sum of ProxQuant's *strengths* (which shrinks with its rate, unless
+lambda makes up for it), the *budget* of steps, or the *code* (of another version, or on a machine
+that was not recorded). "The split or the code" means that only both were varied together.
 In brackets is what the record says by itself. Where each seed draws its own split, the interval is
 one of the mean over all splits of these examples; what it is after a correction for new examples
 stands above the table. Where all seeds have one split, it speaks of its test examples alone.
@@ -65,8 +66,9 @@ stands above the table. Where all seeds have one split, it speaks of its test ex
 Pairs are of three families, each with tables of its own. *As searched*, which is meant where
 nothing is said: each method with what a search chose for it. *As published*: each by its own
 published schedule, the rival's falling learning rate included. *At equal rates*: both with the same
-optimizer and rate, once ProxQuant's and once the rival's. A claim that is in several is shown side
-by side before the theorems.
+optimizer and rate, once ProxQuant's and once the rival's; at the rival's, ProxQuant keeps the mean
+of its lambda, and may be far from its levels when it is projected, or the sum of its strengths. A
+claim that is in several is shown side by side before the theorems.
 
 - *with Holm*: the verdict after Holm's correction for the number of comparisons in the family,
   which is the experiment with all of its data and one family of pairs. Tests of a difference and of

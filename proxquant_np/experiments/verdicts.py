@@ -33,11 +33,12 @@ from proxquant_np.experiments.tasks import FIXED, split_of
 
 NOT_YET = "not yet measured"
 RESAMPLED = "resampled"
-CONDITIONS = ("search", "split", "schedule", "rate", "budget", "code")
+CONDITIONS = ("search", "split", "schedule", "rate", "strengths", "budget", "code")
 """In what two records of the same can differ: in the search that chose the hyperparameters, in
 whether each seed draws its own split, in whether the schedule is the published one (its rate
-included), in whose rate both methods have, in the number of steps, or in the code (another version,
-or a machine that was not recorded)."""
+included), in whose rate both methods have, in whether the sum of ProxQuant's strengths changed with
+the rate, in the number of steps, or in the code (another version, or a machine that was not
+recorded)."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,8 @@ def _witness(
         "search": (record.get("stream"), experiment.tasks[task].choice),
         "split": split_of(held["setting"]),
         "schedule": record.get("family") == "published",
-        "rate": without_rate(claim.text)[1:],
+        "rate": without_rate(claim.text)[1],
+        "strengths": "_at_" in claim.first and not claim.first.endswith("_reach"),
         "budget": held["setting"]["quantizing_steps"],
         "code": code,
     }
@@ -246,21 +248,23 @@ def dependences(witnesses: Iterable[Witness]) -> Iterator[Dependence]:
 
     Two verdicts can differ because one p-value is 0.04 and the other is 0.06. So what is tested is
     whether the paired differences of two records differ (Student's t, seed by seed), with Holm's
-    correction for the number of pairs of records. Two records tell that the verdict depends on one
-    of the conditions in which they differ, but not on which; where another two tell so of some of
-    these alone, that counts. Of several such pairs the clearest is given.
+    correction for the number of pairs of records. A condition is judged by records that differ in
+    it alone; where there are none, by those that differ in others, too, which were not varied alone
+    either: then one of them decides, and nothing tells which. Of several such pairs the clearest is
+    given.
     """
-    pairs = [(a, b) for a, b in combinations(witnesses, 2) if a.differs_in(b)]
+    pairs = [(a, b, on) for a, b in combinations(witnesses, 2) if (on := a.differs_in(b))]
+    alone = {on[0] for *_, on in pairs if len(on) == 1}
+    pairs = [(a, b, on) for a, b, on in pairs if len(on) == 1 or alone.isdisjoint(on)]
     changes = []
-    for a, b in pairs:
+    for a, b, _ in pairs:
         n = min(len(a.differences), len(b.differences))
         changes.append(compare(a.differences[:n], b.differences[:n]))
     found: dict[tuple[str, ...], Dependence] = {}
-    for (a, b), change, p in zip(pairs, changes, holm([c.p for c in changes]), strict=True):
-        shown = Dependence(a.differs_in(b), a, b, change._replace(p=float(p)))
-        clearest = found.get(shown.on)
+    for (a, b, on), change, p in zip(pairs, changes, holm([c.p for c in changes]), strict=True):
+        clearest = found.get(on)
         if p < LEVEL and not a.agrees_with(b) and (clearest is None or p < clearest.change.p):
-            found[shown.on] = shown
+            found[on] = Dependence(on, a, b, change._replace(p=float(p)))
     for on, shown in found.items():
         if not any({*others} < {*on} for others in found):
             yield shown
