@@ -597,6 +597,17 @@ def test_records_that_are_alike_seldom_depend_on_anything():
     assert differ > 250 and false <= 300 * 0.05 + 3 * math.sqrt(300 * 0.05 * 0.95)
 
 
+def test_the_same_runs_are_one_witness():
+    """In the records of several experiments they add no pair to correct for."""
+    seen = []
+    for search, mean in ((1, 0.0), (2, 0.02)):
+        d = mean + 0.01 * np.array([0.5, -1.0, 1.0, 0.2, -0.7, 1.2])
+        found = compare(d, 0 * d, margin=0.01)
+        seen.append(verdicts.Witness("", {"search": search}, found, d[:: 3 - 2 * search].tolist()))
+    (one,), (other,) = (verdicts.dependences(made) for made in (seen, seen * 4))
+    assert one.on == ("search",) and one.change.p == other.change.p
+
+
 def test_rows_of_a_grid_tell_where_the_budget_decides(records):
     planted = record(name="regime_map", task="w16-t300")
     for name, better in (("w16-t1000", -0.01), ("w32-t300", 0.01), ("w32-t1000", 0.01)):

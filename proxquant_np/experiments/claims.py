@@ -56,9 +56,9 @@ Where records of the same two methods and task, of whatever experiment, have sev
 test tells their differences apart, the claim **depends on** that in which the records differ: the
 *search* (the hyperparameters were chosen among other points), the *split* of the data (one, or one
 for each seed), the *schedule* (as published, its rate included, or not), the learning *rate*
-(searched or equal for both), the sum of ProxQuant's *strengths* (which shrinks with its rate, unless
-lambda makes up for it), the *budget* of steps, or the *code* (of another version, or on a machine
-that was not recorded). "The split or the code" means that only both were varied together.
+(searched or equal for both), the sum of ProxQuant's *strengths* (which shrinks with its rate,
+unless lambda makes up for it), the *budget* of steps, or the *code* (of another version, or on a
+machine that was not recorded). "The split or the code" means that only both were varied together.
 In brackets is what the record says by itself. Where each seed draws its own split, the interval is
 one of the mean over all splits of these examples; what it is after a correction for new examples
 stands above the table. Where all seeds have one split, it speaks of its test examples alone.

@@ -253,7 +253,11 @@ def dependences(witnesses: Iterable[Witness]) -> Iterator[Dependence]:
     either: then one of them decides, and nothing tells which. Of several such pairs the clearest is
     given.
     """
-    pairs = [(a, b, on) for a, b in combinations(witnesses, 2) if (on := a.differs_in(b))]
+    once: list[Witness] = []  # the same runs can be in the records of two experiments
+    for one in witnesses:
+        if all(one.differences != other.differences or one.differs_in(other) for other in once):
+            once.append(one)
+    pairs = [(a, b, on) for a, b in combinations(once, 2) if (on := a.differs_in(b))]
     alone = {on[0] for *_, on in pairs if len(on) == 1}
     pairs = [(a, b, on) for a, b, on in pairs if len(on) == 1 or alone.isdisjoint(on)]
     changes = []
