@@ -456,7 +456,7 @@ def test_no_reader_waits_for_the_end_of_what_has_none(kind, tmp_path):
         lambda: packing.pack_checkpoint(path, tmp_path / "out.npz"),
         lambda: pq.data.load_text(path),
         lambda: pq.interop.safetensors.load(model, path),
-        lambda: summary.keep_summary(path, lambda held: (1, {}), 2, {}),
+        lambda: summary.keep_summary(path, lambda held: (1, ()), 2),
     ):
         with pytest.raises(OSError, match="is a pipe or a device"):
             read()

@@ -106,6 +106,7 @@ def contents(folder):
 def test_a_finished_folder_is_kept(tmp_path, monkeypatch, capsys):
     """What would take the place of a summary that holds more is refused before it begins."""
     shorten(monkeypatch, "mlp", **SHORT)
+    monkeypatch.setattr(Task, "found", lambda task: None)  # which is of more steps
     out = ["--out", str(tmp_path), "--jobs", "1"]
     assert cli.main(["reproduce", "--seeds", "2", *out]) == 0
     before = contents(tmp_path)
@@ -149,7 +150,7 @@ def test_the_other_networks(model, tmp_path, monkeypatch, capsys, request):
     shorten(monkeypatch, model, **SHORT)
     monkeypatch.chdir(tmp_path)
     # Not the committed choice, which may not exist yet when a network is added.
-    monkeypatch.setattr(Task, "hyperparameters", lambda task: {})
+    monkeypatch.setattr(Task, "found", lambda task: None)
     arguments = ["reproduce", "--model", model, "--quick", "--seeds", "1", "--jobs", "1"]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out

@@ -4,13 +4,16 @@ import dataclasses
 import functools
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from proxquant_np import Tensor, cli, functional, models, nn, prox
 from proxquant_np.data import cifar10, load_digits
-from proxquant_np.experiments import ablation, experiment, protocol, search
+from proxquant_np.experiments import ablation, experiment, protocol, search, summary, tasks
+from proxquant_np.experiments import language_model as language_models
 from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
 from proxquant_np.experiments.experiment import Claim
 from proxquant_np.experiments.protocol import (
@@ -19,7 +22,7 @@ from proxquant_np.experiments.protocol import (
     pack,
     unpack,
 )
-from proxquant_np.experiments.tasks import TASKS, language_model
+from proxquant_np.experiments.tasks import TASKS, Task, language_model
 from proxquant_np.optim import Adam, Bop, DualAveraging, ProxGradient, quantize_and_freeze
 
 # What the pictures look like is tested with those that are committed.
@@ -221,6 +224,15 @@ def test_other_mistakes(arguments, message, capsys, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+CHOICES = Path(experiment.__file__).parent
+
+
+def to_search(arguments):
+    """The same command with --search, which has seeds of its own."""
+    at = arguments.index("--seeds")
+    return [*arguments[:at], *arguments[at + 2 :], "--search"]
+
+
 def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monkeypatch):
     """Also to one that diverges, which is a trial like any other."""
     arguments, train = small("methods", steps=33), protocol.train
@@ -233,9 +245,10 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
     chosen = experiment_named("methods")
     replaced = dataclasses.replace(chosen, train=diverging)
     monkeypatch.setitem(EXPERIMENTS, "methods", replaced)
-    command = [*arguments, "--search", "--trials", "4", "--out", str(tmp_path)]
+    command = [*to_search(arguments), "--trials", "4", "--out", str(tmp_path)]
     assert cli.main(command) == 0
-    report = json.loads((tmp_path / "methods.json").read_text("utf-8"))
+    file = tmp_path / "chosen" / "methods.json"
+    report = json.loads(file.read_text("utf-8"))
     assert list(report["trials"]) == [FULL_PRECISION, *METHODS]  # the others share
     numbers = {method: len(trials) for method, trials in report["trials"].items()}
     assert numbers[FULL_PRECISION] in range(4, 8)  # and more where an end was the best
@@ -252,9 +265,9 @@ def test_search_gives_every_method_the_same_trials(small, tmp_path, capsys, monk
             assert all(low <= trial[name] <= high for trial in trials)
         assert not any("test" in name for trial in trials for name in trial)
     assert len(list((tmp_path / "search").glob("*.json"))) == search.SEEDS * sum(numbers.values())
-    before = (tmp_path / "methods.json").read_bytes()
+    before = file.read_bytes()
     assert cli.main(command) == 0  # from its records
-    assert (tmp_path / "methods.json").read_bytes() == before
+    assert file.read_bytes() == before
     capsys.readouterr()
 
 
@@ -272,8 +285,9 @@ def test_searches_of_several_streams(small, tmp_path, capsys, monkeypatch):
     reports = []
     for stream, more in ((0, []), (1, ["--stream", "1"]), (2, ["--stream", "2"])):
         monkeypatch.chdir(tmp_path)
-        assert cli.main([*arguments, "--search", "--trials", "3", *more]) == 0
-        file = tmp_path / f"own{f'-stream{stream}' * bool(stream)}.json"
+        searching = [*to_search(arguments), "--trials", "3", *more, "--out", str(tmp_path / "run")]
+        assert cli.main(searching) == 0
+        file = tmp_path / "run" / "chosen" / f"own{f'-stream{stream}' * bool(stream)}.json"
         reports.append(json.loads(file.read_text("utf-8")))
         printed = capsys.readouterr().out
         assert (reports[-1]["stream"], reports[-1]["scheme"]) == (stream, "Halton points")
@@ -291,8 +305,8 @@ def test_searches_of_several_streams(small, tmp_path, capsys, monkeypatch):
     for trial in reports[0]["trials"]["prox_quant"]:
         assert trial["reach"] == pytest.approx(33 * trial["lr"] * trial["mean_lambda"], rel=1e-2)
     assert cli.main(missing) == 0
-    made = json.loads((tmp_path / "run" / "regime_map-record.json").read_text("utf-8"))
-    assert made["stream"] == 2
+    made = json.loads((tmp_path / "run" / "regime_map-stream2-record.json").read_text("utf-8"))
+    assert made["stream"] == made["tasks"][task]["search"]["stream"] == 2
     assert made["tasks"][task]["hyperparameters"] == reports[2]["chosen"]
     assert "stream" not in json.loads(json.dumps(reports[2]["setting"]))
 
@@ -359,23 +373,132 @@ def test_reach_follows_from_mean_lambda(name):
     assert found["reach"] == pytest.approx(reach, rel=1e-2)
 
 
-def test_a_search_does_not_replace_one_on_something_else(small, tmp_path, capsys, monkeypatch):
-    """Else the experiment itself would read what was chosen on another text, or by --quick."""
+TEXT = {"name": "pydoc_data.topics", "sha256": "0" * 64}
+TRIALS = {"prox_quant_1": [{"lr": 0.1}] * 16}
+
+
+@pytest.mark.parametrize(
+    ("held", "more", "what"),
+    [
+        ({"text": TEXT}, ["--data", "a.txt"], "a search on other data (pydoc_data.topics)"),
+        (  # of the same name
+            {"text": TEXT | {"name": "a.txt"}},
+            ["--data", "a.txt"],
+            "a search on other data (a.txt)",
+        ),
+        ({}, ["--quick"], "a search on another setting"),
+        ({"stream": 2}, [], "a search of stream 2"),
+        ({"trials": {"other": TRIALS["prox_quant_1"]}}, [], "a search that has other, too"),
+        ({}, ["--trials", "15"], "a search of 16 trials per method, more than 15"),
+        ({"at_first": 17}, [], "a search of 17 trials per method, more than 16"),
+    ],
+)
+def test_a_search_does_not_replace_a_better_one(held, more, what, tmp_path, capsys, monkeypatch):
+    """Nor one on something else: the experiment itself would read what is chosen on that."""
     monkeypatch.setattr(search, "run_cells", lambda *a, **k: pytest.fail("it began"))
+    monkeypatch.chdir(tmp_path)
     task = experiment_named("language_model").tasks["lstm64"]
-    file = tmp_path / task.choice.name
-    report = {"setting": dataclasses.asdict(task.setting), "text": {"name": "pydoc_data.topics"}}
-    for held, more, what in (
-        (report, ["--data", str(tmp_path / "a.txt")], "pydoc_data.topics"),
-        (report, ["--quick"], "another setting"),
-    ):
-        (tmp_path / "a.txt").write_text("to be or not to be " * 50)
-        file.write_text(json.dumps(held))
-        before = file.read_bytes()
-        command = ["experiment", "language_model", "--search", "--out", str(tmp_path), *more]
-        assert cli.main(command) == 2
-        assert f"{file} holds a search on {what}, and is kept" in capsys.readouterr().err
-        assert file.read_bytes() == before
+    file = tmp_path / "chosen" / task.choice.name
+    file.parent.mkdir()
+    (tmp_path / "a.txt").write_text("to be or not to be " * 50)
+    report = {"setting": dataclasses.asdict(task.setting), "chosen": {}, "trials": TRIALS}
+    file.write_text(json.dumps(report | held))
+    before = file.read_bytes()
+    command = ["experiment", "language_model", "--search", "--out", str(tmp_path), *more]
+    assert cli.main(command) == 2
+    assert f"{file} holds {what}, and is kept" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["binary_digits", "--only", "mlp", "--family", "published"], "binary_digits-published"),
+        (["ablation"], "ablation"),
+    ],
+)
+def test_where_nothing_is_searched_no_search_is_written(arguments, what, capsys):
+    """The files are those of searches that other experiments read."""
+    before = {file: file.read_bytes() for file in CHOICES.rglob("*.json")}
+    assert cli.main(["experiment", *arguments, "--search", "--trials", "16", "--jobs", "1"]) == 2
+    assert f"must have a method to search, got {what}, where all are" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in CHOICES.rglob("*.json")} == before
+
+
+def test_a_quick_search_is_for_quick_runs_alone(small, tmp_path, capsys, monkeypatch):
+    """It is written beside their results, and a real run does not go by it."""
+    monkeypatch.chdir(tmp_path)
+    before = {file: file.read_bytes() for file in CHOICES.rglob("*.json")}
+    arguments = small("regime_map", steps=33)[:-2]
+    assert cli.main([*to_search(arguments), "--trials", "1", "--stream", "7"]) == 0
+    assert {file: file.read_bytes() for file in CHOICES.rglob("*.json")} == before
+    (file,) = (tmp_path / "results-regime_map-stream7-quick" / "chosen").glob("*.json")
+    assert f"wrote {file.relative_to(tmp_path)}" in capsys.readouterr().out.replace(
+        f"{tmp_path}/", ""
+    )
+    assert cli.main([*arguments, "--stream", "7"]) == 0  # the quick run finds it
+    whole = [a for a in arguments if a != "--quick"]
+    shutil.copytree(file.parent, tmp_path / "whole" / "chosen")
+    assert cli.main([*whole, "--stream", "7", "--out", str(tmp_path / "whole")]) == 2
+    assert "must hold a search with the setting of w16-t300, got one of 33 quantizing steps" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--trials", "99"], "--trials goes with --search"),
+        (["--halving"], "--halving goes with --search"),
+        (["--search", "--seeds", "9"], "--seeds does not go with --search"),
+        (["--jobs", "2", "--dask", "tcp://nowhere"], "--jobs does not go with --dask"),
+    ],
+)
+def test_options_that_would_do_nothing(arguments, says, capsys):
+    assert cli.main(["experiment", "regime_map", *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_record_has_the_hyperparameters_that_were_run(small, tmp_path, monkeypatch):
+    """Though a search ends in the meantime."""
+    arguments = small("regime_map", steps=33)[:-2]
+    whole = experiment_named("regime_map")
+    before = whole.hyperparameters("w16-t300", "prox_quant")
+
+    def trained(cell, *files):
+        found = {"chosen": {"prox_quant": {"lr": 0.5, "reach": 9.0}}, "trials": {}, "sha256": ""}
+        monkeypatch.setattr(Task, "found", lambda task, *_: found)
+        return protocol.train(cell, *files)
+
+    monkeypatch.setitem(EXPERIMENTS, "regime_map", dataclasses.replace(whole, train=trained))
+    assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
+    made = json.loads((tmp_path / "regime_map-record.json").read_text("utf-8"))
+    assert made["tasks"]["w16-t300"]["hyperparameters"]["prox_quant"] == before
+
+
+def test_a_record_is_of_one_data_set(tmp_path, capsys, monkeypatch):
+    """Another file at the same path is other data; the same bytes elsewhere are the same."""
+    whole = experiment_named("language_model")
+    kept = {name: whole.methods[name] for name in ("binary_connect", "prox_quant_1")}
+    few = dataclasses.replace(whole, methods=kept, claims=(), draw=None)
+    monkeypatch.setitem(EXPERIMENTS, "language_model", few)
+    monkeypatch.setattr(summary, "draw", lambda *a: [])
+    text, out = tmp_path / "a.txt", tmp_path / "out"
+    text.write_text("to be or not to be " * 500)
+    command = ["experiment", "language_model", "--quick", "--only", "lstm64", "--jobs", "1"]
+    command += ["--out", str(out)]
+    assert cli.main([*command, "--seeds", "1", "--data", str(text)]) == 0
+    records = {*(out / "records").glob("*.json")}
+    same = tmp_path / "elsewhere.txt"
+    same.write_bytes(text.read_bytes())
+    assert cli.main([*command, "--seeds", "1", "--data", str(same)]) == 0
+    assert {*(out / "records").glob("*.json")} == records
+    text.write_text("that is the question: " * 500)
+    for cached in (language_models._text, tasks._digest_of):  # as in a process of its own
+        cached.cache_clear()
+    capsys.readouterr()
+    assert cli.main([*command, "--seeds", "2", "--data", str(text)]) == 2
+    assert "holds other data of lstm64, and is kept" in capsys.readouterr().err
 
 
 def test_settings_and_tasks_are_frozen():

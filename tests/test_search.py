@@ -223,6 +223,6 @@ def test_the_command_tells_what_was_extended(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "the range of lr of binary_connect was extended to 0.0001..100" in printed
     assert "the best lr of binary_connect is the highest that was tried" in printed
-    (file,) = tmp_path.glob("*.json")
+    (file,) = (tmp_path / "chosen").glob("*.json")
     report = json.loads(file.read_text("utf-8"))
     assert [rung["steps"] for rung in report["halving"]] == [0.25, 0.5, 1.0]

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from proxquant_np.commands.arguments import Unfinished, as_path, check_matplotlib, one_of, positive
+from proxquant_np.commands.arguments import (
+    Mistake,
+    Unfinished,
+    as_path,
+    check_matplotlib,
+    one_of,
+    positive,
+)
 from proxquant_np.files import shown
 from proxquant_np.libraries import DEVICES, mover
+
+TRIALS, JOBS = 16, 2
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -21,7 +31,10 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 def _add_jobs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--jobs", type=positive, default=2, help="processes, at most one per run (default 2)"
+        "--jobs",
+        type=positive,
+        default=JOBS,
+        help=f"processes, at most one per run (default {JOBS})",
     )
 
 
@@ -46,9 +59,8 @@ def _add_trials(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--trials",
         type=positive,
-        default=16,
         help="per method, and more for all where the best of one lies at an end of its range "
-        "(default 16)",
+        f"(default {TRIALS})",
     )
     command.add_argument(
         "--halving",
@@ -58,10 +70,23 @@ def _add_trials(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _tell_searched(file: Path) -> None:
-    """Print what was written, and where a range was, or still may be, too narrow."""
+def _search_into(
+    file: Path, options: argparse.Namespace, chosen: Any, task: str, **how: Any
+) -> None:
+    """Search; print what was written, and where a range was, or still may be, too narrow."""
+    from proxquant_np.experiments.search import write_search
     from proxquant_np.files import read_json, read_whole
 
+    try:
+        how |= dict(stream=options.stream or 0, halving=options.halving)
+        write_search(chosen, task, options.trials or TRIALS, file, **how)
+    except OSError as error:
+        failed = Path(os.fsdecode(error.filename or ""))
+        if options.out is None and file.parent in (failed, failed.parent):
+            raise Mistake(
+                f"{file} cannot be written ({error.strerror}): write elsewhere with --out"
+            ) from None
+        raise
     print(f"wrote {shown(file)}")
     report = read_json(read_whole(file))
     for method, ranges in report["extended"].items():
@@ -103,7 +128,7 @@ def add_reproduce(commands: Any) -> None:
     _add_device(command)
     command.set_defaults(
         run=_reproduce,
-        mistakes=(ModuleNotFoundError,),
+        mistakes=(ValueError, ModuleNotFoundError),
         stopped="; finished runs are kept, run again to go on",
     )
 
@@ -132,7 +157,7 @@ def _tell(chosen: Any, summary: Any, out: Path, draw: Callable[[], list[Path]]) 
     from proxquant_np.experiments.summary import summary_file, table
 
     print(table(chosen, summary))
-    for written in (summary_file(chosen.name, out), *draw()):
+    for written in (summary_file(chosen.stem, out), *draw()):
         print(f"wrote {shown(written)}")
 
 
@@ -155,18 +180,14 @@ def add_search(commands: Any) -> None:
     command.add_argument("--out", type=as_path, default=None, help="file to write")
     _add_stream(command, "experiment binary_digits --stream N reads it")
     _add_jobs(command)
-    command.set_defaults(run=_search)
+    command.set_defaults(run=_search, mistakes=(ValueError,))
 
 
 def _search(options: argparse.Namespace) -> None:
     from proxquant_np.experiments.binary_digits import EXPERIMENT
-    from proxquant_np.experiments.search import write_search
 
-    stream = options.stream or 0
     out = options.out or EXPERIMENT.of_stream(options.stream).tasks[options.model].choice
-    how = dict(jobs=options.jobs, stream=stream, halving=options.halving)
-    write_search(EXPERIMENT, options.model, options.trials, out, **how)
-    _tell_searched(out)
+    _search_into(out, options, EXPERIMENT, options.model, jobs=options.jobs)
 
 
 def add_experiment(commands: Any) -> None:
@@ -185,7 +206,9 @@ def add_experiment(commands: Any) -> None:
     _add_rerun(command)
     _add_device(command)
     command.add_argument(
-        "--out", type=as_path, help="folder to write to (default results-NAME[-quick])"
+        "--out",
+        type=as_path,
+        help="folder to write to (default results-NAME[-FAMILY][-streamN][-quick])",
     )
     command.add_argument(
         "--budget", type=positive, metavar="MINUTES", help="stop in good order after this time"
@@ -204,13 +227,17 @@ def add_experiment(commands: Any) -> None:
         "--download", action="store_true", help="get the data (CIFAR-10) if --data does not exist"
     )
     command.add_argument(
-        "--dask", metavar="ADDRESS", help="run on the cluster of this Dask scheduler, tcp://..."
+        "--dask",
+        metavar="ADDRESS",
+        help="run on the cluster of this Dask scheduler, tcp://..., whose workers have the data at "
+        "the same absolute path",
     )
     command.add_argument(
         "--search",
         action="store_true",
         help="choose hyperparameters instead, on the validation split, with the same number of "
-        "trials for every method; writes the files that the experiment reads",
+        "trials for every method; writes the files that the experiment reads or, with --out or "
+        "--quick, files in OUT/chosen, which it reads first with the same --out",
     )
     _add_trials(command)
     _add_stream(command, "or, without --search, run with what that search chose")
@@ -221,6 +248,7 @@ def add_experiment(commands: Any) -> None:
         "chose for each; equal-rates: both at the rate of one of them",
     )
     command.set_defaults(
+        jobs=None,  # to tell whether it was given
         run=_experiment,
         mistakes=(ValueError, ModuleNotFoundError),
         stopped="; finished runs are kept, run again to go on",
@@ -246,8 +274,9 @@ def _experiment(options: argparse.Namespace) -> None:
     from proxquant_np.experiments import summary as summaries
     from proxquant_np.experiments.catalog import experiment_named
     from proxquant_np.experiments.runner import OutOfTime
-    from proxquant_np.experiments.search import write_search
+    from proxquant_np.experiments.search import stages
 
+    _check_together(options)
     if not options.search:
         check_matplotlib()
     chosen = experiment_named(options.name).of_stream(options.stream).of_family(options.family)
@@ -259,13 +288,11 @@ def _experiment(options: argparse.Namespace) -> None:
         options.data = experiments.downloaded(chosen, options.data)
     data = experiments.checked_data(chosen, options.data)
     tasks = experiments.checked_tasks(chosen, options.only)
-    part = [] if chosen.family is None else [chosen.family]
-    part += [] if options.stream is None else [f"stream{options.stream}"]
-    out = options.out or _default_out(options, options.name, *part)
+    out = options.out or _default_out(options, chosen.stem)
     running = dict(
         quick=options.quick,
         data=data,
-        jobs=options.jobs,
+        jobs=options.jobs or JOBS,
         dask=options.dask,
         rerun=options.rerun,
         device=options.device,
@@ -273,22 +300,31 @@ def _experiment(options: argparse.Namespace) -> None:
     )
     try:
         if options.search:
+            stages(chosen)  # an error if there is nothing to search
+            if options.quick or options.out is not None:  # not into the package
+                chosen = chosen.searched_in(out)
+                (out / "chosen").mkdir(parents=True, exist_ok=True)
             for task in tasks:
                 file = chosen.tasks[task].choice
-                if options.out is not None:
-                    file = out / file.name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                how = dict(stream=options.stream or 0, halving=options.halving)
-                records = out / "search"
-                write_search(chosen, task, options.trials, file, out=records, **how, **running)
-                _tell_searched(file)
+                _search_into(file, options, chosen, task, out=out / "search", **running)
             return
-        experiments.check_searched(chosen, tasks)
         seeds = options.seeds or (2 if options.quick else chosen.seeds)
         summary, _ = summaries.measure(chosen, seeds, out, tasks=tasks, **running)
     except OutOfTime as unfinished:
         raise Unfinished(unfinished) from None
-    _tell(chosen, summary, out, lambda: summaries.draw(chosen, summary, out / chosen.name))
+    _tell(chosen, summary, out, lambda: summaries.draw(chosen, summary, out / chosen.stem))
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """Mistake, if one option would do nothing beside another, or without it."""
+    if not options.search:
+        for name in ("trials", "halving"):
+            if getattr(options, name):
+                raise Mistake(f"--{name} goes with --search")
+    elif options.seeds:
+        raise Mistake("--seeds does not go with --search, which has seeds of its own")
+    if options.dask is not None and options.jobs:
+        raise Mistake("--jobs does not go with --dask, whose workers decide how many run")
 
 
 def add_theorems(commands: Any) -> None:
@@ -313,9 +349,8 @@ def _theorems(options: argparse.Namespace) -> None:
 
     keep_summary(
         summary_file("theorems", options.out),
-        lambda held: (max(tried["instances"] for tried in held["theorems"].values()), {}),
+        lambda held: (max(tried["instances"] for tried in held["theorems"].values()), ()),
         options.instances,
-        {},
     )
     record = theorems.measure(options.instances, jobs=options.jobs)
     print(theorems.table(record))

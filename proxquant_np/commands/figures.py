@@ -78,7 +78,10 @@ def _claims(options: argparse.Namespace) -> None:
     options.out = options.out or Path("CLAIMS.md")
     check_matplotlib()
     from proxquant_np.experiments import claims
+    from proxquant_np.experiments.origins import lacking
+    from proxquant_np.experiments.records import read_records
     from proxquant_np.training import written_whole
+    from proxquant_np.training.progress import say
 
     if not options.records.is_dir():
         raise NotADirectoryError(f"there is no folder {options.records} with records")
@@ -87,6 +90,8 @@ def _claims(options: argparse.Namespace) -> None:
         for path in claims.draw(options.records, figures):
             print(f"wrote {shown(path)}")
         file.write(claims.ledger(options.records, figures).encode())
+    for missing in lacking(read_records(options.records)):
+        say(f"proxquant-np: {shown(missing)}")
     print(f"wrote {shown(options.out)}")
 
 

@@ -103,7 +103,7 @@ def _picked(cell: Cell, checkpoint: str | None, deadline: float | None) -> dict[
     """Trains twice, in the same steps: once measured on the validation split after each epoch, once
     on the test split. Measuring does not affect the training.
     """
-    splits, curves, seconds = cell.splits(), {}, 0.0
+    splits, curves, seconds = cell.splits(), {}, []
     for name in ("validation", "test"):
         network, steps = cell.network(splits), cell.setting["quantizing_steps"]
         optimizer = cell.method.optimizer(
@@ -113,12 +113,12 @@ def _picked(cell: Cell, checkpoint: str | None, deadline: float | None) -> dict[
         path = None if checkpoint is None else f"{checkpoint}-{name}"
         phases = Phases(cell.task, measured, cell.setting, cell.seed, path, deadline)
         curves[name] = phases.fit("quantizing", network, optimizer).epochs["quantized_error"]
-        seconds += phases.seconds
+        seconds.append(phases.time)
     epoch = int(np.argmin(curves[cell.method.by]))
     return {
         **{f"{name}_error": curve[epoch] for name, curve in curves.items()},
         "picked_epoch": epoch + 1,
-        "seconds": seconds,
+        "seconds": None if None in seconds else sum(seconds),
         "epochs": {"quantized_error": curves["validation"]},
     }
 

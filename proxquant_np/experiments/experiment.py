@@ -27,7 +27,7 @@ from proxquant_np.experiments.protocol import (
 )
 from proxquant_np.experiments.runner import run_cells
 from proxquant_np.experiments.statistics import Comparison, Equality, compare
-from proxquant_np.experiments.tasks import Task
+from proxquant_np.experiments.tasks import Task, same_steps
 from proxquant_np.files import written_whole
 
 SEARCHED = "searched"
@@ -143,6 +143,11 @@ class Experiment:
     families: Mapping[str, Callable[[Experiment], Experiment]] = field(default_factory=dict)
     family: str | None = None
 
+    @property
+    def stem(self) -> str:
+        """What files of its results are called, and its record: NAME[-FAMILY][-streamN]."""
+        return stem(self.name, self.family, self.stream)
+
     def of_family(self, family: str | None) -> Experiment:
         """The same experiment with pairs of another family, "published" or "equal-rates".
 
@@ -167,16 +172,26 @@ class Experiment:
         tasks = {name: task.of_stream(stream) for name, task in self.tasks.items()}
         return replace(self, tasks=tasks, stream=stream)
 
-    def hyperparameters(self, task: str, method: str) -> dict[str, float]:
-        """What a search chose for this task, or else the method's default."""
-        found = self.tasks[task].hyperparameters()
+    def searched_in(self, out: Path) -> Experiment:
+        """The same experiment, for which searches in out/chosen count first."""
+        tasks = {name: task.searched_in(out / "chosen") for name, task in self.tasks.items()}
+        return replace(self, tasks=tasks)
+
+    def hyperparameters(
+        self, task: str, method: str, found: Mapping[str, Mapping[str, float]] | None = None
+    ) -> dict[str, float]:
+        """What a search chose for this task, or else the method's default.
+
+        found: the task's `hyperparameters()`, where they are read already.
+        """
+        found = self.tasks[task].hyperparameters() if found is None else found
         if method == FULL_PRECISION:
             fixed = self.tasks[task].warm_start.lr
             return {"lr": fixed} if fixed else dict(found.get(method, FULL_PRECISION_DEFAULT))
         own = self.methods[method]
         chosen = own.default if own.source else found.get(own.shares or method, own.default)
         if own.rate_of is not None:
-            return own.at_rate(self.hyperparameters(task, own.rate_of)["lr"], chosen)
+            return own.at_rate(self.hyperparameters(task, own.rate_of, found)["lr"], chosen)
         return dict(chosen)
 
     def space(self, method: str) -> Mapping[str, tuple[float, float]]:
@@ -198,7 +213,10 @@ class Experiment:
         hyperparameters: Mapping[str, float],
         data: str | None = None,
     ) -> dict[str, Any]:
-        """A cell as its record describes it: by names, in what JSON can hold."""
+        """A cell as its record describes it: by names, in what JSON can hold.
+
+        data: the path of data; the cell is described by what they hold, wherever they are.
+        """
         described: dict[str, Any] = dict(
             experiment=self.name,
             task=task,
@@ -210,7 +228,7 @@ class Experiment:
         if self.family is not None:
             described["family"] = self.family
         if data is not None:
-            described["data"] = data
+            described["data"] = self.tasks[task].about(data)["data"]
         if method in {FULL_PRECISION, *(m.start for m in self.methods.values())}:
             described["keep_weights"] = True  # others start from them
         return described
@@ -237,15 +255,38 @@ class Experiment:
         return Cell(self.tasks[task], self.methods.get(method), **rest)
 
 
+def stem(name: str, family: str | None = None, stream: int | None = None) -> str:
+    """Of an experiment's record, by its name and what it was run with.
+
+    Examples:
+        >>> from proxquant_np.experiments.experiment import stem
+        >>> stem("binary_digits", "equal-rates", 1)
+        'binary_digits-equal-rates-stream1'
+    """
+    parts = [name, family, None if stream is None else f"stream{stream}"]
+    return "-".join(part for part in parts if part is not None)
+
+
 def train(
     experiment: Experiment,
+    path: str | None = None,
     /,
     checkpoint: str | None = None,
     deadline: float | None = None,
+    data: str | None = None,
     **arguments: Any,
 ) -> dict[str, Any]:
-    """The result of the cell that a record's arguments describe. Workers call this function."""
-    return experiment.train(experiment.cell(**arguments), checkpoint, deadline)
+    """The result of the cell that a record's arguments describe. Workers call this function.
+
+    path: where `data`, which the arguments name by their digest, are.
+
+    Raises:
+        OSError: other data are there.
+    """
+    cell = experiment.cell(**arguments, data=path)
+    if cell.source().get("data") != data:
+        raise OSError(f"{path} holds other data here than where the run was started")
+    return experiment.train(cell, checkpoint, deadline)
 
 
 def downloaded(experiment: Experiment, data: Path | None) -> Path:
@@ -279,19 +320,50 @@ def checked_data(experiment: Experiment, data: str | Path | None) -> str | None:
     if experiment.data is None:
         raise ValueError(f"{experiment.name} takes no --data, got {data}")
     path = str(Path(data).resolve())
-    next(iter(experiment.tasks.values())).load(path)
+    try:
+        next(iter(experiment.tasks.values())).load(path)
+    except FileNotFoundError as error:
+        if experiment.download is None or Path(path).exists():
+            raise
+        raise FileNotFoundError(f"{error}, or let --download do so") from None
     return path
 
 
-def check_searched(experiment: Experiment, tasks: Iterable[str]) -> None:
-    """ValueError if hyperparameters of a stream are asked for, but were not searched for a task."""
+def searches(
+    experiment: Experiment, tasks: Iterable[str], quick: bool = False
+) -> dict[str, dict[str, Any] | None]:
+    """The report of the search that counts for each task; None if there is none.
+
+    Raises:
+        ValueError: hyperparameters of a stream are asked for, but were not searched for a task; or
+            they were searched with other numbers of steps than the task's, as by --quick.
+    """
+    found, setting = {}, settings(experiment, quick=False)
     for name in tasks:
         task = experiment.tasks[name]
-        if experiment.stream is not None and task.found() is None:
-            raise ValueError(
-                f"{experiment.name} has no search of stream {experiment.stream} for {name}: "
-                f"--search --stream {experiment.stream} makes {task.choice.name}"
-            )
+        report = found[name] = task.found()
+        if report is None:
+            if experiment.stream is not None:
+                raise ValueError(
+                    f"{experiment.name} has no search of stream {experiment.stream} for {name}: "
+                    f"--search --stream {experiment.stream} makes {task.choice.name}"
+                )
+        elif not quick and report["task"] == task.title:
+            if not same_steps(report["setting"], setting[name]):
+                steps = report["setting"]["quantizing_steps"]
+                raise ValueError(
+                    f"{report['file']} must hold a search with the setting of {name}, got one of "
+                    f"{steps:,} quantizing steps: move it away, or choose another --out"
+                )
+    return found
+
+
+def told(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a record keeps of the search that its hyperparameters are from."""
+    if report is None:
+        return None
+    kept = {key: report[key] for key in ("scheme", "stream", "sha256") if key in report}
+    return {**kept, "trials": {method: len(trials) for method, trials in report["trials"].items()}}
 
 
 def checked_tasks(experiment: Experiment, tasks: Iterable[str] | None) -> list[str]:
@@ -329,20 +401,23 @@ def run(
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Run (or read) every cell for seeds 0..seeds-1: {task: {method: [result by seed]}}.
 
-    Each result has the "environment" it was made with. running: arguments of `run_cells`.
+    Each result has the "environment" it was made with, its "hyperparameters" and, under "search",
+    what is `told` of the search that they are from. running: arguments of `run_cells`.
     """
     cells, starts, methods = {}, {}, [FULL_PRECISION, *experiment.methods]
     names, setting = list(tasks), settings(experiment, quick)
+    searched = searches(experiment, names, quick)  # once: a search may end while this runs
     for seed in range(seeds):  # seed by seed, so that a part of the grid is a part of the seeds
         for task in names:
+            found = (searched[task] or {"chosen": {}})["chosen"]
             for method in methods:
                 name = f"{task}-{method}-seed{seed}"
-                h = experiment.hyperparameters(task, method)
+                h = experiment.hyperparameters(task, method, found)
                 cells[name] = experiment.arguments(task, method, seed, setting[task], h, data)
                 if method != FULL_PRECISION:
                     starts[name] = f"{task}-{experiment.methods[method].start}-seed{seed}"
     results = run_cells(
-        functools.partial(train, experiment),
+        functools.partial(train, experiment, data),
         cells,
         out=out / "records",
         starts=starts,
@@ -350,14 +425,18 @@ def run(
         description=experiment.name,
         **running,
     )
-    return {
-        task: {
-            method: [
-                {**results[name], "environment": results.made[name]}
-                for name in (f"{task}-{method}-seed{seed}" for seed in range(seeds))
-            ]
-            for method in methods
+
+    def result(task: str, method: str, seed: int) -> dict[str, Any]:
+        name = f"{task}-{method}-seed{seed}"
+        return {
+            **results[name],
+            "environment": results.made[name],
+            "hyperparameters": cells[name]["hyperparameters"],
+            "search": told(searched[task]),
         }
+
+    return {
+        task: {method: [result(task, method, seed) for seed in range(seeds)] for method in methods}
         for task in names
     }
 

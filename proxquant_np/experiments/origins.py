@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxquant_np import provenance
 from proxquant_np.experiments import resnet_cifar10
+from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.experiment import Experiment, checked_tasks
 from proxquant_np.experiments.summary import runs_of
-from proxquant_np.experiments.tasks import BY_SEED, FIXED, Task, split_of
+from proxquant_np.experiments.tasks import BY_SEED, FIXED, Task, same_steps, split_of
 
 
 def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
@@ -84,7 +85,7 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
     """Where a record's hyperparameters come from and, except in a grid, what they are."""
     used, methods = task["hyperparameters"], chosen.methods
     names = {m: (methods[m].shares if m in methods else None) or m for m in used}
-    report = chosen.tasks[name].found()
+    report, search = _report(chosen, name, task), task.get("search") or {}
     found = {} if report is None else report["chosen"]
     origins: dict[str, dict[str, str]] = {}
     for method, values in used.items():
@@ -103,6 +104,9 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
                 n = f"{min(len(t) for t in report['trials'].values() if len(t) > 1)} or more"
                 report = {k: v for k, v in report.items() if k not in ("extended", "at_edge")}
             origin = f"the best of {n} {_scheme(report, split)}"
+        elif report is None and names[method] in search.get("trials", {}):
+            drawn = f"{search['trials'][names[method]]} {_drawn(search)}"
+            origin = f"the best of {drawn}, from a search whose report is not here"
         shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
         origins.setdefault(origin, {})[names[method]] = shown
     shared = "; variants share their method's" if len({*names.values()}) < len(used) else ""
@@ -116,10 +120,7 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
 
 def _scheme(report: Mapping[str, Any], split: str) -> str:
     """How the trials of a search were drawn, and on what they were scored."""
-    drawn = "random trials (from one seed for all tasks)"
-    if "scheme" in report:
-        drawn = f"trials ({report['scheme']}, stream {report['stream']})"
-    text = f"{drawn} per method on {split}"
+    text = f"{_drawn(report)} per method on {split}"
     if "seeds" in report:
         text += f", each on {len(report['seeds'])} seeds"
     if "halving" in report:
@@ -133,6 +134,35 @@ def _scheme(report: Mapping[str, Any], split: str) -> str:
     return text
 
 
+def _drawn(report: Mapping[str, Any]) -> str:
+    """What trials those of a search are."""
+    if "scheme" in report:
+        return f"trials ({report['scheme']}, stream {report['stream']})"
+    return "random trials (from one seed for all tasks)"
+
+
+def _report(chosen: Experiment, name: str, task: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The search that a record's hyperparameters are from; None if there was none, or not here.
+
+    Old records do not tell which; theirs is the one that is here, if it has chosen the same.
+    """
+    if "search" not in task:
+        return chosen.tasks[name].found()
+    return task["search"] and chosen.tasks[name].found(task["search"]["sha256"])
+
+
+def lacking(records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """In words, for each search that hyperparameters of these records are from and that is not
+    here, where its report belongs.
+    """
+    for stem, record in records.items():
+        for name, task in record.get("tasks", {}).items():
+            chosen = EXPERIMENTS[record["experiment"]].of_stream(record.get("stream"))
+            if task.get("search") and _report(chosen, name, task) is None:
+                file = chosen.tasks[name].choice
+                yield f"{stem} is from a search of {name} that is not here: copy it to {file}"
+
+
 def _of_another(report: Mapping[str, Any], task: Task, record: Mapping[str, Any]) -> str:
     """In words, what a search was made on, if that was not the task of this record."""
     for kind, another in (("text", "another text"), ("images", "other images")):
@@ -142,12 +172,8 @@ def _of_another(report: Mapping[str, Any], task: Task, record: Mapping[str, Any]
     if report["task"] != task.title:
         return f" of {report['task']}"
     by, used = report["setting"], record["setting"]
-    if _without_split(by) != _without_split(used):
+    if not same_steps(by, used):
         return " with other numbers of steps"
     if split_of(by) != split_of(used):
         return ", which was then one for all seeds" if split_of(by) == FIXED else " of each seed"
     return ""
-
-
-def _without_split(setting: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in setting.items() if key != "split"}

@@ -80,7 +80,7 @@ class Cell:
 
     def source(self) -> dict[str, Any]:
         """What has to be recorded about the data."""
-        return self.task.source(*filter(None, [self.data]))
+        return self.task.about(self.data)
 
     def network(self, splits: Splits) -> nn.Module:
         """The network that this cell begins with, on its device."""
@@ -101,7 +101,8 @@ class Phases:
     """The phases of one run: calls of `fit` with what they have in common.
 
     With `checkpoint` each phase resumes from a file of its own. `seconds` and `steps` count what
-    was trained in this process. `deadline` is a time of `time.monotonic`.
+    was trained in this process, `trained` the steps of all phases until now, wherever they were.
+    `deadline` is a time of `time.monotonic`.
     """
 
     task: Task
@@ -112,6 +113,18 @@ class Phases:
     deadline: float | None = None
     seconds: float = field(default=0.0, init=False)
     steps: int = field(default=0, init=False)
+    trained: int = field(default=0, init=False)
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """In this process; None if it had no step left to train."""
+        return self.seconds / self.steps if self.steps else None
+
+    @property
+    def time(self) -> float | None:
+        """The seconds of all steps, at the pace of those in this process."""
+        pace = self.seconds_per_step
+        return None if pace is None else pace * self.trained
 
     def fit(self, phase: str, model: nn.Module, optimizer: Any, **options: Any) -> History:
         """Train for setting["PHASE_steps"] steps.
@@ -144,6 +157,7 @@ class Phases:
             self.steps += until - done
             done = until
             if done == steps:
+                self.trained += steps
                 return history
             if self.deadline is not None and time.monotonic() > self.deadline:
                 raise OutOfTime(f"{phase}: {done} of {steps} steps are in {path}")
@@ -196,8 +210,8 @@ def train(
         **cell.source(),
         "sizes": {name: len(part.y) for name, part in phases.splits._asdict().items()},
         **result,
-        "seconds_per_step": phases.seconds / max(1, phases.steps),
-        "seconds": phases.seconds,
+        "seconds_per_step": phases.seconds_per_step,
+        "seconds": phases.time,
         "epochs": summarised_epochs(history),
         "layers": {
             "change_from_start": history.parameters,

@@ -9,9 +9,11 @@ the cells of a lost worker elsewhere (`workers`).
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +28,7 @@ from proxquant_np.experiments import workers
 from proxquant_np.files import json_text, read_json, read_whole
 from proxquant_np.provenance import environment as environment
 from proxquant_np.training.checkpoint import CheckpointError, written_whole
-from proxquant_np.training.progress import progress_bar
+from proxquant_np.training.progress import progress_bar, say
 
 _LONG = 200  # characters; of a longer argument a record holds the digest
 
@@ -287,6 +289,7 @@ class _Grid:
         stem, seconds = None, None
         if self.resumable and self.out is not None:
             stem = str(_checkpoint(self.out, name, arguments))
+            _tell_of_others(Path(stem), name)
         if self.deadline is not None:
             seconds = self.deadline - time.monotonic()
         files = (stem, seconds) if self.resumable else None
@@ -337,6 +340,17 @@ def _checkpoint(out: Path, name: str, arguments: Mapping[str, Any]) -> Path:
     made = environment()
     code = [made[key] for key in ("proxquant_np", "digest", "python", "numpy")]
     return out / "checkpoints" / f"{name}-{_digest([recorded(arguments), code])}"
+
+
+def _tell_of_others(stem: Path, name: str) -> None:
+    """Say so if a cell begins anew beside a checkpoint of it that this run cannot go on from."""
+    files = [path.name for path in stem.parent.glob(f"{glob.escape(name)}-*")]
+    others = [file for file in files if re.match(rf"{re.escape(name)}-[0-9a-f]{{12}}", file)]
+    if others and not any(file.startswith(stem.name) for file in others):
+        say(
+            f"{name} begins anew: {others[0]} is of other arguments, or of other code, Python or "
+            "NumPy, with which a finished cell counts but one half done does not go on"
+        )
 
 
 def _digest(value: Any) -> str:

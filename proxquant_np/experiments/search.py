@@ -35,7 +35,7 @@ from proxquant_np.experiments import experiment as experiments
 from proxquant_np.experiments.experiment import Experiment
 from proxquant_np.experiments.protocol import FULL_PRECISION, rounded
 from proxquant_np.experiments.runner import run_cells
-from proxquant_np.experiments.tasks import FIXED, split_of
+from proxquant_np.experiments.tasks import same_data, same_steps
 from proxquant_np.files import json_text, read_json, read_whole, written_whole
 
 SCHEME = "Halton points"
@@ -75,15 +75,19 @@ def search(
     - "chosen": the best point of each method, as hyperparameters;
     - "trials": every trial of each method, with its scores and, with `halving`, those of each of
       the "rungs" that it reached; one that did not reach the last has no score of its own;
+    - "at_first": the number of trials, before ranges grew;
     - "space": the ranges at first; "extended": those that grew, as they were in the end; "at_edge":
       the coordinates in which even then nothing was tried beyond the best on one side;
     - what all that was made with.
 
     running: arguments of `run_cells`; with its `out`, what is finished is not run again.
+
+    Raises:
+        ValueError: the experiment has no method to search, or all trials of one failed.
     """
     setting, rungs = experiments.settings(experiment, quick)[task], HALVING if halving else WHOLE
     whole = _Search(experiment, task, data, stream, rungs, setting, running)
-    for methods in _stages(experiment):
+    for methods in stages(experiment):
         whole.stage(methods, trials)
     own = whole.methods
     ends = {name: {k: v for k, v in m.space.items() if v != m.first[k]} for name, m in own.items()}
@@ -91,6 +95,7 @@ def search(
         "chosen": {name: whole.hyperparameters(m.best()) for name, m in own.items()},
         "scheme": SCHEME,
         "stream": stream,
+        "at_first": trials,
         **({"halving": [rung._asdict() for rung in rungs]} if halving else {}),
         "at_edge": {name: m.at_edge() for name, m in own.items()},
         "space": {name: m.first for name, m in own.items()},
@@ -98,21 +103,29 @@ def search(
         "seeds": whole.seeds,
         "task": experiment.tasks[task].title,
         "setting": setting,
-        **experiment.tasks[task].source(*filter(None, [data])),
+        **experiment.tasks[task].about(data),
         "environment": provenance.environment(),
         "runs": provenance.grouped(whole.made),
         "trials": {name: [whole.logged(t) for t in m.trials] for name, m in own.items()},
     }
 
 
-def _stages(experiment: Experiment) -> Iterator[list[str]]:
-    """The methods that are searched: full precision, those that start from it, and so on."""
+def stages(experiment: Experiment) -> list[list[str]]:
+    """The methods that are searched: full precision, those that start from it, and so on.
+
+    Raises:
+        ValueError: there is none but full precision, as where all are as published.
+    """
     left = {name: m.start for name, m in experiment.methods.items() if m.is_searched}
-    stage, done = [FULL_PRECISION], set()
-    while stage:
-        yield stage
+    found, done = [[FULL_PRECISION]], {FULL_PRECISION}
+    while stage := [name for name, start in left.items() if start in done and name not in done]:
+        found.append(stage)
         done |= {*stage}
-        stage = [name for name, start in left.items() if start in done and name not in done]
+    if len(found) == 1:
+        raise ValueError(
+            f"experiment must have a method to search, got {experiment.stem}, where all are fixed"
+        )
+    return found
 
 
 @dataclass
@@ -237,7 +250,7 @@ class _Search:
                 for t in trials
                 for seed in seeds
             }
-            function = functools.partial(trial, self.experiment)
+            function = functools.partial(trial, self.experiment, self.data)
             results = run_cells(
                 function, cells, resumable=True, description=self.task, **self.running
             )
@@ -303,38 +316,57 @@ def write_search(
     """Search, and write the report to `path`, which is returned.
 
     Raises:
-        FileExistsError: the file holds a search on other data or with another setting.
-        OSError: the file cannot be written. Both are raised before the search begins.
+        ValueError: as `search`.
+        FileExistsError: the file holds a search on other data, with another setting or stream, of
+            more methods or trials.
+        OSError: the file cannot be written. All are raised before the search begins.
     """
-    _check_kept(experiment, task, path, options)
+    methods = [name for stage in stages(experiment) for name in stage]
+    lost = [*_lost(experiment, task, trials, path, methods, **options)]
+    if lost:
+        raise FileExistsError(f"{path} holds {lost[0]}, and is kept: choose another --out")
     with written_whole(path) as file:  # opened first, so as not to fail at the end
         report = search(experiment, task, trials, **options)
         file.write(json_text(report, path).encode())
     return path
 
 
-def _check_kept(experiment: Experiment, task: str, path: Path, options: Mapping[str, Any]) -> None:
-    """A search on one's own text, say, must not replace the one that the experiment reads."""
+def _lost(
+    experiment: Experiment,
+    task: str,
+    trials: int,
+    path: Path,
+    methods: list[str],
+    *,
+    quick: bool = False,
+    data: str | None = None,
+    stream: int = 0,
+    **rest: Any,
+) -> Iterator[str]:
+    """In words, what a file holds of which a search like this would not be a better one."""
     try:
         held = read_json(read_whole(path))
-        setting = experiments.settings(experiment, options.get("quick", False))[task]
-        source = experiment.tasks[task].source(*filter(None, [options.get("data")]))
-        other = [
-            held[kind]["name"] for kind in source if held[kind]["name"] != source[kind]["name"]
-        ]
-        if {**setting, "split": split_of(held["setting"])} != {"split": FIXED, **held["setting"]}:
-            other.append("another setting")  # other than a split that was fixed then
-    except (OSError, ValueError, KeyError, TypeError):
+        of, setting = held["trials"], held["setting"]
+        # Before "at_first" was noted, ranges seldom grew; a method with no range has one trial.
+        n = held.get("at_first") or min((len(t) for t in of.values() if len(t) > 1), default=1)
+        if not same_data(held, experiment.tasks[task].about(data)):
+            names = [held[kind].get("name", "?") for kind in ("text", "images") if kind in held]
+            yield f"a search on other data ({', '.join(names)})"
+        if not same_steps(setting, experiments.settings(experiment, quick)[task]):
+            yield "a search on another setting"
+        if held.get("stream", stream) != stream:
+            yield f"a search of stream {held['stream']}"
+        if more := [name for name in of if name not in methods]:
+            yield f"a search that has {', '.join(more)}, too"
+        if n > trials:
+            yield f"a search of {n} trials per method, more than {trials}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # there is no search yet, or none that is whole
-    if other:
-        raise FileExistsError(
-            f"{path} holds a search on {other[0]}, and is kept: choose another --out"
-        )
 
 
-def trial(experiment: Experiment, /, **arguments: Any) -> dict[str, Any]:
+def trial(experiment: Experiment, path: str | None = None, /, **arguments: Any) -> dict[str, Any]:
     """A cell of a search: as `experiments.train`, but divergence is a result, too."""
     try:
-        return experiments.train(experiment, **arguments)
+        return experiments.train(experiment, path, **arguments)
     except (FloatingPointError, ValueError) as error:
         return {"failed": str(error)}

@@ -1,7 +1,7 @@
 """What is kept of a finished experiment: its summary, in a file, as a table, as figures.
 
 A summary holds the numbers of every run, and curves as means over the seeds. Its file is called
-NAME-record.json, which is the name that `claims` reads and that no figure's data have.
+NAME[-FAMILY][-streamN]-record.json, a name that `claims` reads and that no figure's data have.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxquant_np.experiments.families import FAMILIES
 from proxquant_np.experiments.protocol import FULL_PRECISION
 from proxquant_np.experiments.runner import write_text
 from proxquant_np.experiments.statistics import Comparison, compare
-from proxquant_np.experiments.tasks import TASKS
+from proxquant_np.experiments.tasks import TASKS, same_data
 from proxquant_np.files import json_text, read_json, read_whole
 
 POINTS = 24  # of a curve over epochs that a summary keeps
@@ -43,17 +43,23 @@ def measure(
     *,
     tasks: list[str],
     quick: bool = False,
+    data: str | None = None,
     **running: Any,
 ) -> tuple[dict[str, Any], Results]:
-    """Run (or read) an experiment and write its summary to out/NAME-record.json.
+    """Run (or read) an experiment and write its summary to `summary_file`.
 
     Returns the summary and the results of `experiments.run`. running: arguments of that function.
+    A search in out/chosen counts before the experiment's own.
 
     Raises:
         FileExistsError: the file holds more than this run would write; nothing is run.
+        ValueError: of `experiments.searches`, before, or `summed_up`, after all is run.
     """
-    check_out(experiment, out, seeds, tasks, quick)
-    results = experiments.run(experiment, seeds, out, tasks=tasks, quick=quick, **running)
+    check_out(experiment, out, seeds, tasks, quick, data)
+    experiment = experiment.searched_in(out)
+    results = experiments.run(
+        experiment, seeds, out, tasks=tasks, quick=quick, data=data, **running
+    )
     summary = summed_up(experiment, results, quick)
     write_summary(summary, out)
     return summary, results
@@ -63,16 +69,26 @@ def summed_up(experiment: Experiment, results: Results, quick: bool) -> dict[str
     """The summary of finished runs: numbers by seed, curves as means over the seeds, thinned out.
 
     "environment" is where this function ran; "runs" says how many runs were made with what.
+
+    Raises:
+        ValueError: the runs of a task have several data sets, as with a text that comes with Python
+            and differs between its versions.
     """
     setting, tasks = experiments.settings(experiment, quick), {}
     for name, methods in results.items():
         task, first = experiment.tasks[name], next(iter(methods.values()))[0]
+        if not all(same_data(first, run) for runs in methods.values() for run in runs):
+            raise ValueError(
+                f"runs of {name} must be of the same data, got several: choose another --out, or "
+                "--rerun stale where they came with Python"
+            )
         tasks[name] = {
             "title": task.title,
             "measure": f"test_{task.measure}",
             "setting": setting[name],
-            **{key: first[key] for key in ("text", "images", "sizes") if key in first},
-            "hyperparameters": {m: experiment.hyperparameters(name, m) for m in methods},
+            **{key: first[key] for key in ("text", "images", "data", "sizes") if key in first},
+            "hyperparameters": {m: runs[0]["hyperparameters"] for m, runs in methods.items()},
+            "search": first["search"],
             "methods": {method: _of_method(runs) for method, runs in methods.items()},
         }
     methods = [runs for by_method in results.values() for runs in by_method.values()]
@@ -139,14 +155,15 @@ def runs_of(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 # Files -------------------------------------------------------------------------------------------
 
 
-def summary_file(experiment: str, out: Path) -> Path:
-    """Where the summary of an experiment of this name is: out/NAME-record.json."""
-    return out / f"{experiment}-record.json"
+def summary_file(stem: str, out: Path) -> Path:
+    """Where the summary of an experiment of this `stem` is: out/STEM-record.json."""
+    return out / f"{stem}-record.json"
 
 
 def write_summary(summary: Mapping[str, Any], out: Path) -> Path:
     """Write a summary to its file in a folder; the path."""
-    path = summary_file(summary["experiment"], out)
+    stem = experiments.stem(summary["experiment"], summary.get("family"), summary.get("stream"))
+    path = summary_file(stem, out)
     out.mkdir(parents=True, exist_ok=True)
     write_text(path, json_text(summary, path))
     return path
@@ -185,43 +202,60 @@ def read_summary(path: Path, *, finite: bool = False) -> dict[str, Any]:
 
 def keep_summary(
     path: Path,
-    held: Callable[[Any], tuple[int, Mapping[str, Any]]],
+    held: Callable[[Any], tuple[int, Iterable[tuple[str, str]]]],
     seeds: int,
-    settings: Mapping[str, Any],
 ) -> None:
-    """FileExistsError if the summary at `path` holds more seeds than these, or other settings.
+    """FileExistsError if the summary at `path` holds more seeds than these, or else would lose.
 
-    held: from a summary to (its number of seeds, its settings by task).
+    held: from a summary to (its number of seeds, what else of it would be lost: in words that, and
+    how to keep it).
     """
     try:
         found, others = held(read_summary(path))
+        lost = [*others]
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return  # there is none, or none that is whole
-    lost = [name for name, setting in others.items() if settings.get(name) != setting]
-    if lost or found > seeds:
-        what = f"another setting of {lost[0]}" if lost else f"{found} of what {seeds} are asked for"
-        raise FileExistsError(
-            f"{path} holds {what}, and is kept: choose another --out, or ask for as much"
-        )
+    if found > seeds:
+        lost.append((f"{found} of what {seeds} are asked for", "ask for as much"))
+    if lost:
+        what, way = lost[0]
+        raise FileExistsError(f"{path} holds {what}, and is kept: choose another --out, or {way}")
 
 
-def check_out(experiment: Experiment, out: Path, seeds: int, tasks: list[str], quick: bool) -> None:
-    """FileExistsError if `out` holds a summary of the experiment that has more than this run.
+def check_out(
+    experiment: Experiment,
+    out: Path,
+    seeds: int,
+    tasks: list[str],
+    quick: bool,
+    data: str | None = None,
+) -> None:
+    """FileExistsError if the summary that this run would replace has more than it, or other data.
 
     A summary.json of an earlier version counts, too, for its figures would be overwritten.
     """
-
-    def held(summary: Any) -> tuple[int, Mapping[str, Any]]:
-        if summary["experiment"] != experiment.name:
-            return 0, {}
-        about = [summary["quick"], summary.get("family")]
-        held = {name: [*about, task["setting"]] for name, task in summary["tasks"].items()}
-        return summary["seeds"], held
-
     setting = experiments.settings(experiment, quick)
-    for path in (summary_file(experiment.name, out), out / "summary.json"):
-        about = [quick, experiment.family]
-        keep_summary(path, held, seeds, {task: [*about, setting[task]] for task in tasks})
+
+    def lost(summary: Any) -> Iterable[tuple[str, str]]:
+        if missing := [name for name in summary["tasks"] if name not in tasks]:
+            yield (
+                f"{', '.join(missing)}, which this run would not write",
+                "name it with --only, too",
+            )
+        how = summary["quick"], summary.get("family"), summary.get("stream")
+        other = how != (quick, experiment.family, experiment.stream)
+        for name, task in summary["tasks"].items():
+            if other or task["setting"] != setting[name]:
+                yield f"another setting of {name}", "ask for the same"
+            if not same_data(task, experiment.tasks[name].about(data)):
+                yield f"other data of {name}", "name the same"
+
+    def held(summary: Any) -> tuple[int, Iterable[tuple[str, str]]]:
+        own = summary["experiment"] == experiment.name
+        return (summary["seeds"], lost(summary)) if own else (0, ())
+
+    for path in (summary_file(experiment.stem, out), out / "summary.json"):
+        keep_summary(path, held, seeds)
 
 
 # As text -----------------------------------------------------------------------------------------

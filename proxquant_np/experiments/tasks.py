@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from proxquant_np import models, nn, prox
 from proxquant_np.data import Splits, Text, load_digits, load_text
 from proxquant_np.experiments.bases import CONSTANT, Base
 from proxquant_np.experiments.statistics import Equality
+from proxquant_np.files import read_json, read_whole, shown
 
 FIXED, BY_SEED = "fixed", "by seed"
 
@@ -49,6 +51,31 @@ class DigitsSetting(Setting):
 def split_of(setting: Mapping[str, Any]) -> str:
     """FIXED or BY_SEED, from the setting in a record."""
     return setting.get("split", FIXED)
+
+
+def same_steps(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two settings are the same but for the split, which was once fixed."""
+    return {**one, "split": None} == {**other, "split": None}
+
+
+@functools.cache
+def _digest_of(load: Callable[..., Splits], data: str) -> str:
+    digest = hashlib.sha256()
+    for array in (array for part in load(data) for array in part):
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two of `Task.about`, results, records or searches are of the same data.
+
+    By their digests, as far as both have them: names are not compared.
+    """
+    kinds = [kind for kind in ("text", "images") if kind in one and kind in other]
+    if any(one[kind].get("sha256") != other[kind].get("sha256") for kind in kinds):
+        return False
+    return one.get("data") == other.get("data") or "data" not in one or "data" not in other
 
 
 @dataclass(frozen=True)
@@ -113,27 +140,56 @@ class Task:
         """The file to which a search of this task writes its report."""
         return Path(__file__).parent / self.chosen[0]
 
+    def about(self, data: str | None = None) -> dict[str, Any]:
+        """What tells the data apart: their source and, if they are given, "data", the SHA-256 of
+        all arrays that `load` makes of them, wherever they are.
+        """
+        if data is None:
+            return self.source()
+        return {**self.source(data), "data": _digest_of(self.load, data)}
+
     def of_stream(self, stream: int) -> Task:
         """The same task, for which a search of this stream alone counts."""
         own = self.choice
         return replace(self, chosen=(str(own.with_stem(f"{own.stem}-stream{stream}")),))
 
-    def found(self) -> dict[str, Any] | None:
-        """The report of the search that counts; None if there is none.
+    def searched_in(self, folder: Path) -> Task:
+        """The same task, for which a search in a folder of one's own counts first."""
+        return replace(self, chosen=(str(folder.absolute() / self.choice.name), *self.chosen))
+
+    def found(self, sha256: str | None = None) -> dict[str, Any] | None:
+        """The report of the search that counts, or of this digest; None if there is none.
 
         "task" is the title of what was searched on, or "another task" where an old report does not
-        tell.
+        tell; "file" is its path, "sha256" the digest of what was found, whatever it ran on.
+
+        Raises:
+            ValueError: a file holds no such report.
         """
         for name in self.chosen:
             if (file := Path(__file__).parent / name).exists():
-                title = self.title if name == self.chosen[0] else "another task"
-                return {"task": title, **json.loads(file.read_text("utf-8"))}
+                report = _report(file)
+                if sha256 in (None, report["sha256"]):
+                    own = file.name == self.choice.name
+                    title = {"task": self.title if own else "another task"}
+                    return {**title, **report, "file": str(file)}
         return None
 
     def hyperparameters(self) -> dict[str, dict[str, float]]:
         """What the search chose, by method; empty if there was none."""
-        report = self.found()
-        return {} if report is None else report["chosen"]
+        return (self.found() or {"chosen": {}})["chosen"]
+
+
+def _report(file: Path) -> dict[str, Any]:
+    try:
+        report = read_json(read_whole(file))
+        found = {k: v for k, v in report.items() if k not in ("environment", "runs")}
+        if not {"chosen", "trials", "setting"} <= found.keys():
+            raise ValueError("something else")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{shown(file)} must hold the report of a search, got {error}") from None
+    digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    return {**report, "sha256": digest}
 
 
 # The differences that do not matter, for the verdict "equal within m".
