@@ -28,6 +28,8 @@ DATA, PAGE = DOCS / "paper_scale.json", DOCS / "paper_scale.md"
 RECORD = DOCS.parent / "figures" / "records" / "resnet_cifar10-record.json"
 PHASES = (FULL_PRECISION, "quantizing", "fine_tuning")
 TEXT, IMAGES = ("paper_lstm", "lstm300"), ("resnet_cifar10", "resnet20")
+TASKS = {"paper_lstm": ("lstm300", "lstm300_short"), "resnet_cifar10": ("resnet20",)}
+"""Those that the page is about, at full length or shorter."""
 
 NUMBERS = {
     "paper_lstm": {
@@ -75,16 +77,27 @@ def _experiment(name: str) -> Experiment:
 
 
 def collected(folder: Path) -> list[dict]:
-    """One row for each cell of a folder of results that is finished, or has been begun."""
+    """One row for each cell of the page that is finished in a folder of results, or begun there.
+
+    Results of other tasks and of other families of pairs are left out.
+    """
     rows = []
     for path in sorted(folder.glob("records/*.json")):
         record = json.loads(path.read_text("utf-8"))
-        rows.append(_finished(record["arguments"], record["result"], record["environment"]))
+        arguments = record["arguments"]
+        name = arguments["experiment"]
+        if arguments["task"] in TASKS.get(name, ()):
+            if arguments.get("family") == _experiment(name).family:
+                rows.append(_finished(arguments, record["result"], record["environment"]))
+    begun: dict[tuple, dict] = {}  # a phase's checkpoint stays until the cell is finished
     for path in sorted(folder.glob("records/checkpoints/*.npz")):
         found = re.fullmatch(r"(\w+)-(\w+)-seed(\d+)-[0-9a-f]{12}-(\w+)", path.stem)
-        if found and found[4] in PHASES:
-            rows.append(_begun(*found.groups(), *load_checkpoint(path)))
-    return rows
+        if found and found[4] in PHASES and any(found[1] in tasks for tasks in TASKS.values()):
+            row = _begun(*found.groups(), *load_checkpoint(path))
+            if row["steps"] >= begun.get(_cell(row), row)["steps"]:
+                begun[_cell(row)] = row
+    done = {_cell(row) for row in rows}
+    return rows + [row for cell, row in begun.items() if cell not in done]
 
 
 def _finished(arguments: dict, result: dict, made: dict) -> dict:
@@ -96,14 +109,15 @@ def _finished(arguments: dict, result: dict, made: dict) -> dict:
         "steps": sum(arguments["setting"][f"{phase}_steps"] for phase in phases),
         "validation": float(f"{result[f'validation_{measure}']:.6g}"),
         "test": float(f"{result[f'test_{measure}']:.6g}"),
-        "seconds_per_step": float(f"{result['seconds_per_step']:.3g}"),
+        "seconds_per_step": result["seconds_per_step"]
+        and float(f"{result['seconds_per_step']:.3g}"),
         **{key: made.get(key) for key in ("device", "processor", "blas", "proxquant_np", "digest")},
     }
 
 
 def _begun(task: str, method: str, seed: str, phase: str, arrays: dict, meta: dict) -> dict:
     """From a checkpoint; fine-tuning follows on quantizing."""
-    name = next(name for name, _ in (TEXT, IMAGES) if task in _experiment(name).tasks)
+    name = next(name for name, tasks in TASKS.items() if task in tasks)
     chosen = _experiment(name)
     setting = settings(chosen, quick=False)[task]
     before = setting["quantizing_steps"] if phase == "fine_tuning" else 0
@@ -142,11 +156,12 @@ def table(rows: list[dict], name: str, task: str) -> list[str]:
     for method in (FULL_PRECISION, *chosen.methods):
         label = chosen.methods[method].label if method in chosen.methods else "full precision"
         paper = NUMBERS[name].get(method, "")
-        groups: dict[int, list[dict]] = {}
+        groups: dict[tuple[int, str], list[dict]] = {}
         for row in rows:
             if (row["experiment"], row["method"]) == (name, method):
-                groups.setdefault(row["steps"], []).append(row)
-        for steps, group in sorted(groups.items()) or [(0, [])]:
+                chose = json.dumps(row.get("hyperparameters"), sort_keys=True)
+                groups.setdefault((row["steps"], chose), []).append(row)
+        for (steps, _), group in sorted(groups.items()) or [((0, ""), [])]:
             share = steps / _steps(name, task, method)
             done = f"{steps:,} ({share:.2%} of the paper's)" if steps else "not begun"
             if any(row.get("begun") for row in group):
@@ -242,10 +257,12 @@ def page(text: str, kept: dict) -> str:
 def merged(kept: list[dict], new: list[dict]) -> list[dict]:
     """What was kept, but for the cells of which there is something new."""
 
-    def cell(row: dict) -> tuple:
-        return tuple(row[key] for key in ("experiment", "task", "method", "seed"))
+    replaced = {*map(_cell, new)}
+    return [row for row in kept if _cell(row) not in replaced] + new
 
-    return [row for row in kept if cell(row) not in {*map(cell, new)}] + new
+
+def _cell(row: dict) -> tuple:
+    return tuple(row[key] for key in ("experiment", "task", "method", "seed"))
 
 
 if __name__ == "__main__":

@@ -176,6 +176,22 @@ def test_where_hyperparameters_are_from(records):
     )
 
 
+def test_a_search_that_is_not_here_is_said_to_be_one(records, tmp_path, capsys):
+    """A record that was copied without the report of its search: no search is denied."""
+    search = {"scheme": "Halton points", "stream": 1, "sha256": "0" * 64}
+    search["trials"] = {"prox_quant": 20, "binary_connect": 16}
+    page = records(binary_digits=record(search=search))
+    for method, n in search["trials"].items():
+        origin = f"the best of {n} trials (Halton points, stream 1), from a search whose report is"
+        assert f"{origin} not here ({method} lr 0.5)" in page
+    out = tmp_path / "CLAIMS.md"
+    assert cli.main(["claims", "--records", str(records.folder), "--out", str(out)]) == 0
+    said = "binary_digits is from a search of mlp that is not here: copy it to "
+    assert (
+        f"{said}{experiment_named('binary_digits').tasks['mlp'].choice}" in capsys.readouterr().err
+    )
+
+
 def test_splits_by_seed_are_said(records, monkeypatch):
     """And a search that was made when they were fixed, or the reverse."""
     chosen = experiment_named("binary_digits")

@@ -22,6 +22,7 @@ from proxquant_np.experiments.protocol import (
     pack,
     unpack,
 )
+from proxquant_np.experiments.runner import OutOfTime
 from proxquant_np.experiments.tasks import TASKS, Task, language_model
 from proxquant_np.optim import Adam, Bop, DualAveraging, ProxGradient, quantize_and_freeze
 
@@ -443,6 +444,66 @@ def test_a_quick_search_is_for_quick_runs_alone(small, tmp_path, capsys, monkeyp
     assert "must hold a search with the setting of w16-t300, got one of 33 quantizing steps" in (
         capsys.readouterr().err
     )
+
+
+def test_what_another_run_would_replace(small, tmp_path, capsys):
+    """It is said what the folder holds, and how to keep it."""
+    arguments = small("regime_map", steps=33)
+    out = ["--out", str(tmp_path)]
+    assert cli.main([*arguments[:-2], *out]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.json")}
+    for more, says in (
+        (["--only", "w32-t300"], "w16-t300, which this run would not write, and is kept: choose "),
+        (["--only", "w32-t300"], "another --out, or name it with --only, too"),
+        (["--only", "w16-t300", "--seeds", "1"], "2 of what 1 are asked for, and is kept"),
+    ):
+        capsys.readouterr()
+        assert cli.main([*arguments[:7], *more, *out]) == 2
+        assert says in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in tmp_path.glob("*.json")} == before
+    assert cli.main([*arguments, *out]) == 0  # both rows
+    record = json.loads((tmp_path / "regime_map-record.json").read_text("utf-8"))
+    assert len(record["tasks"]) == 2
+
+
+def test_a_search_into_a_package_that_is_read_only(tmp_path, capsys, monkeypatch):
+    """The way out is named."""
+
+    def refused(path, *rest):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(search, "written_whole", refused)
+    command = ["experiment", "regime_map", "--only", "w16-t300", "--search", "--stream", "9"]
+    assert cli.main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "regime_map-w16-t300-stream9.json cannot be written (Permission denied)" in line
+    assert line.endswith("write elsewhere with --out")
+
+
+def test_a_resumed_run_has_the_time_of_all_its_steps(monkeypatch, tmp_path):
+    """At the pace of those that this process trained; none if it trained none."""
+    task, setting = TASKS["mlp"], {"quantizing_steps": 40, "fine_tuning_steps": 0, "batch_size": 32}
+    clock = iter(range(1000))
+    monkeypatch.setattr(protocol, "EVERY", 10)
+    monkeypatch.setattr(protocol.time, "perf_counter", lambda: next(clock))
+
+    def phases(deadline=None):
+        return protocol.Phases(task, task.load(), setting, 0, str(tmp_path / "cell"), deadline)
+
+    def fit(phases):
+        model = task.build(0, None)
+        return phases.fit("quantizing", model, Adam(model.parameters(), 1e-3))
+
+    with pytest.raises(OutOfTime):
+        fit(phases(deadline=0.0))
+    resumed = phases()
+    fit(resumed)
+    assert (resumed.steps, resumed.trained) == (30, 40)
+    assert resumed.seconds_per_step == resumed.seconds / 30
+    assert resumed.time == pytest.approx(40 * resumed.seconds_per_step)
+    again = phases()
+    fit(again)
+    assert again.steps == 0 and again.seconds_per_step is None and again.time is None
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,45 @@ def test_the_script_takes_over_what_is_finished_and_what_goes_on(begun, capsys):
     lines = SCRIPT["table"](merged, "paper_lstm", "lstm300")
     (row,) = [line for line in lines if line.startswith("| BinaryConnect")]
     assert "372.2" in row and "goes on | 2 |" in row
+
+
+def test_the_script_tells_tasks_families_and_hyperparameters_apart(tmp_path):
+    """A folder of searched, published and smaller runs, and one of a rate that was searched."""
+    folder = tmp_path / "records"
+    folder.mkdir()
+
+    def write(name, task="resnet20", lr=0.01, seed=0, **more):
+        arguments = dict(experiment="resnet_cifar10", task=task, method="binary_connect", seed=seed)
+        steps = dict(full_precision_steps=1, quantizing_steps=2, fine_tuning_steps=3)
+        arguments |= dict(hyperparameters={"lr": lr}, setting=steps, **more)
+        result = dict(validation_error=0.1, test_error=0.2, seconds_per_step=None)
+        record = dict(arguments=arguments, result=result, environment={"device": "cpu"})
+        (folder / f"{name}.json").write_text(json.dumps(record))
+
+    write("a", family="published")
+    write("b", family="published", seed=1)
+    write("searched")
+    write("small", task="resnet8", family="published")
+    write("rate", family="published", lr=0.02)
+    rows = SCRIPT["collected"](tmp_path)
+    assert len(rows) == 3
+    lines = [row for row in SCRIPT["table"](rows, "resnet_cifar10", "resnet20") if "20.00" in row]
+    assert [line.split("|")[4].strip() for line in lines] == ["2", "1"]
+
+
+def test_the_script_takes_the_furthest_phase_and_no_other_task(tmp_path, begun):
+    """The checkpoint of quantizing stays until fine-tuning is done; a folder may hold others."""
+    finished, _ = begun
+    folder = tmp_path / "out" / "records" / "checkpoints"
+    (held,) = folder.glob("*binary_connect*-quantizing.npz")
+    later = held.name.replace("quantizing", "fine_tuning")
+    (folder / later).write_bytes(held.read_bytes())
+    other = held.name.replace("lstm300_short", "mlp")
+    (folder / other).write_bytes(held.read_bytes())
+    done = held.name.replace("binary_connect", FULL_PRECISION)
+    (folder / done).write_bytes(held.read_bytes())
+    rows = SCRIPT["collected"](tmp_path / "out")
+    assert [(row["method"], row["steps"]) for row in rows] == [
+        (FULL_PRECISION, finished["steps"]),
+        ("binary_connect", 1550 + 4),
+    ]

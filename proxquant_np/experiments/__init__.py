@@ -12,7 +12,9 @@ families.py       three families of fair pairs: as published, as searched, at eq
 search.py         how hyperparameters are chosen
 summary.py        what is kept of a finished experiment: a file, a table, figures
 catalog.py        every experiment by its name
+records.py        the files from which verdicts are computed, wherever they come from
 verdicts.py       the verdicts on all claims, computed from the records
+tables.py         how the ledger shows them
 origins.py        what a record was made with, in words
 claims.py         the ledger: every claim, and what the records say of it
 attack.py         the same verdicts by other rules: what does not survive?

@@ -3,9 +3,9 @@
 This is the paper's protocol at a scale of one's choice: a residual network is trained in full
 precision; each method starts from it, trains with Adam at 0.01, freezes and fine-tunes. As
 published, all layers are binary, but ternary networks keep the first convolution and the last layer
-in full precision, and lambda_t = 1e-4 x epoch. The published runs train 200 epochs of 390 steps in
-full precision, quantize in 200 more and fine-tune in 100: the strengths add up to `REACH`. Images
-are augmented as usual.
+in full precision, and lambda_t = 1e-4 x epoch, which here grows at each step, with the same mean.
+The published runs train 200 epochs of 390 steps in full precision, quantize in 200 more and
+fine-tune in 100: the strengths add up to `REACH`. Images are augmented as usual.
 
 Without --family, lambda is scaled at another length so that the strengths still add up to that.
 Then a short run has a large lambda, under which signs stop moving early. And four things are not as
@@ -13,7 +13,9 @@ published: the learning rate stays at 0.01 for BinaryConnect, too; ternary netwo
 `REACH`, where the published ones were trained for longer; one of their rivals is straight-through
 with the same threshold; and the full-precision network is trained by Adam. With --family published
 all are: BinaryConnect's rate falls twice, the mean of lambda is the published one whatever the
-length, and SGD trains the full-precision network. Nothing is searched for either side.
+length, and SGD trains the full-precision network. Nothing is searched for either side. Only trained
+ternary quantization, whose authors fine-tune nothing, has the last phase as everywhere here, by
+Adam at 1e-3.
 
 The signs are counted from two starts, as in the paper: the network in full precision, and what
 BinaryConnect made of it.
