@@ -189,18 +189,21 @@ def test_starts_that_make_no_sense(starts, message):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_cells_whose_time_is_up_are_resumed(jobs, tmp_path):
+def test_cells_whose_time_is_up_are_resumed(jobs, tmp_path, capsys):
     cells = {f"c{a}": {"a": a, "until": 7 if a == 1 else 99} for a in range(3)}
     options = dict(jobs=jobs, out=tmp_path, resumable=True, progress=False)
     with pytest.raises(OutOfTime, match="2 of 3 runs are finished and kept"):
         run_cells(count, cells, **options)
     (left,) = (tmp_path / "checkpoints").iterdir()
-    # Other arguments: another run, which does not touch that checkpoint.
+    # Other arguments: another run, which does not touch that checkpoint, and says so.
     other = {"c1": {"a": 1, "until": 99}}
+    capsys.readouterr()
     assert run_cells(count, other, **options)["c1"]["found"] == 0
+    assert f"c1 begins anew: {left.name} is of other arguments, or" in capsys.readouterr().err
     assert left.exists()
     deadline = time.monotonic() + 1e6
     results = run_cells(count, cells, deadline=deadline, **options)
+    assert "begins anew" not in capsys.readouterr().err
     assert [result["found"] for result in results.values()] == [0, 7, 0]
     assert results["c1"]["deadline"] == pytest.approx(deadline, abs=5)
     assert results["c0"]["deadline"] is None  # from its record
