@@ -205,7 +205,7 @@ def test_a_record_and_its_cells_name_the_family(tmp_path, capsys, monkeypatch):
     run = ["experiment", "binary_digits", "--quick", "--only", "mlp", "--jobs", "1"]
     assert cli.main([*run, "--family", "published"]) == 0
     out = tmp_path / "results-binary_digits-published-quick"
-    found = json.loads((out / "binary_digits-record.json").read_text())
+    found = json.loads((out / "binary_digits-published-record.json").read_text())
     assert found["family"] == "published"
     assert found["tasks"]["mlp"]["hyperparameters"]["prox_quant"] == {
         "lr": 0.01,

@@ -199,7 +199,7 @@ def test_cells_whose_time_is_up_are_resumed(jobs, tmp_path, capsys):
     other = {"c1": {"a": 1, "until": 99}}
     capsys.readouterr()
     assert run_cells(count, other, **options)["c1"]["found"] == 0
-    assert f"c1 begins anew: {left.name} is of other arguments, or" in capsys.readouterr().err
+    assert f"c1 begins anew: {left.name} is of other arguments, code" in capsys.readouterr().err
     assert left.exists()
     deadline = time.monotonic() + 1e6
     results = run_cells(count, cells, deadline=deadline, **options)

@@ -190,6 +190,18 @@ def _search(options: argparse.Namespace) -> None:
     _search_into(out, options, EXPERIMENT, options.model, jobs=options.jobs)
 
 
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data",
+        type=as_path,
+        metavar="DIR",
+        help="folder or file of data that are not part of this package",
+    )
+    command.add_argument(
+        "--download", action="store_true", help="get the data (CIFAR-10) if --data does not exist"
+    )
+
+
 def add_experiment(commands: Any) -> None:
     """Add `experiment`."""
     command = commands.add_parser(
@@ -217,15 +229,7 @@ def add_experiment(commands: Any) -> None:
     command.add_argument(
         "--only", action="append", metavar="TASK", help="this task alone (repeatable)"
     )
-    command.add_argument(
-        "--data",
-        type=as_path,
-        metavar="DIR",
-        help="folder or file of data that are not part of this package",
-    )
-    command.add_argument(
-        "--download", action="store_true", help="get the data (CIFAR-10) if --data does not exist"
-    )
+    _add_data(command)
     command.add_argument(
         "--dask",
         metavar="ADDRESS",

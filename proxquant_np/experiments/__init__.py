@@ -7,10 +7,12 @@ tasks.py          what a network is trained on
 lazy_and_eager.py the methods: what each makes of a base
 protocol.py       the paper's protocol, by which each of them trains a network
 bases.py          what moves the weights under a method, and how its rate falls
+claim.py          what a claim is
 experiment.py     what an experiment is, and how it is run
 families.py       three families of fair pairs: as published, as searched, at equal rates
 search.py         how hyperparameters are chosen
 summary.py        what is kept of a finished experiment: a file, a table, figures
+wording.py        measures and their differences in words
 catalog.py        every experiment by its name
 records.py        the files from which verdicts are computed, wherever they come from
 verdicts.py       the verdicts on all claims, computed from the records

@@ -12,8 +12,8 @@ from typing import Any
 
 from proxquant_np.experiments.records import read_record, read_records
 from proxquant_np.experiments.statistics import LEVEL, Comparison
-from proxquant_np.experiments.summary import in_words, scaled
 from proxquant_np.experiments.verdicts import LEDGER, RESAMPLED, Rules, Verdict, verdicts
+from proxquant_np.experiments.wording import in_words, scaled
 from proxquant_np.files import shown
 
 

@@ -49,8 +49,9 @@ from proxquant_np.experiments.statistics import (
     Equality,
     compare,
 )
-from proxquant_np.experiments.summary import runs_of, scaled
+from proxquant_np.experiments.summary import runs_of
 from proxquant_np.experiments.tasks import OF_PERPLEXITY, ON_DIGITS, TASKS, Task
+from proxquant_np.experiments.wording import scaled
 
 EAGER, LAZY = "prox_quant", "binary_connect"
 BUDGETS = {

@@ -1,9 +1,8 @@
 """Runs the cells of an experiment in parallel, and keeps one JSON record of each.
 
-A cell is a function call whose arguments JSON can hold. It is done when its record is written,
-whole or not at all: the result, the arguments and what it was made with (`provenance`). A cell that
-is done is not run again. Cells run in processes of this machine or on a Dask cluster, which runs
-the cells of a lost worker elsewhere (`workers`).
+A cell is a function call whose arguments JSON can hold. It is done, and not run again, when its
+record is written: the result, the arguments and what it was made with (`provenance`). Cells run in
+processes of this machine or on a Dask cluster, which replaces a lost worker (`workers`).
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -344,13 +342,9 @@ def _checkpoint(out: Path, name: str, arguments: Mapping[str, Any]) -> Path:
 
 def _tell_of_others(stem: Path, name: str) -> None:
     """Say so if a cell begins anew beside a checkpoint of it that this run cannot go on from."""
-    files = [path.name for path in stem.parent.glob(f"{glob.escape(name)}-*")]
-    others = [file for file in files if re.match(rf"{re.escape(name)}-[0-9a-f]{{12}}", file)]
-    if others and not any(file.startswith(stem.name) for file in others):
-        say(
-            f"{name} begins anew: {others[0]} is of other arguments, or of other code, Python or "
-            "NumPy, with which a finished cell counts but one half done does not go on"
-        )
+    held = [p.name for p in stem.parent.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 12}*")]
+    if held and not any(file.startswith(stem.name) for file in held):
+        say(f"{name} begins anew: {held[0]} is of other arguments, code, Python or NumPy")
 
 
 def _digest(value: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from proxquant_np.experiments.experiment import Claim, Experiment
 from proxquant_np.experiments.families import FAMILIES
 from proxquant_np.experiments.protocol import FULL_PRECISION
 from proxquant_np.experiments.runner import write_text
-from proxquant_np.experiments.statistics import Comparison, compare
+from proxquant_np.experiments.statistics import compare
 from proxquant_np.experiments.tasks import TASKS, same_data
+from proxquant_np.experiments.wording import in_words, scaled
 from proxquant_np.files import json_text, read_json, read_whole
 
 POINTS = 24  # of a curve over epochs that a summary keeps
@@ -336,38 +337,6 @@ def _mean_and_std(values: list[float], measure: str) -> str:
     scale, unit, _ = scaled(measure)
     text = f"{scale * np.mean(values):.2f}{unit}"
     return text if len(values) < 2 else f"{text} +- {scale * np.std(values, ddof=1):.2f}{unit}"
-
-
-class Scale(NamedTuple):
-    """The factor by which a measure is shown, its unit, and the unit of its differences."""
-
-    factor: float
-    unit: str
-    points: str
-
-
-def scaled(measure: str) -> Scale:
-    """Errors and fractions of signs are shown in percent, perplexities as they are."""
-    if measure.endswith("perplexity"):
-        return Scale(1, "", "")
-    return Scale(100, "%", "percentage points")
-
-
-def in_words(found: Comparison, measure: str, unit: str = "") -> str:
-    """A difference, with its unit if wanted, and its interval, to three digits of the largest."""
-    values = [scaled(measure).factor * x for x in (found.mean, found.low, found.high)]
-    if not found.std:  # nothing varies
-        return f"{values[0]:+.3g}{unit} in each pair" if found.mean else "0 in each pair"
-    if not math.isfinite(found.low):
-        return f"{values[0]:+.3g}{unit}, no interval"
-    digits = max(0, 2 - math.floor(math.log10(max(map(abs, values)))))
-    mean, low, high = (signed(x, digits) for x in values)
-    return f"{mean}{unit} [{low}, {high}]"
-
-
-def signed(x: float, digits: int) -> str:
-    """Rounded to so many digits, with a sign; zero is +0."""
-    return f"{round(x, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0
 
 
 def said_of_runs(groups: list[dict[str, Any]]) -> list[str]:

@@ -18,9 +18,9 @@ from proxquant_np.experiments.statistics import (
     Comparison,
     detectable,
 )
-from proxquant_np.experiments.summary import in_words, scaled, signed
 from proxquant_np.experiments.tasks import BY_SEED, split_of
 from proxquant_np.experiments.verdicts import NOT_YET, Verdict, depends_on, over_budgets
+from proxquant_np.experiments.wording import in_words, scaled, signed
 
 DECIDED = (SUPPORTED, CONTRADICTED, EQUAL)
 

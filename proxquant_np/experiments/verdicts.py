@@ -30,6 +30,7 @@ from proxquant_np.experiments.statistics import (
     holm,
 )
 from proxquant_np.experiments.tasks import FIXED, split_of
+from proxquant_np.experiments.wording import scaled
 
 NOT_YET = "not yet measured"
 RESAMPLED = "resampled"
@@ -65,7 +66,7 @@ class Rules:
         """`Claim.compare` by these rules, on a task of a record."""
         equal = self.equal
         if equal is not None and not equal.relative:
-            equal = equal._replace(margin=equal.margin / summary.scaled(claim.measure).factor)
+            equal = equal._replace(margin=equal.margin / scaled(claim.measure).factor)
         how: dict[str, Any] = {"test": self.test}
         if self.test == RESAMPLED:
             how = {"test": LEDGER.test, "overlap": _overlap(task)}
