@@ -214,8 +214,10 @@ def test_a_record_and_its_cells_name_the_family(tmp_path, capsys, monkeypatch):
     cell = json.loads((out / "records" / "mlp-prox_quant-seed0.json").read_text())
     assert cell["arguments"]["family"] == "published"
     assert "as published" in capsys.readouterr().out
-    assert cli.main([*run, "--out", str(out)]) == 2  # of another family
-    assert "holds another setting of mlp, and is kept" in capsys.readouterr().err
+    published = (out / "binary_digits-published-record.json").read_bytes()
+    assert cli.main([*run, "--out", str(out)]) == 0  # another family: a record of its own
+    assert "family" not in json.loads((out / "binary_digits-record.json").read_text())
+    assert (out / "binary_digits-published-record.json").read_bytes() == published
 
 
 def test_the_ledger_keeps_families_apart(records):  # noqa: F811
