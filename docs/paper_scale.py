@@ -79,22 +79,26 @@ def _experiment(name: str) -> Experiment:
 def collected(folder: Path) -> list[dict]:
     """One row for each cell of the page that is finished in a folder of results, or begun there.
 
-    Results of other tasks and of other families of pairs are left out.
+    Results of other tasks and of other families of pairs are left out; so is what is begun beside
+    them, for a checkpoint does not tell its family.
     """
-    rows = []
+    rows, beside = [], set()
     for path in sorted(folder.glob("records/*.json")):
         record = json.loads(path.read_text("utf-8"))
         arguments = record["arguments"]
         name = arguments["experiment"]
         if arguments["task"] in TASKS.get(name, ()):
-            if arguments.get("family") == _experiment(name).family:
+            if arguments.get("family") != _experiment(name).family:
+                beside.add(name)
+            else:
                 rows.append(_finished(arguments, record["result"], record["environment"]))
     begun: dict[tuple, dict] = {}  # a phase's checkpoint stays until the cell is finished
     for path in sorted(folder.glob("records/checkpoints/*.npz")):
         found = re.fullmatch(r"(\w+)-(\w+)-seed(\d+)-[0-9a-f]{12}-(\w+)", path.stem)
         if found and found[4] in PHASES and any(found[1] in tasks for tasks in TASKS.values()):
             row = _begun(*found.groups(), *load_checkpoint(path))
-            if row["steps"] >= begun.get(_cell(row), row)["steps"]:
+            furthest = row["steps"] >= begun.get(_cell(row), row)["steps"]
+            if furthest and row["experiment"] not in beside:
                 begun[_cell(row)] = row
     done = {_cell(row) for row in rows}
     return rows + [row for cell, row in begun.items() if cell not in done]
@@ -106,6 +110,7 @@ def _finished(arguments: dict, result: dict, made: dict) -> dict:
     return {
         **{key: arguments[key] for key in ("experiment", "task", "method", "seed")},
         "hyperparameters": arguments["hyperparameters"],
+        "data": result.get("data"),
         "steps": sum(arguments["setting"][f"{phase}_steps"] for phase in phases),
         "validation": float(f"{result[f'validation_{measure}']:.6g}"),
         "test": float(f"{result[f'test_{measure}']:.6g}"),
@@ -156,14 +161,19 @@ def table(rows: list[dict], name: str, task: str) -> list[str]:
     for method in (FULL_PRECISION, *chosen.methods):
         label = chosen.methods[method].label if method in chosen.methods else "full precision"
         paper = NUMBERS[name].get(method, "")
-        groups: dict[tuple[int, str], list[dict]] = {}
+        groups: dict[tuple[int, str, str], list[dict]] = {}
         for row in rows:
             if (row["experiment"], row["method"]) == (name, method):
-                chose = json.dumps(row.get("hyperparameters"), sort_keys=True)
-                groups.setdefault((row["steps"], chose), []).append(row)
-        for (steps, _), group in sorted(groups.items()) or [((0, ""), [])]:
+                used = row.get("hyperparameters") or {}
+                data = f"data {row['data'][:12]}" if row.get("data") else ""
+                made = ", ".join(f"{k} {v:g}" for k, v in used.items()), data
+                groups.setdefault((row["steps"], *made), []).append(row)
+        apart = [i for i in (1, 2) if len({made[i] for made in groups if made[i]}) > 1]
+        for made, group in sorted(groups.items()) or [((0, "", ""), [])]:
+            steps = made[0]
             share = steps / _steps(name, task, method)
             done = f"{steps:,} ({share:.2%} of the paper's)" if steps else "not begun"
+            done += "".join(f", {made[i]}" for i in apart if made[i])
             if any(row.get("begun") for row in group):
                 done += ", goes on"
             means = [

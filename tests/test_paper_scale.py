@@ -12,7 +12,7 @@ import pytest
 from proxquant_np import cli, models, nn, optim, prox
 from proxquant_np.experiments import experiment, paper_lstm, protocol, search
 from proxquant_np.experiments.protocol import FULL_PRECISION
-from proxquant_np.training import Plateau
+from proxquant_np.training import Plateau, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "paper_scale.py"))
@@ -131,15 +131,15 @@ def test_the_script_takes_over_what_is_finished_and_what_goes_on(begun, capsys):
 
 
 def test_the_script_tells_tasks_families_and_hyperparameters_apart(tmp_path):
-    """A folder of searched, published and smaller runs, and one of a rate that was searched."""
+    """A folder of searched, published and smaller runs, one of another rate, one of other data."""
     folder = tmp_path / "records"
     folder.mkdir()
 
-    def write(name, task="resnet20", lr=0.01, seed=0, **more):
+    def write(name, task="resnet20", lr=0.01, seed=0, data=None, **more):
         arguments = dict(experiment="resnet_cifar10", task=task, method="binary_connect", seed=seed)
         steps = dict(full_precision_steps=1, quantizing_steps=2, fine_tuning_steps=3)
         arguments |= dict(hyperparameters={"lr": lr}, setting=steps, **more)
-        result = dict(validation_error=0.1, test_error=0.2, seconds_per_step=None)
+        result = dict(validation_error=0.1, test_error=0.2, seconds_per_step=None, data=data)
         record = dict(arguments=arguments, result=result, environment={"device": "cpu"})
         (folder / f"{name}.json").write_text(json.dumps(record))
 
@@ -150,8 +150,28 @@ def test_the_script_tells_tasks_families_and_hyperparameters_apart(tmp_path):
     write("rate", family="published", lr=0.02)
     rows = SCRIPT["collected"](tmp_path)
     assert len(rows) == 3
-    lines = [row for row in SCRIPT["table"](rows, "resnet_cifar10", "resnet20") if "20.00" in row]
-    assert [line.split("|")[4].strip() for line in lines] == ["2", "1"]
+
+    def table(rows):
+        lines = SCRIPT["table"](rows, "resnet_cifar10", "resnet20")
+        return [line.split("|")[3:5] for line in lines if "20.00" in line]
+
+    (first, n), (second, m) = table(rows)
+    assert (n, m) == (" 2 ", " 1 ")
+    assert "of the paper's), lr 0.01 " in first and "of the paper's), lr 0.02 " in second
+    assert [n for _, n in table(rows[:2])] == [" 2 "] and "lr" not in table(rows[:2])[0][0]
+    on = [{**row, "data": digest * 32} for row, digest in zip(rows, ("ab", "cd"), strict=False)]
+    assert [line.rpartition(", ")[2] for line, _ in table(on)] == [
+        "data abababababab ",
+        "data cdcdcdcdcdcd ",
+    ]
+    # What is begun does not tell its family: it counts where nothing else is finished.
+    (folder / "checkpoints").mkdir()
+    held = folder / "checkpoints" / "resnet20-prox_quant-seed0-0123456789ab-quantizing.npz"
+    save_checkpoint(held, {}, {"step": 7})
+    assert SCRIPT["collected"](tmp_path) == rows
+    (folder / "searched.json").unlink()
+    (*finished, going) = SCRIPT["collected"](tmp_path)
+    assert finished == rows and (going["method"], going["steps"]) == ("prox_quant", 7)
 
 
 def test_the_script_takes_the_furthest_phase_and_no_other_task(tmp_path, begun):
