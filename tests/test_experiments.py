@@ -211,6 +211,7 @@ def test_mistakes_found_by_the_parser(arguments, message, capsys):
     [
         (["resnet_cifar10"], "resnet_cifar10 needs --data: CIFAR-10's binary version"),
         (["resnet_cifar10", "--data", "nowhere"], "nowhere does not exist; get the binary version"),
+        (["resnet_cifar10", "--data", "nowhere"], "cifar-10-binary.tar.gz, or let --download do"),
         (["methods", "--data", "."], "methods takes no --data, got ."),
         (["regime_map", "--only", "w20"], "regime_map has no task 'w20'; there are w16-t300,"),
         (["ablation", "--family", "published"], "must be one of 'searched', got 'published'"),
@@ -560,6 +561,37 @@ def test_a_record_is_of_one_data_set(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert cli.main([*command, "--seeds", "2", "--data", str(text)]) == 2
     assert "holds other data of lstm64, and is kept" in capsys.readouterr().err
+
+
+def test_a_worker_with_other_data_says_so(tmp_path):
+    """Cells are described by what the data hold; on a cluster the path may hold something else."""
+    chosen, text = experiment_named("language_model"), tmp_path / "a.txt"
+    text.write_text("to be or not to be " * 500)
+    setting = experiment.settings(chosen, quick=True)["lstm64"]
+    cell = chosen.arguments("lstm64", FULL_PRECISION, 0, setting, {"lr": 0.1}, str(text))
+    other = tmp_path / "b.txt"
+    other.write_text("that is the question: " * 500)
+    for train in (experiment.train, search.trial):
+        with pytest.raises(OSError, match=r"b\.txt holds other data here"):
+            train(chosen, str(other), **cell)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"chosen": {}}'])
+def test_the_report_of_a_search_must_be_one(content, small, tmp_path, capsys):
+    arguments = small("regime_map", steps=33)[:-2]
+    (tmp_path / "chosen").mkdir()
+    file = tmp_path / "chosen" / "regime_map-w16-t300.json"
+    file.write_text(content)
+    assert cli.main([*arguments, "--out", str(tmp_path)]) == 2
+    assert f"{file} must hold the report of a search, got " in capsys.readouterr().err
+
+
+def test_every_stream_of_the_ledger_can_be_run(small, tmp_path, capsys):
+    """It names the first one, whose number is 0, too."""
+    arguments = small("binary_digits", steps=33, seeds=1)[:-2]
+    assert cli.main([*arguments, "--stream", "0", "--out", str(tmp_path)]) == 0
+    made = json.loads((tmp_path / "binary_digits-stream0-record.json").read_text("utf-8"))
+    assert made["stream"] == made["tasks"]["mlp"]["search"]["stream"] == 0
 
 
 def test_settings_and_tasks_are_frozen():

@@ -37,11 +37,16 @@ def one_of(kind: str, text: str, names: Iterable[str]) -> str:
     raise Mistake(f"no {kind} is called {text!r}; {hint}")
 
 
-def positive(text: str) -> int:
+def positive(text: str, least: int = 1) -> int:
     """A number of runs, processes or minutes: 1 to 999,999."""
-    if not text.isdecimal() or len(text) > 6 or int(text) < 1:  # so many runs would never end
-        raise Mistake(f"must be an integer in 1..999999, got {text[:20]!r}")
+    if not text.isdecimal() or len(text) > 6 or int(text) < least:  # so many would never end
+        raise Mistake(f"must be an integer in {least}..999999, got {text[:20]!r}")
     return int(text)
+
+
+def natural(text: str) -> int:
+    """The number of a stream: 0 to 999,999."""
+    return positive(text, least=0)
 
 
 def margin(text: str) -> Equality:

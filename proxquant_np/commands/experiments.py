@@ -15,6 +15,7 @@ from proxquant_np.commands.arguments import (
     Unfinished,
     as_path,
     check_matplotlib,
+    natural,
     one_of,
     positive,
 )
@@ -49,7 +50,7 @@ def _add_rerun(command: argparse.ArgumentParser) -> None:
 def _add_stream(command: argparse.ArgumentParser, more: str) -> None:
     command.add_argument(
         "--stream",
-        type=positive,
+        type=natural,
         metavar="N",
         help=f"search with other points, into a file of their own (NAME-streamN.json); {more}",
     )

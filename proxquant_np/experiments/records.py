@@ -93,8 +93,8 @@ def _check_distinct(task: str, methods: Mapping[str, Any], seeds: int) -> None:
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     """The records in a folder by name, sorted; those of --quick runs are left out.
 
-    A record is called NAME-record.json, as `experiment` writes it, or NAME-DATA-record.json if the
-    same experiment ran on other data. Old records have these names without "-record".
+    A record is called NAME[-FAMILY][-streamN]-record.json, as `experiment` writes it, with one more
+    word if the same ran on other data, say. Old records have such names without "-record".
 
     Raises:
         ValueError: a file that is not a record, or not named after its experiment; two files of the
