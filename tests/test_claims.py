@@ -514,6 +514,19 @@ def test_what_is_said_of_new_examples(records):
     assert said not in page and "- All seeds have one split: the intervals speak of its" in page
 
 
+def test_what_is_projected_from_afar(records):
+    """An error after that is one of the projection; old records do not tell."""
+    planted = record()
+    methods = planted["tasks"]["mlp"]["methods"]
+    assert "Projected from afar" not in records(binary_digits=planted)
+    methods["full_precision"] = {"gap": [0.8] * 10}
+    methods["binary_connect"]["gap"], methods["prox_quant"]["gap"] = [0.0] * 10, [0.2] * 10
+    said = "- Projected from afar: ProxQuant (eager, soft) on mlp, with 25% of the warm start's gap"
+    assert f"{said} left." in records(binary_digits=planted)
+    methods["prox_quant"]["gap"] = [0.07] * 10
+    assert "Projected from afar" not in records(binary_digits=planted)
+
+
 def test_schedules_and_rates_are_conditions(records):
     """At equal rates a claim goes on with whose rate it is: with itself as searched it is one."""
 

@@ -281,8 +281,7 @@ def _from_afar(by_steps: Mapping[int, Mapping[str, Any]], method: str) -> str:
     """
     said = []
     for steps, methods in by_steps.items():
-        gaps = [methods.get(name, {}).get("gap") for name in (method, FULL_PRECISION)]
-        if all(gaps) and (left := np.mean(gaps[0]) / np.mean(gaps[1])) > FAR:
+        if (left := gap_left(methods, method)) > FAR:
             strengths = methods[method].get("strengths")
             by = f" (strengths {np.mean(strengths):.2g})" if strengths else ""
             said.append(f"{left:.0%} at {steps:,}{by}")
@@ -290,6 +289,15 @@ def _from_afar(by_steps: Mapping[int, Mapping[str, Any]], method: str) -> str:
         return ""
     left = f"{', '.join(said)} of the warm start's gap left"
     return f" ProxQuant is projected from afar, with {left}."
+
+
+def gap_left(methods: Mapping[str, Any], method: str) -> float:
+    """The part of the warm start's gap that is left when a method's weights are projected.
+
+    0 if a record does not tell, and for a lazy method, whose weights are on Q.
+    """
+    before, after = (methods.get(n, {}).get("gap") or [0.0] for n in (FULL_PRECISION, method))
+    return float(np.mean(after) / np.mean(before)) if np.any(before) and None not in after else 0.0
 
 
 def _listed(steps: list[int]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from proxquant_np import provenance
 from proxquant_np.experiments import summary
+from proxquant_np.experiments.budget_curve import FAR, gap_left
 from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.families import FAMILIES, without_rate
 from proxquant_np.experiments.origins import command, scale
@@ -169,6 +170,7 @@ def _family(record: Mapping[str, Any], rows: list[Row]) -> Iterable[str]:
     reasons = dict.fromkeys(claim.equal.reason for claim in claims if claim.equal)
     if reasons:
         yield f"- What counts as equal, m: {'; '.join(reasons)}."
+    yield from _from_afar(record, [row.plain for row in rows])
     splits = {split_of(task["setting"]) for task in record["tasks"].values()}
     if FIXED in splits:
         yield "- All seeds have one split: the intervals speak of its test examples alone."
@@ -183,6 +185,22 @@ def _family(record: Mapping[str, Any], rows: list[Row]) -> Iterable[str]:
             "- Of new examples (the test corrected for splits that overlap): "
             f"{f'other verdicts on {told}' if other else 'the same verdicts'}."
         )
+
+
+def _from_afar(record: Mapping[str, Any], found: list[Verdict]) -> Iterable[str]:
+    """Methods whose weights are far from their levels when they are projected.
+
+    A curve over budgets says so itself.
+    """
+    said: dict[str, None] = {}
+    for one in found if found[0].experiment.grid is None else ():
+        for method in (one.claim.first, one.claim.second) if one.found is not None else ():
+            left = gap_left(record["tasks"][one.task]["methods"], method)
+            if left > FAR:
+                label = one.experiment.methods[method].label
+                said[f"{label} on {one.task}, with {left:.0%} of the warm start's gap left"] = None
+    if said:
+        yield f"- Projected from afar: {'; '.join(said)}."
 
 
 def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterable[str]:
