@@ -83,7 +83,14 @@ def test_all_flags_are_known_here():
     """A new kind of flag belongs into one of the tests below."""
     names = {training._experiment_name, drawing._figure_name}
     rules = {int, float, conformance._numbers, conformance._ends}  # refused in the tests of the kit
-    shared = {kinds.positive, kinds.as_path, kinds.as_shape, kinds.margin, kinds.seeds}
+    shared = {
+        kinds.positive,
+        kinds.natural,
+        kinds.as_path,
+        kinds.as_shape,
+        kinds.margin,
+        kinds.seeds,
+    }
     own = {*shared, *names, *rules, None}
     assert {action.type for p in commands().values() for action in p._actions} == own
     untyped = {
@@ -105,11 +112,12 @@ def test_all_flags_are_known_here():
     }
 
 
-@pytest.mark.parametrize(("command", "flag"), flags(kinds.positive))
+@pytest.mark.parametrize(("command", "flag"), flags(kinds.positive, kinds.natural))
 def test_numbers(command, flag, capsys):
-    for number in NUMBERS:
+    least = 0 if flag == "--stream" else 1
+    for number in (n for n in NUMBERS if n != "0" or least):
         line = refused([command, *NEEDED.get(command, []), f"{flag}={number}"], capsys)
-        assert f"argument {flag}: must be an integer in 1..999999, got" in line
+        assert f"argument {flag}: must be an integer in {least}..999999, got" in line
         assert len(line) < 200
 
 
