@@ -20,7 +20,7 @@ from proxquant_np.experiments import experiment as experiments
 from proxquant_np.experiments import protocol
 from proxquant_np.experiments.binary_digits import EXPERIMENT
 from proxquant_np.experiments.runner import OutOfTime, run_cells
-from proxquant_np.experiments.tasks import Setting
+from proxquant_np.experiments.tasks import Setting, Task
 from proxquant_np.optim import ProxGradient
 
 # So few validation examples that both libraries sum their losses in one part.
@@ -112,6 +112,7 @@ def test_the_command_line(command, cupy, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         experiments, "settings", lambda experiment, quick: dict.fromkeys(["mlp"], SETTING)
     )
+    monkeypatch.setattr(Task, "found", lambda task, *_: None)  # which is of more steps
     options = ["--only", "mlp"] if command[0] == "experiment" else []
     common = ["--seeds", "1", "--jobs", "1", "--device", "cupy", "--out", str(tmp_path)]
     assert cli.main([*command, *options, *common]) == 0
