@@ -668,13 +668,15 @@ def test_the_head_says_what_holds_and_at_which_scale(records):
     """Five lines: the three verdicts, what is not decided, and what was measured."""
     page = records(binary_digits=record(), methods=record(name="methods"))
     head = page.partition("## What holds, and at which scale\n\n")[2].partition("\n\n")[0]
-    supported, contradicted, equal, undecided, scale = head.splitlines()
-    unknown = "; of these 1 comparisons 1 on runs whose code and machine were not recorded."
+    supported, first, contradicted, equal, second, undecided, scale = head.splitlines()
+    unknown = " in 1 comparisons, of these 1 on runs whose code and machine were not recorded:"
     claim = "ProxQuant's binary weights err less than BinaryConnect's"
-    assert supported.endswith(f'too: 1 claim, namely "{claim}" (mlp in binary_digits){unknown}')
+    assert supported.endswith(f"too: 1 claim{unknown}")
+    assert first == f'  - "{claim}": mlp in binary_digits'
     assert contradicted.endswith("too: none.")
     claim = "ProxQuant changes fewer signs since the warm start than BinaryConnect"
-    assert equal.endswith(f'too: 1 claim, namely "{claim}" (mlp in binary_digits){unknown}')
+    assert equal.endswith(f"too: 1 claim{unknown}")
+    assert second == f'  - "{claim}": mlp in binary_digits'
     assert undecided.startswith("- **Not decided**: 0 comparisons inconclusive at this scale, 0 th")
     assert "10 to 10 seeds, 60 to 60 quantizing steps" in scale
     missing = page.partition("## Not yet measured\n\n")[2].partition("\n\n")[0].splitlines()

@@ -204,12 +204,14 @@ def _from_afar(record: Mapping[str, Any], found: list[Verdict]) -> Iterable[str]
 
 
 def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterable[str]:
-    """In five lines, what holds and at which scale."""
+    """In five items, what holds and at which scale."""
     yield from ("## What holds, and at which scale", "")
     for verdict in DECIDED:
         standing = [row.plain for row in rows if row.stands and row.plain.kind == verdict]
-        named = f"{_where(standing)}{_reserve(standing, records)}" if standing else "none"
-        yield f"- **{verdict.capitalize()}**, with Holm's correction too: {named}."
+        named = [f'  - "{text}": {where}' for text, where in _places(standing).items()]
+        n = f"{len(named)} claim{'s' * (len(named) > 1)}{_reserve(standing, records)}:"
+        yield f"- **{verdict.capitalize()}**, with Holm's correction too: {n if named else 'none.'}"
+        yield from named
     counts = Counter(row.plain.kind for row in rows)
     lost = sum(row.plain.kind in DECIDED and not row.stands for row in rows)
     on = Counter(f"the {' or the '.join(d.on)}" for row in rows for d in row.plain.depends)
@@ -234,17 +236,20 @@ def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterabl
     yield f"- **Scale**: {scale}. What is not yet measured is listed before the theorems."
 
 
-def _where(found: list[Verdict]) -> str:
-    """The claims, each with its tasks and the records of these."""
+def _places(found: list[Verdict]) -> dict[str, str]:
+    """By claim: on which tasks, in which records."""
     claims: dict[str, dict[str, dict[str, None]]] = {}
     for one in found:
-        tasks = claims.setdefault(without_rate(one.claim.text)[0], {})
-        tasks.setdefault(one.task, {})[one.record] = None
-    listed = []
+        text = one.claim.text
+        text = without_rate(text)[0] if one.experiment.families else text  # of one record, or more
+        claims.setdefault(text, {}).setdefault(one.task, {})[one.record] = None
+    places = {}
     for text, tasks in claims.items():
-        where = "; ".join(f"{task} in {', '.join(names)}" for task, names in tasks.items())
-        listed.append(f'"{text}" ({where})')
-    return f"{len(claims)} claim{'s' * (len(claims) > 1)}, namely {', '.join(listed)}"
+        of: dict[str, list[str]] = {}
+        for task, names in tasks.items():
+            of.setdefault(", ".join(names), []).append(task)
+        places[text] = "; ".join(f"{', '.join(tasks)} in {names}" for names, tasks in of.items())
+    return places
 
 
 def _reserve(found: list[Verdict], records: Mapping[str, Mapping[str, Any]]) -> str:
@@ -256,7 +261,7 @@ def _reserve(found: list[Verdict], records: Mapping[str, Mapping[str, Any]]) -> 
     )
     said = [f"{few} on {MIN_PAIRS} pairs"] * bool(few)
     said += [f"{unknown} on runs whose code and machine were not recorded"] * bool(unknown)
-    return f"; of these {len(found)} comparisons {', '.join(said)}" if said else ""
+    return f" in {len(found)} comparisons" + f", of these {', '.join(said)}" * bool(said)
 
 
 def _missing(records: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
