@@ -34,6 +34,7 @@ from proxquant_np.experiments.verdicts import (
     RESAMPLED,
     Rules,
     Verdict,
+    any_of,
     verdicts,
 )
 
@@ -214,7 +215,7 @@ def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterabl
         yield from named
     counts = Counter(row.plain.kind for row in rows)
     lost = sum(row.plain.kind in DECIDED and not row.stands for row in rows)
-    on = Counter(f"the {' or the '.join(d.on)}" for row in rows for d in row.plain.depends)
+    on = Counter(any_of(shown.on) for row in rows for shown in row.plain.depends)
     what = f" ({', '.join(f'{name} in {n}' for name, n in on.items())})" if on else ""
     yield (
         f"- **Not decided**: {counts[INCONCLUSIVE]} comparisons inconclusive at this scale, {lost} "

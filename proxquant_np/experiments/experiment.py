@@ -25,7 +25,7 @@ from proxquant_np.experiments.protocol import (
     Method,
 )
 from proxquant_np.experiments.runner import run_cells
-from proxquant_np.experiments.tasks import Task, same_steps
+from proxquant_np.experiments.tasks import Task, chosen_by, same_steps
 from proxquant_np.files import written_whole
 
 SEARCHED = "searched"
@@ -335,7 +335,7 @@ def run(
     searched = searches(experiment, names, quick)  # once: a search may end while this runs
     for seed in range(seeds):  # seed by seed, so that a part of the grid is a part of the seeds
         for task in names:
-            found = (searched[task] or {"chosen": {}})["chosen"]
+            found = chosen_by(searched[task])
             for method in methods:
                 name = f"{task}-{method}-seed{seed}"
                 h = experiment.hyperparameters(task, method, found)

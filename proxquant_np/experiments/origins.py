@@ -11,7 +11,7 @@ from proxquant_np.experiments import resnet_cifar10
 from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.experiment import Experiment, checked_tasks
 from proxquant_np.experiments.summary import runs_of
-from proxquant_np.experiments.tasks import BY_SEED, FIXED, Task, same_steps, split_of
+from proxquant_np.experiments.tasks import BY_SEED, FIXED, Task, chosen_by, same_steps, split_of
 
 
 def command(chosen: Experiment, record: Mapping[str, Any] | None) -> str:
@@ -86,7 +86,7 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
     used, methods = task["hyperparameters"], chosen.methods
     names = {m: (methods[m].shares if m in methods else None) or m for m in used}
     report, search = _report(chosen, name, task), task.get("search") or {}
-    found = {} if report is None else report["chosen"]
+    found = chosen_by(report)
     origins: dict[str, dict[str, str]] = {}
     for method, values in used.items():
         own, origin = methods.get(method), "set beforehand, without a search"

@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
     for. `verdict` is one of
 
     - 'supported': p < 0.05 and the mean is below zero; with Student's t that is to say that the
-      interval lies below zero;
+      interval lies below zero, unless nothing varies (then p is that of n equal signs);
     - 'contradicted': p < 0.05 and the mean is above zero;
     - 'equal within m': neither, but two one-sided tests at 5% place the difference between -m and
       m, the margin that was given; with Student's t, the 90% interval lies within it;
@@ -59,11 +59,13 @@ class Comparison(NamedTuple):
     @property
     def text(self) -> str:
         """The verdict, and whether the difference matters."""
-        return f"{self.verdict}, within m" if self._is_small() else self.verdict
-
-    def _is_small(self) -> bool:
         decided = self.verdict in (SUPPORTED, CONTRADICTED)
-        return decided and self.p_equal is not None and self.p_equal < LEVEL
+        return f"{self.verdict}, within m" if decided and self.is_small else self.verdict
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the two one-sided tests place the difference between -m and m."""
+        return self.p_equal is not None and self.p_equal < LEVEL
 
 
 class Equality(NamedTuple):
@@ -156,8 +158,7 @@ def compare(
         m = _checked_margin(margin, n)
         sides = (scattered(a - b - m), "less"), (scattered(a - b + m), "greater")
         p_equal = float(max(p_value(*side) for side in sides))
-    verdict = _verdict(mean, n, p, p_equal)
-    return Comparison(mean, std, mean - half, mean + half, n, p, verdict, p_equal)
+    return _decided(Comparison(mean, std, mean - half, mean + half, n, p, TOO_FEW, p_equal))
 
 
 def _checked_margin(margin: float | Sequence[float], n: int) -> np.ndarray:
@@ -169,12 +170,15 @@ def _checked_margin(margin: float | Sequence[float], n: int) -> np.ndarray:
     return m
 
 
-def _verdict(mean: float, n: int, p: float, p_equal: float | None) -> str:
-    if n < MIN_PAIRS:
-        return TOO_FEW
-    if p < LEVEL:
-        return SUPPORTED if mean < 0 else CONTRADICTED
-    return EQUAL if p_equal is not None and p_equal < LEVEL else INCONCLUSIVE
+def _decided(found: Comparison) -> Comparison:
+    """The comparison with the verdict that its p-values give."""
+    if found.n < MIN_PAIRS:
+        verdict = TOO_FEW
+    elif found.p < LEVEL:
+        verdict = SUPPORTED if found.mean < 0 else CONTRADICTED
+    else:
+        verdict = EQUAL if found.is_small else INCONCLUSIVE
+    return found._replace(verdict=verdict)
 
 
 def corrected(family: Sequence[Comparison]) -> list[Comparison]:
@@ -196,10 +200,7 @@ def corrected(family: Sequence[Comparison]) -> list[Comparison]:
         own = [i for i in tested if getattr(found[i], kind) is not None]
         for i, p in zip(own, holm([getattr(found[i], kind) for i in own]), strict=True):
             found[i] = found[i]._replace(**{kind: float(p)})
-    for i in tested:
-        mean, n, p, p_equal = (getattr(found[i], key) for key in ("mean", "n", "p", "p_equal"))
-        found[i] = found[i]._replace(verdict=_verdict(mean, n, p, p_equal))
-    return found
+    return [*map(_decided, found)]
 
 
 CORRECTIONS = ("none", "experiment", "all")

@@ -19,7 +19,7 @@ from proxquant_np.experiments.statistics import (
     detectable,
 )
 from proxquant_np.experiments.tasks import BY_SEED, split_of
-from proxquant_np.experiments.verdicts import NOT_YET, Verdict, depends_on, over_budgets
+from proxquant_np.experiments.verdicts import NOT_YET, Verdict, any_of, over_budgets
 from proxquant_np.experiments.wording import in_words, scaled, signed
 
 DECIDED = (SUPPORTED, CONTRADICTED, EQUAL)
@@ -234,10 +234,8 @@ def dependent(found: Iterable[Verdict]) -> Iterable[str]:
                 f"{side.record}: {side.found.text}, {in_words(side.found, one.claim.measure)}"
                 for side in (shown.one, shown.other)
             )
-            on = depends_on([shown.on]).removeprefix("depends on ")
-            table.setdefault(
-                key, f"| {text} | {one.task} | {on} | {' | '.join(sides)} | {change} |"
-            )
+            row = f"{text} | {one.task} | {any_of(shown.on)} | {' | '.join(sides)} | {change}"
+            table.setdefault(key, f"| {row} |")
     if table:
         yield from ("## What verdicts depend on", "", SHOWN, "")
         yield "| claim | task | on | one record | another | difference of the two [95%] |"

@@ -177,7 +177,12 @@ class Task:
 
     def hyperparameters(self) -> dict[str, dict[str, float]]:
         """What the search chose, by method; empty if there was none."""
-        return (self.found() or {"chosen": {}})["chosen"]
+        return chosen_by(self.found())
+
+
+def chosen_by(report: Mapping[str, Any] | None) -> dict[str, dict[str, float]]:
+    """What a search chose, by method, from `Task.found`; empty if there was none."""
+    return {} if report is None else report["chosen"]
 
 
 def _report(file: Path) -> dict[str, Any]:

@@ -99,8 +99,7 @@ class Witness(NamedTuple):
     def agrees_with(self, other: Witness) -> bool:
         """Whether the verdicts are the same, or neither of the differences matters."""
         one, two = self.found, other.found
-        small = [found.p_equal is not None and found.p_equal < LEVEL for found in (one, two)]
-        return one.verdict == two.verdict or all(small)
+        return one.verdict == two.verdict or (one.is_small and two.is_small)
 
 
 class Dependence(NamedTuple):
@@ -275,6 +274,17 @@ def dependences(witnesses: Iterable[Witness]) -> Iterator[Dependence]:
             yield shown
 
 
+def any_of(on: Iterable[str]) -> str:
+    """One condition, or several of which nothing tells which decides, in words.
+
+    Examples:
+        >>> from proxquant_np.experiments.verdicts import any_of
+        >>> any_of(["split", "code"])
+        'the split or the code'
+    """
+    return " or ".join(f"the {name}" for name in on)
+
+
 def depends_on(found: Iterable[Sequence[str]]) -> str:
     """In words; of conditions that were only varied together, any can be the one that decides.
 
@@ -286,8 +296,8 @@ def depends_on(found: Iterable[Sequence[str]]) -> str:
         'depends on the search, and on the split or the code'
     """
     of_each = sorted(found, key=lambda on: (len(on), [CONDITIONS.index(name) for name in on]))
-    alone = [f"the {on[0]}" for on in of_each if len(on) == 1]
-    joint = [" or ".join(f"the {name}" for name in on) for on in of_each if len(on) > 1]
+    alone = [any_of(on) for on in of_each if len(on) == 1]
+    joint = [any_of(on) for on in of_each if len(on) > 1]
     first = [" and ".join([", ".join(alone[:-1]), alone[-1]][len(alone) < 2 :])] if alone else []
     return f"{DEPENDS} {', and on '.join([*first, *joint])}"
 
