@@ -45,7 +45,9 @@ def differences(data: Mapping[str, Any]) -> Figure:
         'Digits'
     """
     rows = data["rows"]
-    figure, axes = new_figure(1, 1, 9, 1.8 + 0.36 * len(rows))
+    labels = [fill(row["label"], 48) for row in rows]
+    lines = max([3, *(1 + label.count("\n") for label in labels)])
+    figure, axes = new_figure(1, 1, 9, 1.8 + 0.12 * lines * len(rows))
     ax = axes[0, 0]
     ax.axvline(0, color="black", linewidth=0.8)
     labelled = set()
@@ -72,7 +74,7 @@ def differences(data: Mapping[str, Any]) -> Figure:
         labelled.add(verdict)
     ax.set_yticks(
         range(len(rows)),
-        [fill(row["label"], 48) for row in rows],
+        labels,
         fontsize="small",
         linespacing=0.9,
     )
