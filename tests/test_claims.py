@@ -12,10 +12,10 @@ from scipy.stats import nct, t
 
 from proxquant_np import cli
 from proxquant_np.experiments import experiment, resnet_cifar10, theorems, trials, verdicts
-from proxquant_np.experiments.catalog import experiment_named
+from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
 from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger
 from proxquant_np.experiments.records import read_records
-from proxquant_np.experiments.statistics import compare, detectable
+from proxquant_np.experiments.statistics import MIN_PAIRS, compare, detectable
 from proxquant_np.experiments.tasks import Task
 
 ROOT = Path(__file__).parents[1]
@@ -312,7 +312,7 @@ def test_quick_runs_and_absent_records_prove_nothing(records):
 
 
 def test_what_a_record_lacks_is_not_yet_measured(records):
-    """A record of before a method was added, or of one seed: no verdict comes of it."""
+    """A record of before a method was added, or of too few seeds: no verdict comes of it."""
     unfinished = record()
     del unfinished["tasks"]["mlp"]["methods"]["binary_connect"]
     text = records(binary_digits=unfinished)
@@ -320,6 +320,15 @@ def test_what_a_record_lacks_is_not_yet_measured(records):
     assert not list(draw(records.folder))
     (row, _) = rows(records(binary_digits=record(seeds=1)), "| mlp | **")
     assert f"**{TOO_FEW}**" in row and "no interval" in row
+    for seeds, listed in ((MIN_PAIRS - 1, True), (MIN_PAIRS, False)):
+        text = records(binary_digits=record(seeds=seeds))
+        commands = text.partition("## Not yet measured")[2].partition("## Theorems")[0]
+        assert ("binary_digits --only mlp" in commands) == listed
+
+
+def test_the_commands_of_the_ledger_give_enough_pairs():
+    """None names --seeds, so each experiment's own number has to decide, by a test of signs too."""
+    assert all(one.seeds > MIN_PAIRS for one in EXPERIMENTS.values())
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,7 @@ def _reserve(found: list[Verdict], records: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _missing(records: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    """The commands that would measure what is defined, family by family, and is in no record."""
+    """The commands for what is defined, family by family, and in no record of enough pairs."""
     lines = []
     for name, whole in EXPERIMENTS.items():
         for family in (None, *whole.families):
@@ -275,6 +275,7 @@ def _missing(records: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
                 for record in records.values()
                 if (record["experiment"], record.get("family")) == (name, family)
                 for task in record["tasks"]
+                if record["seeds"] >= MIN_PAIRS
             }
             tasks = [task for task in whole.tasks if task not in held]
             if whole.grid is not None:  # by rows, where none of a row is there

@@ -147,6 +147,6 @@ EXPERIMENT = Experiment(
         ),
     ),
     families={EQUAL_RATES: equal_rates},
-    seeds=3,
+    seeds=6,
     data="a UTF-8 text, or a folder with the Penn Treebank's files (default: Python's own)",
 )

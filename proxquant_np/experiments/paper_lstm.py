@@ -165,7 +165,7 @@ EXPERIMENT = Experiment(
             for k in BITS
         ),
     ),
-    seeds=3,
+    seeds=6,
     data="a corpus of three UTF-8 texts, for training, validation and test, such as the Penn "
     "Treebank's: a folder or a tar archive; or one text",
     needs_data=True,

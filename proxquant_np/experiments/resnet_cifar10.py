@@ -193,7 +193,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     families={PUBLISHED: _published},
-    seeds=3,
+    seeds=6,
     data="CIFAR-10's binary version: a folder with the .bin files, or the .tar.gz, "
     "which --download gets (170 MB)",
     needs_data=True,
