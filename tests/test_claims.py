@@ -399,10 +399,9 @@ def test_a_grid_of_tasks_is_one_table(records):
     for name, better in [("w16-t1000", -0.01), ("w32-t300", 0.0), ("w32-t1000", 0.0)]:
         planted["tasks"] |= record(better=better, task=name)["tasks"]
     page = records(regime_map=planted)
-    assert (
-        "of 16 tasks: contradicted in 1, equal within m in 2, not yet measured in 12, supported in "
-        "1. With Holm: contradicted in 1, equal within m in 2, " in page
-    )
+    counts = "contradicted in 1, equal within m in 2, not yet measured in 12, supported in 1"
+    about = "10 seeds. Differences in percentage points of the test error, below zero"
+    assert f"on 16 tasks: {counts}. With Holm: {counts}. {about}" in page
     (head,) = rows(page, "width, quantizing steps")
     assert head == "| width, quantizing steps | t300 | t1000 | t3000 | t10000 |"
     (cells,) = rows(page, "| w16 |")
@@ -427,7 +426,7 @@ def test_what_a_correction_takes_away(records):
     page = records(regime_map=planted)
     (cells,) = rows(page, "| w16 |")
     assert cells.startswith("| w16 | -0.80 (supported) | **")
-    taken = "With Holm: equal within m in 15, inconclusive at this scale in 1; "
+    taken = "With Holm: equal within m in 15, inconclusive at this scale in 1. "
     assert f"equal within m in 15, supported in 1. {taken}" in page
     assert "- **Supported**, with Holm's correction too: none." in page
     assert ", 1 that Holm's correction takes away, " in page
@@ -507,7 +506,7 @@ def test_what_verdicts_depend_on(others, on, records):
 def test_what_is_said_of_new_examples(records):
     """Only where each seed draws its own split: those verdicts that the correction changes."""
     planted = under(0.003, split="by seed", seeds=8)
-    said = "- Of new examples (the test corrected for splits that overlap): "
+    said = "- For new examples (the test corrected for splits that overlap): "
     page = records(binary_digits=planted)
     assert f"{said}the same verdicts." in page  # 0.3 points, which hardly scatter
     errors = planted["tasks"]["mlp"]["methods"]["prox_quant"]["test_error"]
@@ -517,23 +516,25 @@ def test_what_is_said_of_new_examples(records):
     ]
     page = records(binary_digits=planted)
     claim = "ProxQuant's binary weights err less than BinaryConnect's"
-    other = f'{said}other verdicts on "{claim}": mlp inconclusive at this scale, not supported'
+    other = (
+        f'{said}other verdicts on "{claim}": mlp inconclusive at this scale instead of supported'
+    )
     assert other in page
     page = records(binary_digits=record())
-    assert said not in page and "- All seeds have one split: the intervals speak of its" in page
+    assert said not in page and "- All seeds have one split, as in earlier versions (" in page
 
 
 def test_what_is_projected_from_afar(records):
     """An error after that is one of the projection; old records do not tell."""
     planted = record()
     methods = planted["tasks"]["mlp"]["methods"]
-    assert "Projected from afar" not in records(binary_digits=planted)
+    assert "- Projected from afar" not in records(binary_digits=planted)
     methods["full_precision"] = {"gap": [0.8] * 10}
     methods["binary_connect"]["gap"], methods["prox_quant"]["gap"] = [0.0] * 10, [0.2] * 10
-    said = "- Projected from afar: ProxQuant (eager, soft) on mlp, with 25% of the warm start's gap"
-    assert f"{said} left." in records(binary_digits=planted)
+    said = "- Projected from afar: ProxQuant (eager, soft) on mlp, at 25% of the warm start's gap."
+    assert said in records(binary_digits=planted)
     methods["prox_quant"]["gap"] = [0.07] * 10
-    assert "Projected from afar" not in records(binary_digits=planted)
+    assert "- Projected from afar" not in records(binary_digits=planted)
 
 
 def test_schedules_and_rates_are_conditions(records):
@@ -678,13 +679,13 @@ def test_the_head_says_what_holds_and_at_which_scale(records):
     page = records(binary_digits=record(), methods=record(name="methods"))
     head = page.partition("## What holds, and at which scale\n\n")[2].partition("\n\n")[0]
     supported, first, contradicted, equal, second, undecided, scale = head.splitlines()
-    unknown = " in 1 comparisons, of these 1 on runs whose code and machine were not recorded:"
+    unknown = " (1 of them on runs whose code and machine were not recorded):"
     claim = "ProxQuant's binary weights err less than BinaryConnect's"
-    assert supported.endswith(f"too: 1 claim{unknown}")
+    assert supported.endswith(f"too: 1 comparison{unknown}")
     assert first == f'  - "{claim}": mlp in binary_digits'
     assert contradicted.endswith("too: none.")
     claim = "ProxQuant changes fewer signs since the warm start than BinaryConnect"
-    assert equal.endswith(f"too: 1 claim{unknown}")
+    assert equal.endswith(f"too: 1 comparison{unknown}")
     assert second == f'  - "{claim}": mlp in binary_digits'
     assert undecided.startswith("- **Not decided**: 0 comparisons inconclusive at this scale, 0 th")
     assert "10 to 10 seeds, 60 to 60 quantizing steps" in scale

@@ -9,7 +9,7 @@ from test_claims import record, records, rows  # noqa: F401  (records is a fixtu
 
 from proxquant_np import cli, models, nn, optim, plotting, prox
 from proxquant_np.data import load_digits
-from proxquant_np.experiments import bases, families, protocol
+from proxquant_np.experiments import bases, families, protocol, summary
 from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
 from proxquant_np.experiments.experiment import SEARCHED
 from proxquant_np.experiments.protocol import METHODS, Phases, quantize
@@ -369,7 +369,9 @@ def curve():
 def test_the_budget_curve_is_drawn_and_read(curve, tmp_path):
     from proxquant_np.experiments import budget_curve
 
-    assert budget_curve.EXPERIMENT.draw(curve, tmp_path / "b") == [tmp_path / "b_curve.png"]
+    assert summary.draw(budget_curve.EXPERIMENT, curve, tmp_path / "b") == [
+        tmp_path / "b_curve.png"  # and no row for each of 60 cells
+    ]
     data = json.loads((tmp_path / "b_curve.json").read_text("utf-8"))["networks"]["mlp"]
     assert data["steps"] == list(budget_curve.BUDGETS["mlp"])
     pairs = [how for panel in data["panels"].values() for how in panel]
@@ -407,8 +409,8 @@ def test_the_budget_curve_tells_where_weights_are_projected_from_afar(curve):
     (line,) = told
     assert line.startswith("- mlp, at BinaryConnect's rate: ")
     assert line.endswith(
-        " steps. ProxQuant is projected from afar, with 50% at 200, 20% at 1,000 (strengths 0.34) "
-        "of the warm start's gap left."
+        " steps. ProxQuant is projected from afar, at 50% (with 200 steps), 20% (with 1,000 steps, "
+        "strengths 0.34) of the warm start's gap."
     )
 
 

@@ -248,10 +248,13 @@ def test_one_row_does_not_hide_the_rest():
 
 
 def test_verdicts_differ_without_colours():
-    verdicts = ("supported", "contradicted", "inconclusive at this scale", "too few pairs")
+    verdicts = ("too few pairs for a verdict", "inconclusive at this scale", "equal within m")
+    verdicts += ("contradicted", "supported")
     rows = [dict(label="", verdict=v, mean=0.0, low=None, high=None) for v in verdicts]
     ax, _ = drawn_differences(*rows)
-    assert len({line.get_marker() for line in ax.lines[1:]}) == 4
+    assert len({line.get_marker() for line in ax.lines[1:]}) == 5
+    (legend,) = ax.figure.legends
+    assert tuple(text.get_text() for text in legend.texts) == verdicts[::-1], "always in one order"
 
 
 def test_regularizers_are_drawn_at_four_strengths():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proxquant_np.experiments.records import read_record, read_records
-from proxquant_np.experiments.statistics import LEVEL, Comparison
+from proxquant_np.experiments.statistics import CONTRADICTED, LEVEL, SUPPORTED, Comparison
 from proxquant_np.experiments.verdicts import LEDGER, RESAMPLED, Rules, Verdict, verdicts
 from proxquant_np.experiments.wording import in_words, scaled
 from proxquant_np.files import shown
@@ -86,7 +86,11 @@ def attack(
     n = len(changed)
     verb = "changes" if n == 1 else "change"
     lines.append(f"{n} of {len(pairs)} verdicts {verb} with {_in_words(rules)}.")
-    if powerless := sum(_decides_nothing(rules, new) for _, new in changed):
+    if powerless := sum(
+        _decides_nothing(rules, new)
+        for old, new in changed
+        if old.kind_alone in (SUPPORTED, CONTRADICTED)
+    ):
         lines.append(f"Of these {powerless} must: so few pairs are never significant by that test.")
     if left_out:
         lines.append(f"Left out, for they have fewer seeds: {', '.join(map(shown, left_out))}.")
@@ -94,7 +98,7 @@ def attack(
 
 
 def _decides_nothing(rules: Rules, verdict: Verdict) -> bool:
-    """Whether a test of the signs could not reach its level, whatever the measurements."""
+    """Whether no two-sided test of the signs of so few pairs can reach its level."""
     return rules.test not in (LEDGER.test, RESAMPLED) and 2 ** (1 - verdict.found.n) >= LEVEL
 
 

@@ -127,13 +127,13 @@ PANELS = {
         "at BinaryConnect's rate",
         f"at BinaryConnect's rate, {SUM_KEPT}",
     ),
-    "Is it that rates do not fall?": (
+    "Is it that the rates stay constant?": (
         "as searched",
         "as searched, the rival's rate falling",
         "as searched, both rates falling",
         "as searched, both rates falling, the sum kept",
     ),
-    "Is it lambda?": tuple(name for name in PAIRS if name.startswith("as published")),
+    "And as published?": tuple(name for name in PAIRS if name.startswith("as published")),
 }
 """The questions that the figure answers, and by which pairs."""
 
@@ -283,12 +283,11 @@ def _from_afar(by_steps: Mapping[int, Mapping[str, Any]], method: str) -> str:
     for steps, methods in by_steps.items():
         if (left := gap_left(methods, method)) > FAR:
             strengths = methods[method].get("strengths")
-            by = f" (strengths {np.mean(strengths):.2g})" if strengths else ""
-            said.append(f"{left:.0%} at {steps:,}{by}")
+            by = f", strengths {np.mean(strengths):.2g}" if strengths else ""
+            said.append(f"{left:.0%} (with {steps:,} steps{by})")
     if not said:
         return ""
-    left = f"{', '.join(said)} of the warm start's gap left"
-    return f" ProxQuant is projected from afar, with {left}."
+    return f" ProxQuant is projected from afar, at {', '.join(said)} of the warm start's gap."
 
 
 def gap_left(methods: Mapping[str, Any], method: str) -> float:

@@ -21,7 +21,7 @@ class Claim:
         margin: if positive, the claim is that `first` is at most this fraction larger: "on par".
         tasks: those on which it is tested; by default all of the experiment.
         equal: the difference that does not matter, within which the two count as equal. Without
-            it that is no verdict, nor is it with `margin`.
+            it, or with `margin`, the two are never found equal.
 
     Examples:
         >>> from proxquant_np.experiments.claim import Claim

@@ -71,7 +71,7 @@ class Experiment:
 
     @property
     def stem(self) -> str:
-        """What files of its results are called, and its record: NAME[-FAMILY][-streamN]."""
+        """The name of its files, and of its record, without suffix: NAME[-FAMILY][-streamN]."""
         return stem(self.name, self.family, self.stream)
 
     def of_family(self, family: str | None) -> Experiment:
@@ -182,7 +182,7 @@ class Experiment:
 
 
 def stem(name: str, family: str | None = None, stream: int | None = None) -> str:
-    """Of an experiment's record, by its name and what it was run with.
+    """The name of an experiment's files without suffix, from its own and what it was run with.
 
     Examples:
         >>> from proxquant_np.experiments.experiment import stem

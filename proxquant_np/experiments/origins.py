@@ -50,6 +50,12 @@ def scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
         chose = "; ".join(f"{o} in {n} of them" if len(said) > 1 else o for o, n in said.items())
         first = next(iter(steps.values()))
         lines = [f"- {len(tasks)} tasks, ROW-COLUMN below. {first} Hyperparameters: {chose}."]
+        reports = filter(None, (_report(chosen, name, task) for name, task in tasks.items()))
+        new = (report["trials"].values() for report in reports if "scheme" in report)
+        counts = [len(tried) for methods in new for tried in methods if len(tried) > 1]
+        if counts:
+            ends = dict.fromkeys((min(counts), max(counts)))
+            lines[0] += f" Trials of each method: {' to '.join(map(str, ends))}."
     made = provenance.described(runs_of(record))
     if "runs" not in record:
         made.append(f"They were summed up with {provenance.in_words(record['environment'])}")
@@ -101,7 +107,7 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
             split = f"the validation split{_of_another(report, chosen.tasks[name], task)}"
             n = str(len(report["trials"][names[method]]))
             if chosen.grid and "scheme" in report:  # in short, and the same for most of the tasks
-                n = f"{min(len(t) for t in report['trials'].values() if len(t) > 1)} or more"
+                n = "all"
                 report = {k: v for k, v in report.items() if k not in ("extended", "at_edge")}
             origin = f"the best of {n} {_scheme(report, split)}"
         elif report is None and names[method] in search.get("trials", {}):

@@ -14,7 +14,7 @@ from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.tasks import BY_SEED, FIXED, split_of
 from proxquant_np.files import shown
 
-PARTS = "test_error", "sign_change", "flip_rate"
+FRACTIONS = "test_error", "sign_change", "flip_rate"
 """Measures that are fractions."""
 
 
@@ -63,7 +63,7 @@ def _check_record(record: Mapping[str, Any]) -> None:
         methods = check_instance(f"{name}: methods", task["methods"], dict, "an object")
         for method, figures in methods.items():
             check_instance(f"{name}: {method}", figures, dict, "an object")
-            for measure in (*PARTS, "test_perplexity"):
+            for measure in (*FRACTIONS, "test_perplexity"):
                 if measure in figures:
                     _check_values(f"{name}: {method}: {measure}", figures[measure], measure, seeds)
         _check_distinct(name, methods, seeds)
@@ -74,7 +74,7 @@ def _check_values(name: str, values: Any, measure: str, seeds: int) -> None:
     check_instance(name, values, list, "a list")
     if len(values) not in (0, 1, seeds):
         raise ValueError(f"{name} must have a value for each of {seeds} seeds, got {len(values)}")
-    bounds = dict(least=0, most=1) if measure in PARTS else dict(least=1, below=math.inf)
+    bounds = dict(least=0, most=1) if measure in FRACTIONS else dict(least=1, below=math.inf)
     for value in values if values != [None] * len(values) else ():  # nothing was quantized
         check_number(name, value, **bounds)
 

@@ -220,11 +220,11 @@ class _Grid:
         return {**self.cells[name], **start}
 
     def ready(self) -> list[str]:
-        done = self.results
+        done, starts = self.results, self.starts
         return [
             name
             for name in self.left
-            if name not in self.running and self.starts.get(name, name) in {name, *done}
+            if name not in self.running and (name not in starts or starts[name] in done)
         ]
 
     def record(self, name: str, arguments: Mapping[str, Any]) -> Path:
@@ -235,11 +235,11 @@ class _Grid:
             return path
         return self.out / f"{name}-{_digest(recorded(arguments))}.json"
 
-    def read(self) -> None:
-        """Take over the records of all cells that are ready, and of those that then become so."""
-        found = [name for name in self.ready() if self.out is not None and self.take(name)]
-        if found:
-            self.read()
+    def read(self, start: str | None = None) -> None:
+        """Take over records: of the cells that start from none, or from this one, and so on."""
+        for name in [name for name in self.left if self.starts.get(name) == start]:
+            if self.out is not None and self.take(name):
+                self.read(name)
 
     def take(self, name: str) -> bool:
         """Take over the record of a cell; whether there is one that counts."""
@@ -309,8 +309,7 @@ class _Grid:
             if self.out is not None:
                 write_record(self.record(name, arguments), arguments, result, made)
             self.done(name, arguments, result, made)
-            if self.out is not None:
-                self.read()  # of what starts from it
+            self.read(name)
         except Exception as problem:
             self.left.pop(name, None)
             self.failed.append((name, problem))

@@ -9,13 +9,13 @@ grows there, by FACTOR, and is searched where it grew. The other methods that st
 network get as many new trials, within their ranges, so that none is searched more than another.
 That is repeated until every best trial has others around it, but EXTENSIONS times at most.
 
-Where a trial is dear, successive halving spares most of it: all trials run for a part of the steps,
-the better half for more, and only the best of them to the end (HALVING). A point keeps its rate and
-mean lambda at every length, but what is best in few steps need not be so in many: the report holds
-all rungs, so that one can see how far they agree.
+Where a trial is expensive, successive halving spares most of it: all trials run for a part of the
+steps, the better half for more, and only the best of them to the end (HALVING). A point keeps its
+rate and mean lambda at every length, but what is best in few steps need not be so in many: the
+report holds all rungs, so that one can see how far they agree.
 
 A search repeated with another stream draws other points and has other seeds: whether a verdict
-survives that is part of it. Reports of before drew at random, the same for all tasks, on two seeds;
+survives that is part of it. Earlier reports drew at random, the same for all tasks, on two seeds;
 they have no "scheme".
 """
 
@@ -343,7 +343,7 @@ def _lost(
     stream: int = 0,
     **rest: Any,
 ) -> Iterator[str]:
-    """In words, what a file holds of which a search like this would not be a better one."""
+    """In words, what the report in a file has that a search like this would lose."""
     try:
         held = read_json(read_whole(path))
         of, setting = held["trials"], held["setting"]

@@ -184,9 +184,10 @@ def _decided(found: Comparison) -> Comparison:
 def corrected(family: Sequence[Comparison]) -> list[Comparison]:
     """The same comparisons, with p-values adjusted by `holm` and the verdicts that follow.
 
-    The tests of a difference and those of equality are corrected each for themselves: among those
-    of a family, no verdict of either kind is false with probability 0.95. What has too few pairs
-    for a verdict is not tested, and stays as it is; nor is what has no margin tested for equality.
+    The tests of a difference and those of equality are corrected separately: for each of the two
+    kinds, the probability that any verdict of the family is false is at most 5%. What has too few
+    pairs for a verdict is not tested, and stays as it is; nor is what has no margin tested for
+    equality.
 
     Examples:
         >>> from proxquant_np.experiments.statistics import compare, corrected

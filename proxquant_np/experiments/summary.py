@@ -206,7 +206,7 @@ def keep_summary(
     held: Callable[[Any], tuple[int, Iterable[tuple[str, str]]]],
     seeds: int,
 ) -> None:
-    """FileExistsError if the summary at `path` holds more seeds than these, or else would lose.
+    """FileExistsError if the summary at `path` has more seeds, or anything else that would be lost.
 
     held: from a summary to (its number of seeds, what else of it would be lost: in words that, and
     how to keep it).
@@ -270,7 +270,7 @@ def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     """A summary as text: for each task its methods, then what became of the claims."""
     lines, seeds = [], summary["seeds"]
     for name, task in summary["tasks"].items():
-        paired = f"{seeds} paired seed{'s' * (seeds > 1)}{_of_family(summary)}"
+        paired = f"{seeds} paired seed{'s' * (seeds > 1)}{_of_pairs(summary)}"
         lines += [f"{name}: {task['title']}, {paired}", ""]
         lines += [*_rows(experiment, task), ""]
         for claim in experiment.claims:
@@ -285,8 +285,9 @@ def table(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _of_family(summary: Mapping[str, Any]) -> str:
-    return f", {FAMILIES[summary['family']]}" if "family" in summary else ""
+def _of_pairs(summary: Mapping[str, Any]) -> str:
+    family = f", {FAMILIES[summary['family']]}" if "family" in summary else ""
+    return family + (f", search {summary['stream']}" if "stream" in summary else "")
 
 
 def _rows(experiment: Experiment, task: Mapping[str, Any]) -> Iterable[str]:
@@ -354,7 +355,7 @@ def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list
     """Draw a summary; the paths of the pictures, none if it holds nothing that is claimed.
 
     The claims' intervals are drawn at `path`, which has no suffix, and the experiment's own figures
-    at this path with more behind it.
+    at this path with more behind it; those alone where several claims on a grid would be too many.
     """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
@@ -365,25 +366,23 @@ def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list
         for claim in experiment.claims
         if name in (claim.tasks or [name]) and claim.is_held(task["methods"], summary["seeds"])
     ]
-    if not pairs:
-        return []
-    title, label = experiment.title, "{1.text}"
+    own = experiment.draw(summary, path) if pairs and experiment.draw else []
+    if not pairs or (own and experiment.grid is not None and len(experiment.claims) > 1):
+        return own
+    title, label = f"{experiment.title}, {pairs[0][0]}", "{1.text}"
     if len({name for name, _ in pairs}) > 1:  # what all rows have in common is not said in each
-        title, label = (
-            (pairs[0][1].text, "{2}") if len(experiment.claims) == 1 else (title, "{1.text} ({0})")
-        )
+        title, label = experiment.title, "{1.text} ({0})"
+        if len(experiment.claims) == 1:
+            title, label = pairs[0][1].text, "{2}"
     rows = [
-        {
-            "label": label.format(name, claim, tasks[name]["title"]),
-            **_in_units_of_the_rival(claim, tasks[name]["methods"]),
-        }
+        {"label": label.format(name, claim, tasks[name]["title"])}
+        | _in_units_of_the_rival(claim, tasks[name]["methods"])
         for name, claim in pairs
     ]
     texts = [task["text"]["name"] for task in tasks.values() if "text" in task]
-    title = ", ".join([title, *texts[:1], f"{summary['seeds']} seeds{_of_family(summary)}"])
+    title = ", ".join([title, *texts[:1], f"{summary['seeds']} seeds{_of_pairs(summary)}"])
     data = {"title": title, "rows": rows, "runs": runs_of(summary)}
     plotting.save_figure(plotting.differences(data), data, path)
-    own = [] if experiment.draw is None else experiment.draw(summary, path)
     return [path.with_suffix(".png"), *own]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -24,8 +25,8 @@ from proxquant_np.experiments.wording import in_words, scaled, signed
 
 DECIDED = (SUPPORTED, CONTRADICTED, EQUAL)
 
-COLUMNS = ["claim", "task", "verdict", "with Holm", "difference [95%]", "rival", "power"]
-COLUMNS += ["m", "seeds", "by"]
+COLUMNS = ["claim", "task", "verdict", "with Holm", "difference [95%]", "rival"]
+COLUMNS += ["detectable", "m", "seeds", "by"]
 
 
 class Row(NamedTuple):
@@ -84,16 +85,16 @@ def _bold(verdict: Verdict) -> str:
 
 
 def _shown(found: Comparison, claim: Claim, rival: float) -> list[str]:
-    """The difference with its interval, the rival's mean, the power, and m."""
+    """The difference with its interval, the rival's mean, what is detectable, and m."""
     factor, unit, _ = scaled(claim.measure)
     share = f" ({signed(100 * (found.mean / rival + claim.margin), 0)}%)" if rival else ""
-    power = ""  # nothing to speak of where nothing varies
+    least = ""  # nothing to speak of where nothing varies
     if found.std:
-        power = f"{factor * detectable(found):.2g}" if found.n > 1 else "none"
+        least = f"{factor * detectable(found):.2g}" if found.n > 1 else "none"
     return [
         in_words(found, claim.measure),
         f"{factor * rival:.3g}{unit}{share}",
-        power,
+        least,
         _margin(claim),
     ]
 
@@ -113,16 +114,11 @@ def _grid(
     cells = {row.plain.task: row for row in of_claim}
     pairs = [name.split("-") for name in cells]
     rows, columns = ([*dict.fromkeys(part)] for part in zip(*pairs, strict=True))
-    scale, _, points = scaled(claim.measure)
-    measured = [row.plain.found for row in of_claim if row.plain.found is not None]
-    least = sorted(scale * detectable(comparison) for comparison in measured)
+    scale = scaled(claim.measure).factor
     yield (
-        f"**{claim.text}** (by: {claim.source}), of {len(cells)} tasks: "
-        f"{_listed(row.plain for row in of_claim)}. "
-        f"With Holm: {_listed(row.corrected for row in of_claim)}; a verdict that this takes away "
-        f"is in brackets. {record['seeds']} seeds. Differences in {points or 'units'} of the "
-        f"{claim.measure.replace('_', ' ')}, below zero as claimed; power {least[0]:.2g} to "
-        f"{least[-1]:.2g}{f'; m {_margin(claim)}' if claim.equal else ''}."
+        f"**{claim.text}** (by: {claim.source}), on {len(cells)} tasks: "
+        f"{_listed(row.plain for row in of_claim)}. With Holm: "
+        f"{_listed(row.corrected for row in of_claim)}. {_about(record, claim, of_claim)}"
     )
     by_row = {
         r: [row.plain for name, row in cells.items() if name.split("-")[0] == r] for r in rows
@@ -134,6 +130,19 @@ def _grid(
     for row in rows:
         shown = (_cell(cells.get(f"{row}-{column}"), scale) for column in columns)
         yield f"| {row} | {' | '.join(shown)} |"
+
+
+def _about(record: Mapping[str, Any], claim: Claim, rows: Iterable[Row]) -> str:
+    """What the numbers in a grid are."""
+    scale, _, points = scaled(claim.measure)
+    least = [scale * detectable(row.plain.found) for row in rows if row.plain.found is not None]
+    m = f"; m {_margin(claim)}" if claim.equal else ""
+    return (
+        f"{record['seeds']} seeds. Differences in {points or 'units'} of the "
+        f"{claim.measure.replace('_', ' ')}, below zero as claimed: in bold with a verdict that "
+        "stands after Holm's correction, with one in brackets if it does not stand or depends on "
+        f"something; detectable {min(least):.2g} to {max(least):.2g}{m}."
+    )
 
 
 def _turning(rows: Mapping[str, list[Verdict]], record: Mapping[str, Any]) -> Iterable[str]:
@@ -155,15 +164,8 @@ def _row_of_claims(
     """Several claims over tasks of one ROW: a table with a claim in each of its rows."""
     first, of_first = next(iter(by_claim.items()))
     columns = [row.plain.task.split("-")[1] for row in of_first]
-    scale, _, points = scaled(first.measure)
-    found = [row.plain.found for rows in by_claim.values() for row in rows]
-    least = sorted(scale * detectable(one) for one in found if one is not None)
-    yield (
-        f"{record['seeds']} seeds. Differences in {points or 'units'} of the "
-        f"{first.measure.replace('_', ' ')}, below zero as claimed, in bold where Holm's "
-        f"correction leaves the verdict; power {least[0]:.2g} to {least[-1]:.2g}"
-        f"{f'; m {_margin(first)}' if first.equal else ''}."
-    )
+    scale = scaled(first.measure).factor
+    yield _about(record, first, itertools.chain(*by_claim.values()))
     of_claim = {f'"{claim.text}"': [row.plain for row in rows] for claim, rows in by_claim.items()}
     yield from _turning(of_claim, record)
     yield ""
@@ -186,7 +188,7 @@ def _cell(row: Row | None, scale: float) -> str:
 
 
 def _listed(found: Iterable[Verdict]) -> str:
-    counts = Counter(verdict.kind for verdict in found)
+    counts = Counter(verdict.kind.replace(DEPENDS, "dependent") for verdict in found)
     return ", ".join(f"{verdict} in {n}" for verdict, n in sorted(counts.items()))
 
 

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from proxquant_np.experiments import summary
 from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.experiment import Claim, Experiment, checked_tasks
-from proxquant_np.experiments.families import without_rate
 from proxquant_np.experiments.statistics import (
     DEPENDS,
     LEVEL,
@@ -35,16 +34,15 @@ from proxquant_np.experiments.wording import scaled
 NOT_YET = "not yet measured"
 RESAMPLED = "resampled"
 CONDITIONS = ("search", "split", "schedule", "rate", "strengths", "budget", "code")
-"""In what two records of the same can differ: in the search that chose the hyperparameters, in
-whether each seed draws its own split, in whether the schedule is the published one (its rate
-included), in whose rate both methods have, in whether the sum of ProxQuant's strengths changed with
-the rate, in the number of steps, or in the code (another version, or a machine that was not
-recorded)."""
+"""What two records of the same comparison can differ in: the search that chose the hyperparameters,
+whether each seed draws its own split, whether the schedule is the published one (its rate
+included), whose rate both methods have, whether the sum of ProxQuant's strengths changed with the
+rate, the number of steps, or the code (another version, or a machine that was not recorded)."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """By what verdicts are computed from the measurements.
+    """The rules by which verdicts are computed from the measurements.
 
     Args:
         test: of `statistics.compare`, or RESAMPLED: Student's t with a correction for splits that
@@ -223,20 +221,23 @@ def _witness(
 
     The code is known if all runs are of one version and one kind of machine.
     """
-    held = record["tasks"][task]
-    if task not in experiment.tasks or not claim.is_held(held["methods"], record["seeds"]):
+    held, pair = record["tasks"][task], (claim.first, claim.second)
+    if task not in experiment.tasks or not experiment.methods.keys() >= {*pair}:
+        return None
+    if not claim.is_held(held["methods"], record["seeds"]):
         return None
     found = rules.compare(claim, held)
     if found.n < MIN_PAIRS:
         return None
+    first, second = (experiment.methods[method] for method in pair)
     runs = (group["environment"] or {} for group in summary.runs_of(record))
     code = {tuple(run.get(key) for key in ("proxquant_np", "blas", "device")) for run in runs}
     conditions = {
         "search": (record.get("stream"), experiment.tasks[task].choice),
         "split": split_of(held["setting"]),
         "schedule": record.get("family") == "published",
-        "rate": without_rate(claim.text)[1],
-        "strengths": "_at_" in claim.first and not claim.first.endswith("_reach"),
+        "rate": first.rate_of or second.rate_of,
+        "strengths": first.rate_of is not None and not first.keeps_sum,
         "budget": held["setting"]["quantizing_steps"],
         "code": code,
     }
@@ -319,7 +320,7 @@ def over_budgets(row: Iterable[Verdict], record: Mapping[str, Any]) -> tuple[Dep
 def _corrected(family: Sequence[Verdict]) -> list[Comparison]:
     """Holm's correction; the same pairs, compared by two experiments, count once."""
     once = dict.fromkeys((one.claim.measure, one.found) for one in family)
-    adjusted = dict(zip(once, corrected([found for _, found in once if found]), strict=True))
+    adjusted = dict(zip(once, corrected([found for _, found in once]), strict=True))
     return [adjusted[one.claim.measure, one.found] for one in family]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from proxquant_np.plotting.style import EAGER, LAZY, NEUTRAL, STYLES, log_down_to_zero, new_figure
 
@@ -18,9 +19,21 @@ VERDICT_MARKERS = {
     "contradicted": "s",
     "equal within m": "P",
     "inconclusive at this scale": "D",
+    "too few pairs for a verdict": "^",
 }
 
 
+def _marked(verdict: str, colour: str) -> dict[str, Any]:
+    """The marker of a verdict: full if it decides something."""
+    return dict(
+        color=colour,
+        linestyle="",
+        marker=VERDICT_MARKERS[verdict],
+        markerfacecolor=colour if verdict in VERDICT_COLOURS else "white",
+    )
+
+
+ALLOWED = "margin that the claim allows"
 FARTHEST = 120  # percent; a row beyond is named at the edge
 
 
@@ -50,39 +63,35 @@ def differences(data: Mapping[str, Any]) -> Figure:
     figure, axes = new_figure(1, 1, 9, 1.8 + 0.12 * lines * len(rows))
     ax = axes[0, 0]
     ax.axvline(0, color="black", linewidth=0.8)
-    labelled = set()
     for y, row in enumerate(rows):
         verdict, margin = row["verdict"], row.get("margin") or 0
-        style = dict(color=VERDICT_COLOURS.get(verdict, NEUTRAL))
+        colour = VERDICT_COLOURS.get(verdict, NEUTRAL)
         mean = 100 * (row["mean"] + margin)
         ends = None
         if row["low"] is not None:
             ends = [100 * (row[end] + margin) for end in ("low", "high")]
-            ax.plot(np.clip(ends, -100, FARTHEST), [y, y], linewidth=2, **style)
+            ax.plot(np.clip(ends, -100, FARTHEST), [y, y], linewidth=2, color=colour)
         if margin:
-            label = None if "margin" in labelled else "margin that the claim allows"
-            ax.plot(100 * margin, y, "|", color="black", markersize=16, label=label)
-            labelled.add("margin")
-        style |= dict(marker=VERDICT_MARKERS.get(verdict, "^"), linestyle="")
-        style |= dict(markerfacecolor=style["color"] if verdict in VERDICT_COLOURS else "white")
-        label = None if verdict in labelled else verdict
-        ax.plot(min(mean, FARTHEST), y, label=label, zorder=3, **style)
+            ax.plot(100 * margin, y, "|", color="black", markersize=16, label=ALLOWED)
+        ax.plot(min(mean, FARTHEST), y, label=verdict, zorder=3, **_marked(verdict, colour))
         if max([mean, *(ends or [])]) > FARTHEST:
             said = f" [{ends[0]:+.0f}, {ends[1]:+.0f}]" if ends else ""
             where = (FARTHEST, y - 0.42)
             ax.annotate(f"{mean:+.0f}%{said} \u2192", where, ha="right", va="center", fontsize=8)
-        labelled.add(verdict)
-    ax.set_yticks(
-        range(len(rows)),
-        labels,
-        fontsize="small",
-        linespacing=0.9,
-    )
+    ax.set_yticks(range(len(rows)), labels, fontsize="small", linespacing=1.0)
     ax.set(ylim=(len(rows) - 0.5, -0.5))
     figure.suptitle(data["title"], fontsize="large")
-    where = "left of 0, or of its margin:" if "margin" in labelled else "left of 0:"
+    named = {line.get_label(): line for line in ax.get_lines()}
+    where = "left of 0, or of its margin:" if ALLOWED in named else "left of 0:"
     ax.set_xlabel(f"paired difference, % of the rival's mean ({where} as claimed)", fontsize=10)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    order = [*VERDICT_MARKERS, ALLOWED]  # the same in all figures
+    figure.legend(
+        handles=[named[label] for label in order if label in named],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+    )
     return figure
 
 
@@ -90,8 +99,8 @@ def regime_map(data: Mapping[str, Any]) -> Figure:
     """The difference eager - lazy in test error for each width and step budget, as a heat map.
 
     `data`: "widths" (upwards), "budgets" (to the right), and the nested lists "difference" and
-    "verdict", [width][budget]. A star and bold type mark cells whose interval excludes 0; in grey
-    the sign, which is written in each cell, tells the two colours apart.
+    "verdict", [width][budget]. A star marks cells whose interval excludes 0; in grey the sign,
+    which is written in each cell, tells the two colours apart.
 
     Examples:
         >>> from proxquant_np import plotting
@@ -117,12 +126,12 @@ def regime_map(data: Mapping[str, Any]) -> Figure:
                 ha="center",
                 va="center",
                 color="white" if dark else "black",
-                fontweight="bold" if sure else "normal",
             )
     ax.set_xticks(range(m), [f"{t:,}" for t in data["budgets"]])
     ax.set_yticks(range(n), [str(w) for w in data["widths"]])
     ax.set(xlabel="quantizing steps", ylabel="width of the hidden layers")
-    ax.set_title("ProxQuant - BinaryConnect\n(* the 95% interval leaves 0 out)", fontsize="medium")
+    title = "ProxQuant - BinaryConnect\n(* the 95% interval excludes 0, before any correction)"
+    ax.set_title(title, fontsize="medium")
     figure.colorbar(image, ax=ax, label="test error, percentage points")
     return figure
 
@@ -191,7 +200,7 @@ def budget_curve(data: Mapping[str, Any]) -> Figure:
 
     `data`: "seeds" and "networks", each with "measure" and "unit" in words, "steps", "panels" and
     "levels". A panel maps each pair that it compares to a row for each number of steps, with
-    "mean", "low", "high" and "verdict"; full markers have a verdict. "levels" maps methods to their
+    "mean", "low", "high" and "verdict", which its marker tells. "levels" maps methods to their
     measure, and "labels" those that have no style of their own to their names. Panels stand two in
     a row; below zero ProxQuant is better.
 
@@ -243,8 +252,20 @@ def budget_curve(data: Mapping[str, Any]) -> Figure:
             ax.legend(frameon=False, fontsize=8, loc=where)
         for ax in part.flat[1 + len(compared) :]:
             ax.set_axis_off()
-    said = "full markers have a verdict; below zero ProxQuant is better"
-    figure.suptitle(f"{data['seeds']} seeds; {said}", fontsize="medium")
+    figure.suptitle(f"{data['seeds']} seeds; below zero ProxQuant is better", fontsize="medium")
+    panels = [panel for network in networks.values() for panel in network["panels"].values()]
+    found = {row["verdict"] for panel in panels for pair in panel.values() for row in pair}
+    figure.legend(
+        handles=[
+            Line2D([], [], label=verdict, **_marked(verdict, "black"))
+            for verdict in VERDICT_MARKERS
+            if verdict in found
+        ],
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize="small",
+    )
     return figure
 
 
@@ -259,7 +280,4 @@ def _differences_by_steps(ax: Any, steps: Sequence[int], pairs: Mapping[str, Any
         for at, row in zip(x, rows, strict=True):
             if row["low"] is not None:
                 ax.plot([at, at], [row["low"], row["high"]], color=colour, linewidth=1.4)
-            sure = row["verdict"] in VERDICT_COLOURS
-            marker = VERDICT_MARKERS.get(row["verdict"], "^")
-            face = colour if sure else "white"
-            ax.plot(at, row["mean"], marker, color=colour, markerfacecolor=face, markersize=6)
+            ax.plot(at, row["mean"], markersize=6, **_marked(row["verdict"], colour))
