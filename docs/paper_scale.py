@@ -55,16 +55,10 @@ NUMBERS = {
 RUNS = {"prox_quant": (9.058, 8.901, 9.388, 9.237), "binary_connect": (9.664, 9.430, 9.198, 9.663)}
 """Test errors in percent of four published runs each of ResNet-20, all from one warm start."""
 
-EAGER = ("prox_quant", "")
-SECONDS = {
-    FULL_PRECISION: 0.15,
-    "binary_connect": 0.18,
-    "prox_quant": 0.16,
-    **{
-        f"{name}_{bits}{rest}": seconds
-        for bits, seconds in ((1, 0.21), (2, 0.32), (3, 0.39))
-        for name, rest in (("straight_through", ""), ("straight_through", "_rescaled"), EAGER)
-    },
+SECONDS = {FULL_PRECISION: 0.15, "binary_connect": 0.18, "prox_quant": 0.16} | {
+    name.format(bits): seconds
+    for bits, seconds in {1: 0.21, 2: 0.32, 3: 0.39}.items()
+    for name in ("straight_through_{}", "straight_through_{}_rescaled", "prox_quant_{}")
 }
 """Seconds of a step of the LSTM, on one core of a quiet machine."""
 RESNET_SECONDS = 0.55
@@ -154,8 +148,8 @@ def table(rows: list[dict], name: str, task: str) -> list[str]:
         "seeds",
         "validation",
         "test",
-        "s a step",
-        "on",
+        "s per step",
+        "device",
     ]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for method in (FULL_PRECISION, *chosen.methods):
@@ -198,8 +192,8 @@ def _mean(values: list, measure: str) -> str:
     if not values or None in values:
         return ""
     scale, digits = {"error": (100, 2), "seconds": (1, 2)}.get(measure, (1, 1))
-    text = f"{scale * np.mean(values):.{digits}f}"
-    return text if len(values) < 2 else f"{text} +- {scale * np.std(values, ddof=1):.{digits}f}"
+    text = f"{scale * np.mean(values):,.{digits}f}"
+    return text if len(values) < 2 else f"{text} +- {scale * np.std(values, ddof=1):,.{digits}f}"
 
 
 def pairs() -> list[str]:
@@ -228,7 +222,7 @@ def _shown(n: int) -> float:
 
 def left() -> list[str]:
     """The work of one seed at the paper's length."""
-    lines = ["| experiment | steps of one seed | hours, one core | hours at 20 ms a step |"]
+    lines = ["| experiment | steps of one seed | hours, one core | hours at 20 ms per step |"]
     lines.append("|---|---|---|---|")
     for name, task in (TEXT, IMAGES):
         steps = {m: _steps(name, task, m) for m in (FULL_PRECISION, *_experiment(name).methods)}
@@ -244,7 +238,9 @@ def chosen(kept: dict) -> list[str]:
     lines = [kept["chosen"]["how"], "", "| method | lr | reach | validation perplexity |"]
     lines.append("|---|---|---|---|")
     for t in kept["chosen"]["trials"]:
-        lines.append(f"| {t['method']} | {t['lr']:g} | {t.get('reach', '')} | {t['validation']} |")
+        lines.append(
+            f"| {t['method']} | {t['lr']:g} | {t.get('reach', '')} | {t['validation']:,} |"
+        )
     return lines
 
 
