@@ -45,7 +45,7 @@ def test_formulas_on_slides_are_those_of_the_notebooks():
 
 def test_figures_on_slides_are_drawn_by_the_package():
     figures = re.findall(
-        r"\]\(../../(figures/\w+)\.png\)", (FOLDER / "slides.md").read_text("utf-8")
+        r"\]\(../../(figures/[\w-]+)\.png\)", (FOLDER / "slides.md").read_text("utf-8")
     )
     assert len(figures) > 8
     assert all((ROOT / f"{name}.json").is_file() for name in figures)  # the numbers it shows
