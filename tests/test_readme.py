@@ -30,3 +30,31 @@ def test_links_lead_somewhere():
 def test_the_table_is_the_committed_measurement():
     shown = table(EXPERIMENT, read_summary(ROOT / "figures" / "summary.json"))
     assert shown.removesuffix(STALE) in README
+
+
+PAIRS = {
+    "each at the rate its search chose": "as searched",
+    "both at ProxQuant's rate": "at ProxQuant's rate",
+    "both at BinaryConnect's rate (sum of ProxQuant's strengths kept)": "at BinaryConnect's rate, "
+    "the sum of strengths kept",
+    "as searched, BinaryConnect's rate falling": "as searched, the rival's rate falling",
+    "as published (sum of strengths kept)": "as published, the sum of strengths kept",
+}
+
+
+def test_the_curve_is_that_of_the_ledger():
+    """Its numbers, and in bold the differences that stand after Holm's correction."""
+    ledger = (ROOT / "CLAIMS.md").read_text("utf-8")
+    section = ledger.partition("## The budget: ")[2].partition("\n## ")[0]
+    rows = re.findall(
+        r"^\| ProxQuant .*? than BinaryConnect, (.*?) \| (.*) \| ours \|$", section, re.M
+    )
+    cells = {pair: row.split(" | ") for pair, row in rows if row.count(" | ") == 5}  # the MLP's
+    for label, pair in PAIRS.items():
+        expected = []
+        for cell in cells[pair]:
+            number, *verdict = cell.strip("*").split()
+            stands = cell.startswith("**") and verdict != ["equal", "within", "m"]
+            expected.append(f"**{number}**" if stands else number)
+        assert f"| {label} | {' | '.join(expected)} |" in README.splitlines()
+    assert f"over all {sum(len(row.split(' | ')) for _, row in rows)} comparisons" in README
