@@ -124,7 +124,7 @@ def test_verdicts_follow_the_record(better, verdict, records, tmp_path, capsys):
     errs, signs = rows(text, "err less than")[0], rows(text, "since the warm start")[0]
     assert f"| mlp | **{verdict}** | {verdict} |" in errs and "| 1 | 10 | paper |" in errs
     assert "**equal within m** | equal within m | 0 in each pair" in signs
-    assert "- What counts as equal, m: 1 point of error is 3.6 of the 360 test images, and" in text
+    assert "- What counts as equal, m: 1 point of error is 3.6 of the 360 test images" in text
     assert "![Binary weights on handwritten digits](figures/binary_digits.png)" in text
     assert (tmp_path / "figures" / "binary_digits.png").stat().st_size > 0
     assert f"wrote {out}" in capsys.readouterr().out
@@ -237,7 +237,7 @@ def test_a_search_on_something_else_is_said_to_be_one(records, monkeypatch):
         )
     )
     searched, _, beforehand = page.partition("; set beforehand, without a search (")
-    assert "(prox_quant_1 lr 0.0533, reach 21.9)" in searched
+    assert "(prox_quant_1 lr 0.0533, reach 21.9, mean lambda 0.274)" in searched
     assert beforehand.startswith("binary_connect lr 0.5).")
 
 
@@ -264,8 +264,9 @@ def test_a_grid_says_which_of_its_tasks_were_searched(records):
     page = records(regime_map={**planted, "tasks": tasks})
     split = "the best of 8 random trials (from one seed for all tasks) per method on the "
     split += "validation split, each on 2 seeds"
-    assert "- 3 tasks, ROW-COLUMN below. Steps: 2,000 in full precision, 500 to fine-tune, " in page
+    assert "- 3 tasks, ROW-COLUMN below: MLP. Steps: 2,000 in full precision, 500 to fine" in page
     assert f"Hyperparameters: {split}.\n" in page
+    assert "- Searched: w16-t300 binary_connect lr 0.0428; prox_quant lr 0.0533, reach 21" in page
     tasks[name]["hyperparameters"] = {m: {"lr": 0.5} for m in METHODS}
     page = records(regime_map={**planted, "tasks": tasks})
     assert f": {split} in 2 of them; set beforehand, without a search in 1 of them.\n" in page
@@ -678,24 +679,28 @@ def test_the_head_says_what_holds_and_at_which_scale(records):
     """Five lines: the three verdicts, what is not decided, and what was measured."""
     page = records(binary_digits=record(), methods=record(name="methods"))
     head = page.partition("## What holds, and at which scale\n\n")[2].partition("\n\n")[0]
-    supported, first, contradicted, equal, second, undecided, scale = head.splitlines()
-    unknown = " (1 of them on runs whose code and machine were not recorded):"
-    claim = "ProxQuant's binary weights err less than BinaryConnect's"
-    assert supported.endswith(f"too: 1 comparison{unknown}")
-    assert first == f'  - "{claim}": mlp in binary_digits'
+    supported, contradicted, equal, undecided, scale = head.splitlines()
+    rest = "1 of them after one search alone, 1 of them on runs whose code and machine were not"
+    assert supported.endswith(f"too: 1 of test error ({rest} recorded).")
     assert contradicted.endswith("too: none.")
-    claim = "ProxQuant changes fewer signs since the warm start than BinaryConnect"
-    assert equal.endswith(f"too: 1 comparison{unknown}")
-    assert second == f'  - "{claim}": mlp in binary_digits'
+    assert equal.endswith(f"too: 1 of sign change ({rest} recorded).")
     assert undecided.startswith("- **Not decided**: 0 comparisons inconclusive at this scale, 0 th")
     assert "10 to 10 seeds, 60 to 60 quantizing steps" in scale
+    for verdict, claim in (
+        ("Supported", "ProxQuant's binary weights err less than BinaryConnect's"),
+        ("Equal within m", "ProxQuant changes fewer signs since the warm start than BinaryConnect"),
+    ):
+        stands = f'- {verdict}, and standing after the correction:\n  - "{claim}": mlp in binary'
+        assert stands in page
     missing = page.partition("## Not yet measured\n\n")[2].partition("\n\n")[0].splitlines()
     command = "- `proxquant-np experiment binary_digits"
     assert missing[:2] == [
-        f"{command} --only cnn --only resnet --only lstm`",
+        f"{command} --only cnn --only resnet --only lstm`, after the same with `--search`",
         f"{command} --family published --only mlp --only cnn --only resnet --only lstm`",
     ]
-    assert "- `proxquant-np experiment image_budget_curve --data DIR`" in missing
+    images = "image_budget_curve --only resnet8 --only resnet20 --data DIR"
+    assert f"- `proxquant-np experiment {images}`, after the same with `--search`" in missing
+    assert "- `proxquant-np experiment binary_digits`: 0 for mlp\n" in page
     assert "nothing is measured. What is not " in ledger(records.folder / "none")
 
 

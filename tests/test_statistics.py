@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control, ttest_rel
+from scipy.stats import PermutationMethod, false_discovery_control, ttest_rel, wilcoxon
 from scipy.stats import t as t_of
 
 from proxquant_np.experiments.statistics import (
@@ -96,6 +96,20 @@ def test_other_tests_are_exact_for_few_pairs():
     sums = (signs * ranks).sum(axis=1)
     at_least = np.mean(np.abs(sums) >= abs((np.sign(d) * ranks).sum()))
     assert compare(d, 0 * d, test="wilcoxon").p == pytest.approx(at_least)
+
+
+@pytest.mark.parametrize("alternative", ["less", "greater", "two-sided"])
+@given(st.lists(st.integers(-4, 4), min_size=2, max_size=7))
+@example([0, 0])
+def test_signed_ranks_are_scipys(alternative, d):
+    """With ties and zeros, for which SciPy tries all signs; more slowly."""
+    d = np.array(d, float)
+    p = TESTS["wilcoxon"](d, alternative)
+    if not d.any():
+        assert p == 1
+        return
+    exact = PermutationMethod(n_resamples=math.inf)
+    assert p == pytest.approx(wilcoxon(d, alternative=alternative, method=exact).pvalue)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,15 @@ def _attack(options: argparse.Namespace) -> None:
     from proxquant_np.experiments.verdicts import LEDGER, Rules
 
     given = read(options.against or [options.records])
-    ledger = read([options.records]) if options.against and options.records.is_dir() else {}
+    ledger = {}
+    if options.against and options.records.is_dir():
+        ledger = read([options.records])
+    elif options.against:
+        print(
+            f"proxquant-np: no ledger at {shown(options.records)} (--records): its verdicts are "
+            "those of these records alone",
+            file=sys.stderr,
+        )
     test, correction = options.test or LEDGER.test, options.correction or LEDGER.correction
     rules = Rules(test, correction, options.margin, options.seeds)
     print(attack(given, rules, every=options.all, ledger=ledger))

@@ -6,7 +6,6 @@ no record, or only one of a --quick run, is "not yet measured".
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,28 +14,15 @@ from proxquant_np import provenance
 from proxquant_np.experiments import summary
 from proxquant_np.experiments.budget_curve import FAR, gap_left
 from proxquant_np.experiments.catalog import EXPERIMENTS
-from proxquant_np.experiments.families import FAMILIES, without_rate
+from proxquant_np.experiments.conclusions import holds, missing, standing, total
+from proxquant_np.experiments.families import FAMILIES
 from proxquant_np.experiments.origins import command, scale
 from proxquant_np.experiments.records import read_records
-from proxquant_np.experiments.statistics import (
-    CONTRADICTED,
-    DEPENDS,
-    INCONCLUSIVE,
-    MIN_PAIRS,
-    SUPPORTED,
-    TOO_FEW,
-)
-from proxquant_np.experiments.tables import DECIDED, Row, dependent, side_by_side, tables
+from proxquant_np.experiments.statistics import CONTRADICTED, SUPPORTED
+from proxquant_np.experiments.tables import Row, dependent, side_by_side, tables
 from proxquant_np.experiments.tasks import BY_SEED, FIXED, split_of
 from proxquant_np.experiments.theorems import THEOREMS
-from proxquant_np.experiments.verdicts import (
-    NOT_YET,
-    RESAMPLED,
-    Rules,
-    Verdict,
-    any_of,
-    verdicts,
-)
+from proxquant_np.experiments.verdicts import NOT_YET, RESAMPLED, Rules, Verdict, verdicts
 
 HEAD = f"""# Claims
 
@@ -66,18 +52,21 @@ one of the mean over all splits of these examples; what it is after a correction
 stands above the table. Where all seeds have one split, it speaks of its test examples alone.
 
 Pairs are of three families, each with tables of its own. *As searched*, which is meant where
-nothing is said: each method with what a search chose for it. *As published*: each by its own
-published schedule, the rival's falling learning rate included. *At equal rates*: both with the same
-optimizer and rate, once ProxQuant's and once the rival's; at the rival's, ProxQuant keeps the mean
-of its lambda, and may be far from its levels when it is projected, or the sum of its strengths. A
-claim that is in several is shown side by side before the theorems.
+nothing is said: each method with what a search chose for it or, where the lines above a table say
+so, with what was set beforehand. *As published*: each by its own published schedule, the rival's
+falling learning rate included. *At equal rates*: both with the same optimizer and rate, once
+ProxQuant's and once the rival's; at the rival's, ProxQuant keeps the mean of its lambda, and may be
+far from its levels when it is projected, or the sum of its strengths. (A budget curve has pairs of
+all three in one table, and they are corrected together.) A claim that is in several is shown side
+by side before the theorems.
 
 - *with Holm*: the verdict after Holm's correction over all comparisons of an experiment, on all of
   its data, that are as searched, as published or at equal rates, respectively. Tests of a
   difference and of equality are corrected separately.
-- *difference*: the first method minus its rival, the mean over the seeds with its interval. Errors
-  and fractions of signs are in percentage points; perplexities have no unit. Where a claim says "on
-  par", the rival's measure is first raised by the margin, so equal methods support the claim.
+- *difference*: the first method minus its rival, the mean over the seeds with its interval; *std*:
+  the standard deviation of these differences. Errors and fractions of signs are in percentage
+  points; perplexities have no unit. Where a claim says "on par", the rival's measure is first
+  raised by the margin, so equal methods support the claim.
 - *rival*: the rival's mean, and by what percentage of it the first method's mean is larger.
 - *detectable*: the smallest true difference that this many pairs would show with probability 0.8
   (the power). What is smaller cannot be expected to be found, whether it is there or not.
@@ -87,8 +76,9 @@ claim that is in several is shown side by side before the theorems.
   margin of its own.
 - *by*: whose claim it is, the paper's (tested here at a scale of our own) or ours.
 - *warm start*: the network in full precision from which all methods of a seed start.
-- *strength* of a step: learning rate times lambda. *Reach*: the sum of all strengths at a constant
-  rate, which is how far the prox can carry a weight.
+- *strength* of a step: learning rate times lambda. ProxQuant's *reach*: the sum of all strengths
+  at a constant rate. An L1 prox alone can carry a weight that far; an L2 prox, as where levels are
+  fitted, leaves about e^-reach of its gap. (ProxConnect's reach is the last strength.)
 - *gap*: the mean distance of the weights from their levels. *Projected from afar*: when they are
   projected, the gap is still more than {FAR:.0%} of the warm start's, so that much of the error is
   the projection's.
@@ -98,13 +88,6 @@ Who doubts a verdict can compute it again by another test, correction, margin or
 `proxquant-np claims --against figures/records --test sign-flip --correction all`. (With five pairs
 no two-sided test of the signs alone, which `sign`, `sign-flip` and `wilcoxon` are, can reach 5%.)
 """
-
-COUNTED = """Comparisons are counted by what their record says by itself, one for each pair of
-runs: a pair that is in two experiments counts once, a claim with several records several times. In
-brackets are those that *stand*, with Holm's correction within their experiment and whatever other
-records say, and those that *depend* on something. The intervals are not widened for the number of
-comparisons: if no method differed from any other, about one in twenty of these {} would still
-exclude zero. With Holm's correction over all of them at once, {} of the {} that stand would."""
 
 TRIED = """Each theorem is proved in the file that the last column names, and was tried on random
 problems. *Violation* is the largest that occurred: for an exact statement the number of
@@ -157,10 +140,10 @@ def ledger(records: Path, figures: Path | None = None) -> str:
         for path in sorted((figures or records.parent).glob(f"{stem}[._]*png")):
             parts += [f"![{chosen.title}](figures/{path.name})", ""]
     once = _once(row for rows in of_record.values() for row in rows)
-    head = [HEAD, *_holds(found, once), "", *_total(once), ""]
+    head = [HEAD, *holds(found, once), "", *total(once), "", *standing(found, once), ""]
     parts += side_by_side((row.plain for row in once), found)
     parts += dependent(row.plain for row in once)
-    parts += _missing(found)
+    parts += missing(found)
     return "\n".join([*head, *parts, *_theorems(found.get("theorems"))]) + "\n"
 
 
@@ -216,133 +199,6 @@ def _from_afar(record: Mapping[str, Any], found: list[Verdict]) -> Iterable[str]
                 said[f"{label} on {one.task}, at {left:.0%} of the warm start's gap"] = None
     if said:
         yield f"- Projected from afar: {'; '.join(said)}."
-
-
-def _holds(records: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> Iterable[str]:
-    """In five items, what holds and at which scale."""
-    yield from ("## What holds, and at which scale", "")
-    cells = Counter(row.plain.record for row in rows if row.plain.found is not None)
-    for verdict in DECIDED:
-        standing = [row.plain for row in rows if row.stands and row.plain.kind == verdict]
-        single = [one for one in standing if one.experiment.grid is None]
-        grids = Counter(one.record for one in standing if one.experiment.grid is not None)
-        named = [f'  - "{text}": {where}' for text, where in _places(single).items()]
-        named += [f"  - {n} of the {cells[name]} cells of {name}" for name, n in grids.items()]
-        many = f"{len(standing)} comparison{'s' * (len(standing) > 1)}"
-        said = f"{many}{_reserve(standing, records)}:" if standing else "none."
-        yield f"- **{verdict.capitalize()}**, with Holm's correction too: {said}"
-        yield from named
-    counts = Counter(row.plain.kind for row in rows)
-    lost = sum(row.plain.kind in DECIDED and not row.stands for row in rows)
-    on = Counter(any_of(shown.on) for row in rows for shown in row.plain.depends)
-    what = f" ({', '.join(f'{name} in {n}' for name, n in on.items())})" if on else ""
-    yield (
-        f"- **Not decided**: {counts[INCONCLUSIVE]} comparisons inconclusive at this scale, {lost} "
-        f"that Holm's correction takes away, {counts[DEPENDS]} that depend on something{what}, "
-        f"{counts[TOO_FEW]} of fewer than {MIN_PAIRS} pairs."
-    )
-    tasks = [
-        (record["seeds"], task["setting"]["quantizing_steps"])
-        for record in records.values()
-        for task in record.get("tasks", {}).values()
-    ]
-    scale = "nothing is measured"
-    if tasks:
-        seeds, steps = (sorted(numbers) for numbers in zip(*tasks, strict=True))
-        scale = (
-            f"{seeds[0]} to {seeds[-1]} seeds, {steps[0]:,} to {steps[-1]:,} quantizing steps, "
-            "on the networks named below"
-        )
-    yield f"- **Scale**: {scale}. What is not yet measured is listed before the theorems."
-
-
-def _places(found: list[Verdict]) -> dict[str, str]:
-    """By claim: on which tasks, in which records."""
-    claims: dict[str, dict[str, dict[str, None]]] = {}
-    for one in found:
-        text = one.claim.text
-        text = without_rate(text)[0] if one.experiment.families else text  # of one record, or more
-        claims.setdefault(text, {}).setdefault(one.task, {})[one.record] = None
-    places = {}
-    for text, tasks in claims.items():
-        of: dict[str, list[str]] = {}
-        for task, names in tasks.items():
-            of.setdefault(", ".join(names), []).append(task)
-        places[text] = "; ".join(f"{', '.join(tasks)} in {names}" for names, tasks in of.items())
-    return places
-
-
-def _reserve(found: list[Verdict], records: Mapping[str, Mapping[str, Any]]) -> str:
-    """How many of these verdicts rest on little."""
-    few = sum(one.found.n == MIN_PAIRS for one in found if one.found)
-    unknown = sum(
-        any(group["environment"] is None for group in summary.runs_of(records[one.record]))
-        for one in found
-    )
-    said = [f"{few} of them on {MIN_PAIRS} pairs"] * bool(few)
-    said += [f"{unknown} of them on runs whose code and machine were not recorded"] * bool(unknown)
-    return f" ({', '.join(said)})" if said else ""
-
-
-def _missing(records: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    """The commands for what is defined, family by family, and in no record of enough pairs."""
-    lines = []
-    for name, whole in EXPERIMENTS.items():
-        for family in (None, *whole.families):
-            held = {
-                task
-                for record in records.values()
-                if (record["experiment"], record.get("family")) == (name, family)
-                for task in record["tasks"]
-                if record["seeds"] >= MIN_PAIRS
-            }
-            tasks = [task for task in whole.tasks if task not in held]
-            if whole.grid is not None:  # by rows, where none of a row is there
-                rows = {task.split("-")[0] for task in held}
-                firsts = (task.split("-")[0] for task in tasks)
-                tasks = [*dict.fromkeys(first for first in firsts if first not in rows)]
-            if tasks:
-                only = (
-                    "" if not held and not whole.measured else f" --only {' --only '.join(tasks)}"
-                )
-                of = "" if family is None else f" --family {family}"
-                data = " --data DIR" if whole.needs_data else ""
-                lines.append(f"- `proxquant-np experiment {name}{of}{only}{data}`")
-    if lines:
-        yield from ("## Not yet measured", "", *lines, "")
-
-
-def _total(rows: list[Row]) -> Iterable[str]:
-    """How many comparisons have which verdict, and how many chance alone would decide."""
-    order = (*DECIDED, INCONCLUSIVE, TOO_FEW)
-    measured = [row for row in rows if row.plain.found is not None]
-    yield f"| claims | {' | '.join(order)} |"
-    yield "|---" * (len(order) + 1) + "|"
-    for source, name in (("paper", "the paper's"), ("ours", "ours")):
-        own = [row for row in measured if row.plain.claim.source == source]
-        for measure in dict.fromkeys(row.plain.claim.measure for row in own):
-            of_measure = [row for row in own if row.plain.claim.measure == measure]
-            cells = (
-                _counted([row for row in of_measure if row.plain.kind_alone == verdict])
-                for verdict in order
-            )
-            yield f"| {name}: {measure.replace('_', ' ')} | {' | '.join(cells)} |"
-    yield ""
-    standing = [row for row in measured if row.stands]
-    yield COUNTED.format(
-        sum(row.plain.kind_alone != TOO_FEW for row in measured),
-        sum(row.overall.kind == row.plain.kind for row in standing),
-        len(standing),
-    )
-
-
-def _counted(rows: list[Row]) -> str:
-    counts = {
-        "stand": sum(row.stands for row in rows),
-        "depend": sum(row.plain.kind == DEPENDS for row in rows),
-    }
-    said = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-    return f"{len(rows)} ({said})" if said else f"{len(rows)}"
 
 
 def _theorems(record: Mapping[str, Any] | None) -> Iterable[str]:

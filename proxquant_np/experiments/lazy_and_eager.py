@@ -73,6 +73,12 @@ class Method:
             found["reach"] = rounded(self.reach(found["lr"] * found.pop("mean_lambda"), steps))
         return found
 
+    def mean_lambda(self, found: Mapping[str, float], steps: int) -> float | None:
+        """The mean of lambda, from hyperparameters with a reach; None where there is none."""
+        if self.reach is None or "reach" not in found:
+            return None
+        return found["reach"] / self.reach(found["lr"], steps)  # which is linear in lr
+
     def at_rate(self, lr: float, found: Mapping[str, float]) -> dict[str, float]:
         """These hyperparameters at another rate, with what stays: see `rate_of`, `keeps_sum`."""
         changed = {"lr": lr}

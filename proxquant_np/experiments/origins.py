@@ -10,6 +10,7 @@ from proxquant_np import provenance
 from proxquant_np.experiments import resnet_cifar10
 from proxquant_np.experiments.catalog import EXPERIMENTS
 from proxquant_np.experiments.experiment import Experiment, checked_tasks
+from proxquant_np.experiments.protocol import Method
 from proxquant_np.experiments.summary import runs_of
 from proxquant_np.experiments.tasks import BY_SEED, FIXED, Task, chosen_by, same_steps, split_of
 
@@ -49,13 +50,18 @@ def scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
         said = Counter(origin.values())
         chose = "; ".join(f"{o} in {n} of them" if len(said) > 1 else o for o, n in said.items())
         first = next(iter(steps.values()))
-        lines = [f"- {len(tasks)} tasks, ROW-COLUMN below. {first} Hyperparameters: {chose}."]
-        reports = filter(None, (_report(chosen, name, task) for name, task in tasks.items()))
+        titles = dict.fromkeys(task["title"].rsplit(", ", 1)[0] for task in tasks.values())
+        lines = [
+            f"- {len(tasks)} tasks, ROW-COLUMN below: {'; '.join(titles)}. {first} "
+            f"Hyperparameters: {chose}."
+        ]
+        reports = filter(None, (report_of(chosen, name, task) for name, task in tasks.items()))
         new = (report["trials"].values() for report in reports if "scheme" in report)
         counts = [len(tried) for methods in new for tried in methods if len(tried) > 1]
         if counts:
             ends = dict.fromkeys((min(counts), max(counts)))
             lines[0] += f" Trials of each method: {' to '.join(map(str, ends))}."
+        lines.append(f"- Searched: {' | '.join(_chosen(chosen, tasks))}.")
     made = provenance.described(runs_of(record))
     if "runs" not in record:
         made.append(f"They were summed up with {provenance.in_words(record['environment'])}")
@@ -91,7 +97,7 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
     """Where a record's hyperparameters come from and, except in a grid, what they are."""
     used, methods = task["hyperparameters"], chosen.methods
     names = {m: (methods[m].shares if m in methods else None) or m for m in used}
-    report, search = _report(chosen, name, task), task.get("search") or {}
+    report, search = report_of(chosen, name, task), task.get("search") or {}
     found = chosen_by(report)
     origins: dict[str, dict[str, str]] = {}
     for method, values in used.items():
@@ -113,8 +119,8 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
         elif report is None and names[method] in search.get("trials", {}):
             drawn = f"{search['trials'][names[method]]} {_drawn(search)}"
             origin = f"the best of {drawn}, from a search whose report is not here"
-        shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
-        origins.setdefault(origin, {})[names[method]] = shown
+        steps = task["setting"]["quantizing_steps"]
+        origins.setdefault(origin, {})[names[method]] = _shown(own, values, steps)
     shared = "; variants share their method's" if len({*names.values()}) < len(used) else ""
     parts = []
     for origin, values in origins.items():
@@ -122,6 +128,25 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
         parts.append(origin + shared + ("" if chosen.grid else f" ({shown})"))
         shared = ""
     return "; ".join(parts)
+
+
+def _shown(method: Method | None, values: Mapping[str, float], steps: int) -> str:
+    """Hyperparameters in words, the mean of lambda among them."""
+    shown = [f"{k} {v:g}" for k, v in values.items()]
+    mean = None if method is None else method.mean_lambda(values, steps)
+    return ", ".join(shown if mean is None else [*shown, f"mean lambda {mean:.3g}"])
+
+
+def _chosen(chosen: Experiment, tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What was searched for each cell of a grid, and what was found."""
+    for name, task in tasks.items():
+        steps, used = task["setting"]["quantizing_steps"], task["hyperparameters"]
+        of_each = (
+            f"{method} {_shown(own, used[method], steps)}"
+            for method, own in chosen.methods.items()
+            if method in used and own.is_searched and own.rate_of is None
+        )
+        yield f"{name} {'; '.join(of_each)}"
 
 
 def _scheme(report: Mapping[str, Any], split: str) -> str:
@@ -147,7 +172,7 @@ def _drawn(report: Mapping[str, Any]) -> str:
     return "random trials (from one seed for all tasks)"
 
 
-def _report(chosen: Experiment, name: str, task: Mapping[str, Any]) -> dict[str, Any] | None:
+def report_of(chosen: Experiment, name: str, task: Mapping[str, Any]) -> dict[str, Any] | None:
     """The search that a record's hyperparameters are from; None if there was none, or not here.
 
     Old records do not tell which; theirs is the one that is here, if it has chosen the same.
@@ -164,7 +189,7 @@ def lacking(records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for stem, record in records.items():
         for name, task in record.get("tasks", {}).items():
             chosen = EXPERIMENTS[record["experiment"]].of_stream(record.get("stream"))
-            if task.get("search") and _report(chosen, name, task) is None:
+            if task.get("search") and report_of(chosen, name, task) is None:
                 file = chosen.tasks[name].choice
                 yield f"{stem} is from a search of {name} that is not here: copy it to {file}"
 

@@ -309,9 +309,18 @@ def _sign_flip(d: np.ndarray, alternative: str) -> float:
 
 
 def _wilcoxon(d: np.ndarray, alternative: str) -> float:
-    from scipy.stats import wilcoxon
+    """Exact with ties, and without zeros; SciPy's takes a hundred times as long where there are."""
+    from scipy.stats import rankdata
 
-    return wilcoxon(d, alternative=alternative).pvalue if d.any() else 1.0
+    d = d[d != 0]
+    doubled = np.rint(2 * rankdata(np.abs(d))).astype(int)  # mean ranks of ties can be halves
+    null = np.ones(1)  # the probability of each sum of the ranks with a plus
+    for rank in doubled:
+        null = np.convolve(null, np.bincount([0, rank]) / 2)
+    found = doubled[d > 0].sum()
+    less, greater = null[: found + 1].sum(), null[found:].sum()
+    p = {"less": less, "greater": greater, "two-sided": 2 * min(less, greater)}[alternative]
+    return float(min(p, 1))
 
 
 def _sign(d: np.ndarray, alternative: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from proxquant_np.experiments.wording import in_words, scaled, signed
 
 DECIDED = (SUPPORTED, CONTRADICTED, EQUAL)
 
-COLUMNS = ["claim", "task", "verdict", "with Holm", "difference [95%]", "rival"]
+COLUMNS = ["claim", "task", "verdict", "with Holm", "difference [95%]", "std", "rival"]
 COLUMNS += ["detectable", "m", "seeds", "by"]
 
 
@@ -63,11 +64,11 @@ def tables(chosen: Experiment, record: Mapping[str, Any] | None, rows: list[Row]
     for claim, of_claim in by_claim.items():
         if record is None:
             names = of_claim[0].plain.task if len(of_claim) == 1 else f"{len(of_claim)} tasks"
-            yield f"| {claim.text} | {names} | {NOT_YET} | | | | | | | {claim.source} |"
+            yield f"| {claim.text} | {names} | {NOT_YET} | | | | | | | | {claim.source} |"
             continue
         for row in of_claim:
             name, found = row.plain.task, row.plain.found
-            cells = [""] * 6
+            cells = [""] * 7
             if found is not None:
                 rival = np.mean(record["tasks"][name]["methods"][claim.second][claim.measure])
                 cells = [row.corrected.text, *_shown(found, claim, rival), str(found.n)]
@@ -85,7 +86,9 @@ def _bold(verdict: Verdict) -> str:
 
 
 def _shown(found: Comparison, claim: Claim, rival: float) -> list[str]:
-    """The difference with its interval, the rival's mean, what is detectable, and m."""
+    """The difference with its interval and its standard deviation, the rival's mean, what is
+    detectable, and m.
+    """
     factor, unit, _ = scaled(claim.measure)
     share = f" ({signed(100 * (found.mean / rival + claim.margin), 0)}%)" if rival else ""
     least = ""  # nothing to speak of where nothing varies
@@ -93,6 +96,7 @@ def _shown(found: Comparison, claim: Claim, rival: float) -> list[str]:
         least = f"{factor * detectable(found):.2g}" if found.n > 1 else "none"
     return [
         in_words(found, claim.measure),
+        f"{factor * found.std:.2g}" if found.n > 1 else "",
         f"{factor * rival:.3g}{unit}{share}",
         least,
         _margin(claim),
@@ -135,13 +139,15 @@ def _grid(
 def _about(record: Mapping[str, Any], claim: Claim, rows: Iterable[Row]) -> str:
     """What the numbers in a grid are."""
     scale, _, points = scaled(claim.measure)
-    least = [scale * detectable(row.plain.found) for row in rows if row.plain.found is not None]
+    found = [row.plain.found for row in rows if row.plain.found is not None]
+    std, least = ([scale * of(one) for one in found] for of in (attrgetter("std"), detectable))
     m = f"; m {_margin(claim)}" if claim.equal else ""
     return (
         f"{record['seeds']} seeds. Differences in {points or 'units'} of the "
         f"{claim.measure.replace('_', ' ')}, below zero as claimed: in bold with a verdict that "
         "stands after Holm's correction, with one in brackets if it does not stand or depends on "
-        f"something; detectable {min(least):.2g} to {max(least):.2g}{m}."
+        f"something; std {min(std):.2g} to {max(std):.2g}; detectable {min(least):.2g} to "
+        f"{max(least):.2g}{m}."
     )
 
 

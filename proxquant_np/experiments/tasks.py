@@ -200,7 +200,7 @@ def _report(file: Path) -> dict[str, Any]:
 # The differences that do not matter, for the verdict "equal within m".
 ON_DIGITS = Equality(
     0.01,
-    "1 point of error is 3.6 of the 360 test images, and about the standard deviation over seeds",
+    "1 point of error is 3.6 of the 360 test images, about the standard deviation over seeds",
 )
 OF_SIGNS = Equality(0.01, "1 point is one sign in a hundred")
 OF_FLIPS = Equality(1e-4, "0.01 points are one sign in ten thousand per step")
