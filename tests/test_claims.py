@@ -704,6 +704,21 @@ def test_the_head_says_what_holds_and_at_which_scale(records):
     assert "nothing is measured. What is not " in ledger(records.folder / "none")
 
 
+def test_searches_are_counted(records):
+    """A verdict after one search is said to be one; three by the present rules are enough."""
+    made = {}
+    for stream in range(3):
+        report = experiment_named("binary_digits").of_stream(stream).tasks["mlp"].found()
+        own = {"hyperparameters": report["chosen"], "search": {"sha256": report["sha256"]}}
+        planted = record(better=0.01 + 0.001 * stream, **own)
+        planted["tasks"]["mlp"]["methods"]["prox_quant"]["sign_change"] = [0.1 * stream] * 10
+        made[f"binary_digits__stream{stream}"] = {**planted, "stream": stream}
+        page = records(**made)
+        few = f"- `proxquant-np experiment binary_digits`: {stream + 1} for mlp\n"
+        assert (few in page) == (stream < 2)
+        assert ("after one search alone" in page) == (stream == 0)
+
+
 @pytest.mark.parametrize(
     ("violation", "verdict"), [(1e-9, "supported"), (0.0, "supported"), (2e-9, "contradicted")]
 )

@@ -105,12 +105,11 @@ def standing(records: Records, rows: list[Row]) -> Iterator[str]:
             if one.experiment.grid is not None
         )
         named = [f'  - "{text}": {where}' for text, where in _places(single).items()]
-        named += [
-            f'  - "{text}", in whatever pair: {n} of the {cells[name]} cells of {name}'
-            if len(EXPERIMENTS[records[name]["experiment"]].claims) > 1
-            else f'  - "{text}": {n} of the {cells[name]} cells of {name}'
-            for (text, name), n in grids.items()
-        ]
+        for (text, name), n in grids.items():
+            pairs = ", in whatever pair" * (
+                len(EXPERIMENTS[records[name]["experiment"]].claims) > 1
+            )
+            named.append(f'  - "{text}"{pairs}: {n} of the {cells[name]} cells of {name}')
         if named:
             yield from (f"- {verdict.capitalize()}, and standing after the correction:", *named)
 
