@@ -100,6 +100,7 @@ docs/one_step
 docs/golden_vectors
 proxquant_np/conformance/golden/SCHEMA
 docs/paper_scale
+docs/old_and_new_verdicts
 docs/other_arrays
 docs/deployment
 CLAIMS
