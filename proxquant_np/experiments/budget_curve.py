@@ -175,12 +175,17 @@ def _found(claims: Iterable[Claim], result: Mapping[str, Any]) -> dict[str, dict
 
 
 def draw(claims: Iterable[Claim], result: Mapping[str, Any], path: Path) -> list[Path]:
-    """Draw the differences and the measures themselves against the number of steps."""
+    """Draw the differences and the measures themselves against the number of steps.
+
+    One number of steps is no curve: then nothing is drawn.
+    """
     from proxquant_np import plotting  # here: matplotlib is slow to import, the workers need none
 
     networks = {}
     for network, pairs in _found(claims, result).items():
         tasks = {steps: result["tasks"][f"{network}-t{steps}"] for steps in pairs["as searched"]}
+        if len(tasks) == 1:
+            continue
         measure = next(iter(tasks.values()))["measure"]
         scale = scaled(measure)
         networks[network] = {
@@ -208,6 +213,8 @@ def draw(claims: Iterable[Claim], result: Mapping[str, Any], path: Path) -> list
                 for method in (FULL_PRECISION, *SHOWN)
             },
         }
+    if not networks:
+        return []
     data = {"networks": networks, "seeds": result["seeds"], "runs": runs_of(result)}
     path = path.with_name(f"{path.name}_curve")
     plotting.save_figure(plotting.budget_curve(data), data, path)

@@ -165,8 +165,7 @@ def _unmeasured(whole: Experiment, family: str | None, records: Records) -> Iter
     names = tasks
     if whole.grid is not None:  # by rows, where none of a row is there
         rows = {task.split("-")[0] for task in held}
-        firsts = (task.split("-")[0] for task in tasks)
-        names = [*dict.fromkeys(first for first in firsts if first not in rows)]
+        names = [*dict.fromkeys(t if (row := t.split("-")[0]) in rows else row for t in tasks)]
     if names:
         only = "" if not held and not whole.measured else f" --only {' --only '.join(names)}"
         of = "" if family is None else f" --family {family}"

@@ -51,9 +51,9 @@ def scale(chosen: Experiment, record: Mapping[str, Any]) -> list[str]:
         chose = "; ".join(f"{o} in {n} of them" if len(said) > 1 else o for o, n in said.items())
         first = next(iter(steps.values()))
         titles = dict.fromkeys(task["title"].rsplit(", ", 1)[0] for task in tasks.values())
+        many = f"{len(tasks)} task{'s' * (len(tasks) > 1)}"
         lines = [
-            f"- {len(tasks)} tasks, ROW-COLUMN below: {'; '.join(titles)}. {first} "
-            f"Hyperparameters: {chose}."
+            f"- {many}, ROW-COLUMN below: {'; '.join(titles)}. {first} Hyperparameters: {chose}."
         ]
         reports = filter(None, (report_of(chosen, name, task) for name, task in tasks.items()))
         new = (report["trials"].values() for report in reports if "scheme" in report)
