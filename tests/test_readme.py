@@ -1,9 +1,14 @@
 """The README says what is so: its example runs, its links exist, its table is the measured one."""
 
+import json
 import re
 from pathlib import Path
 
+import numpy as np
+
 from proxquant_np.experiments.binary_digits import EXPERIMENT
+from proxquant_np.experiments.families import MEAN_LAMBDA
+from proxquant_np.experiments.statistics import compare
 from proxquant_np.experiments.summary import read_summary, table
 
 ROOT = Path(__file__).parents[1]
@@ -58,3 +63,35 @@ def test_the_curve_is_that_of_the_ledger():
             expected.append(f"**{number}**" if stands else number)
         assert f"| {label} | {' | '.join(expected)} |" in README.splitlines()
     assert f"over all {sum(len(row.split(' | ')) for _, row in rows)} comparisons" in README
+
+
+def recorded(name, task):
+    path = ROOT / "figures" / "records" / f"{name}-record.json"
+    return json.loads(path.read_text("utf-8"))["tasks"][task]
+
+
+def test_what_is_said_of_ten_seeds_is_what_their_records_hold():
+    (said,) = re.findall(r"^These are the first three of ten seeds.*?(?=\n\n)", README, re.M | re.S)
+    found = []
+    for name in ("binary_digits-by-seed", "binary_digits-published"):
+        methods = recorded(name, "mlp")["methods"]
+        eager, lazy = (methods[m]["test_error"] for m in ("prox_quant", "binary_connect"))
+        pairs = compare(100 * np.array(eager), 100 * np.array(lazy))
+        assert pairs.n == 10
+        found.append(tuple(f"{x:.2f}" for x in (pairs.mean, pairs.low, pairs.high)))
+    assert re.findall(r"errs ([\d.]+) points more, \[([\d.]+), ([\d.]+)\]", said) == found
+    searches = [recorded(f"binary_digits-stream{i}", "mlp")["methods"] for i in range(3)]
+    spans = []
+    for method in ("binary_connect", "prox_quant"):
+        signs = [100 * np.mean(methods[method]["sign_change"]) for methods in searches]
+        spans.append((f"{min(signs):.0f}", f"{max(signs):.0f}"))
+    assert re.findall(r"(\d+) to (\d+) %", said) == spans
+
+
+def test_the_factor_of_lambda_is_that_of_the_record():
+    task = recorded("resnet_cifar10", "resnet8")
+    used, steps = task["hyperparameters"]["prox_quant"], task["setting"]["quantizing_steps"]
+    factor = used["reach"] / (used["lr"] * steps) / MEAN_LAMBDA
+    for page in ("README.md", "docs/old_and_new_verdicts.md"):
+        text = (ROOT / page).read_text("utf-8")
+        assert re.findall(r"(\d+) times the published", text) == [f"{factor:.0f}"]
