@@ -372,7 +372,8 @@ def test_the_budget_curve_is_drawn_and_read(curve, tmp_path):
     assert summary.draw(budget_curve.EXPERIMENT, curve, tmp_path / "b") == [
         tmp_path / "b_curve.png"  # and no row for each of 60 cells
     ]
-    one = {**curve, "tasks": {"mlp-t200": curve["tasks"]["mlp-t200"]}}
+    alone = {"mlp-t200": {**curve["tasks"]["mlp-t200"], "title": "MLP"}}
+    one = {**curve, "tasks": alone}  # one number of steps is no curve
     assert summary.draw(budget_curve.EXPERIMENT, one, tmp_path / "c") == [tmp_path / "c.png"]
     data = json.loads((tmp_path / "b_curve.json").read_text("utf-8"))["networks"]["mlp"]
     assert data["steps"] == list(budget_curve.BUDGETS["mlp"])
