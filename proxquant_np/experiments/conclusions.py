@@ -179,7 +179,7 @@ def _unmeasured(whole: Experiment, family: str | None, records: Records) -> Iter
 def _is_searched(whole: Experiment, task: str) -> bool:
     """Whether a search by the present rules has chosen for all methods of a task."""
     report, own = whole.tasks[task].found(), whole.methods.items()
-    named = {name for name, method in own if method.is_searched and method.rate_of is None}
+    named = {name for name, method in own if method.is_searched}
     return report is not None and "scheme" in report and named <= report["chosen"].keys()
 
 

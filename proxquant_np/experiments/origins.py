@@ -144,7 +144,7 @@ def _chosen(chosen: Experiment, tasks: Mapping[str, Mapping[str, Any]]) -> Itera
         of_each = (
             f"{method} {_shown(own, used[method], steps)}"
             for method, own in chosen.methods.items()
-            if method in used and own.is_searched and own.rate_of is None
+            if method in used and own.is_searched
         )
         yield f"{name} {'; '.join(of_each)}"
 
