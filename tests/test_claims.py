@@ -575,6 +575,24 @@ def test_schedules_and_rates_are_conditions(records):
     assert both == {"depends on the search and the schedule"}
 
 
+def test_code_and_machine_are_conditions(records):
+    """Each is a set, for a record can have several; of an old record both are unknown."""
+
+    def made(better, version, blas):
+        by = [{"runs": 40, "environment": {**MADE, "proxquant_np": version, "blas": blas}}]
+        return {**record(better=better), "runs": by}
+
+    for other, on in (
+        (made(-0.01, "1", "Haswell"), "the machine"),
+        (made(-0.01, "0", "Zen"), "the code"),
+        (made(-0.01, "0", "Haswell"), "the code or the machine"),
+        (record(better=-0.01), "the code or the machine"),
+    ):
+        page = records(binary_digits=made(0.01, "1", "Zen"), binary_digits__a=other)
+        found = [row.split("**")[1] for row in rows(page, "s err less than") if "mlp | **" in row]
+        assert {*found} == {f"depends on {on}"}
+
+
 def test_other_experiments_are_witnesses(records):
     """A record of the digits has flips, too, of which `stability` claims something."""
 

@@ -14,7 +14,9 @@ from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
 from proxquant_np.experiments.experiment import SEARCHED
 from proxquant_np.experiments.protocol import METHODS, Phases, quantize
 from proxquant_np.experiments.runner import OutOfTime
+from proxquant_np.experiments.statistics import corrected
 from proxquant_np.experiments.tasks import TASKS, Setting
+from proxquant_np.experiments.verdicts import Rules, verdicts
 
 
 @pytest.mark.parametrize(
@@ -449,24 +451,46 @@ def test_a_record_made_before_is_drawn_and_read_without_its_new_pairs(curve, tmp
     )
 
 
-def test_the_ledger_has_a_row_for_each_pair(curve, records):  # noqa: F811
-    from proxquant_np.experiments import budget_curve
-
-    chosen = budget_curve.EXPERIMENT
+@pytest.fixture
+def whole_curve(curve):
+    """The same as a whole record."""
+    chosen = experiment_named("budget_curve")
     for name, task in curve["tasks"].items():
         setting = dataclasses.asdict(chosen.tasks[name].setting)
         h = {method: chosen.hyperparameters(name, method) for method in task["methods"]}
         sizes = {"train": 1077, "validation": 360, "test": 360}
         task |= dict(title="MLP", setting=setting, hyperparameters=h, sizes=sizes)
     made = {"proxquant_np": "1", "revision": None, "python": "3", "numpy": "2", "machine": "m"}
-    page = records(budget_curve__mlp={**curve, "quick": False, "environment": made})
-    own = page.partition(f"## {chosen.title}")[2].partition("\n## ")[0]
+    return {**curve, "quick": False, "environment": made}
+
+
+def test_the_ledger_has_a_row_for_each_pair(whole_curve, records):  # noqa: F811
+    from proxquant_np.experiments import budget_curve
+
+    page = records(budget_curve__mlp=whole_curve)
+    own = page.partition(f"## {budget_curve.EXPERIMENT.title}")[2].partition("\n## ")[0]
     table = [line for line in own.splitlines() if line.startswith("| ProxQuant errs less")]
     assert len(table) == len(budget_curve.PAIRS)
     assert all(len(line.split("|")) == 10 and "**+" in line and "**-" in line for line in table)
     assert "- mlp, as searched: it turns between 500 and 4,000;" in own
     assert "(figures/budget_curve-mlp_curve.png)" not in own  # none is drawn here
     assert page.count("has a lower perplexity than BinaryConnect, as searched") == 0
+
+
+def test_the_families_of_a_budget_curve_are_corrected_apart(whole_curve):
+    held = {"budget_curve-mlp": whole_curve}
+    plain, whole = (
+        [one for one in verdicts(held, Rules(correction=by)) if one.found is not None]
+        for by in ("none", "experiment")
+    )
+    words = {"searched": "as searched", "equal-rates": "'s rate", "published": "as published"}
+    sizes = []
+    for family, said in words.items():
+        own = [i for i, one in enumerate(plain) if one.claim.family == family]
+        assert all(said in plain[i].claim.text for i in own)
+        assert [whole[i].found for i in own] == corrected([plain[i].found for i in own])
+        sizes.append(len(own))
+    assert sizes == [24, 18, 18] and len(plain) == 60
 
 
 def test_pairs_of_the_budget_curve_differ_in_one_thing():

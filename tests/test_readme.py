@@ -62,7 +62,12 @@ def test_the_curve_is_that_of_the_ledger():
             stands = cell.startswith("**") and verdict != ["equal", "within", "m"]
             expected.append(f"**{number}**" if stands else number)
         assert f"| {label} | {' | '.join(expected)} |" in README.splitlines()
-    assert f"over all {sum(len(row.split(' | ')) for _, row in rows)} comparisons" in README
+    words = {"as searched": "as searched", "at": "at equal rates", "as published": "as published"}
+    sizes = {
+        said: sum(row.count(" | ") + 1 for pair, row in rows if pair.startswith(first))
+        for first, said in words.items()
+    }
+    assert f"below: {', '.join(f'{n} {said}' for said, n in sizes.items())}." in README
 
 
 def recorded(name, task):

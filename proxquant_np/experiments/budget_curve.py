@@ -40,7 +40,15 @@ import numpy as np
 
 from proxquant_np.experiments.bases import CONSTANT, FALLING, Base
 from proxquant_np.experiments.experiment import Claim, Experiment
-from proxquant_np.experiments.families import LR, REACH, SUM_KEPT, as_published, at_rate_of
+from proxquant_np.experiments.families import (
+    EQUAL_RATES,
+    FAMILIES,
+    LR,
+    REACH,
+    SUM_KEPT,
+    as_published,
+    at_rate_of,
+)
 from proxquant_np.experiments.protocol import FULL_PRECISION, METHODS, Method
 from proxquant_np.experiments.statistics import (
     CONTRADICTED,
@@ -152,9 +160,15 @@ def claims_in(measure: str, equal: Equality, tasks: Iterable[str] = ()) -> tuple
             source="ours",
             tasks=tuple(tasks),
             equal=equal,
+            family=_family(how),
         )
         for how, pair in PAIRS.items()
     )
+
+
+def _family(how: str) -> str:
+    """The family of a pair: as searched, as published, or else at the rate of one of the two."""
+    return next((name for name, words in FAMILIES.items() if how.startswith(words)), EQUAL_RATES)
 
 
 def _found(claims: Iterable[Claim], result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ class Claim:
         tasks: those on which it is tested; by default all of the experiment.
         equal: the difference that does not matter, within which the two count as equal. Without
             it, or with `margin`, the two are never found equal.
+        family: of an experiment that has pairs of several families, the one of this claim.
 
     Examples:
         >>> from proxquant_np.experiments.claim import Claim
@@ -38,6 +39,7 @@ class Claim:
     margin: float = 0.0
     tasks: tuple[str, ...] = ()
     equal: Equality | None = None
+    family: str | None = None
 
     def is_held(self, methods: Mapping[str, Mapping[str, Any]], seeds: int) -> bool:
         """Whether a task's part of a summary has both measurements for every seed."""

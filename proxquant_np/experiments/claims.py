@@ -45,20 +45,21 @@ test tells their differences apart, the verdict **depends on** what the records 
 *search* (the hyperparameters were chosen among other points), the *split* of the data (one, or one
 for each seed), the *schedule* (as published, its rate included, or not), the learning *rate*
 (searched or equal for both), the sum of ProxQuant's *strengths* (which shrinks with its rate,
-unless lambda makes up for it), the *budget* of steps, or the *code* (of another version, or on a
-machine that was not recorded). "The split or the code" means that only both were varied together.
-In brackets is what the record says by itself. Where each seed draws its own split, the interval is
-one of the mean over all splits of these examples; what it is after a correction for new examples
-stands above the table. Where all seeds have one split, it speaks of its test examples alone.
+unless lambda makes up for it), the *budget* of steps, the version of the *code*, or the *machine*
+(its BLAS kernel and device; of old records neither code nor machine is known). "The split or the
+code" means that only both were varied together. In brackets is what the record says by itself.
+Where each seed draws its own split, the interval is one of the mean over all splits of these
+examples; what it is after a correction for new examples stands above the table. Where all seeds
+have one split, it speaks of its test examples alone.
 
 Pairs are of three families, each with tables of its own. *As searched*, which is meant where
 nothing is said: each method with what a search chose for it or, where the lines above a table say
 so, with what was set beforehand. *As published*: each by its own published schedule, the rival's
 falling learning rate included. *At equal rates*: both with the same optimizer and rate, once
 ProxQuant's and once the rival's; at the rival's, ProxQuant keeps the mean of its lambda, and may be
-far from its levels when it is projected, or the sum of its strengths. (A budget curve has pairs of
-all three in one table, and they are corrected together.) A claim that is in several is shown side
-by side before the theorems.
+far from its levels when it is projected, or the sum of its strengths. (A budget curve shows pairs
+of all three in one table; they are corrected apart.) A claim that is in several is shown side by
+side before the theorems.
 
 - *with Holm*: the verdict after Holm's correction over all comparisons of an experiment, on all of
   its data, that are as searched, as published or at equal rates, respectively. Tests of a

@@ -33,11 +33,12 @@ from proxquant_np.experiments.wording import scaled
 
 NOT_YET = "not yet measured"
 RESAMPLED = "resampled"
-CONDITIONS = ("search", "split", "schedule", "rate", "strengths", "budget", "code")
+CONDITIONS = ("search", "split", "schedule", "rate", "strengths", "budget", "code", "machine")
 """What two records of the same comparison can differ in: the search that chose the hyperparameters,
 whether each seed draws its own split, whether the schedule is the published one (its rate
 included), whose rate both methods have, whether the sum of ProxQuant's strengths changed with the
-rate, the number of steps, or the code (another version, or a machine that was not recorded)."""
+rate, the number of steps, the version of the code, or the machine (its BLAS kernel and device). Of
+old records neither code nor machine is known, which counts as others."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Rules:
     Args:
         test: of `statistics.compare`, or RESAMPLED: Student's t with a correction for splits that
             overlap, where each seed draws its own; elsewhere without.
-        correction: Holm's for no comparisons, for those of each "experiment" (on all of its data)
-            or for "all" together.
+        correction: Holm's for no comparisons, for those of each "experiment" (on all of its data,
+            family by family) or for "all" together.
         equal: what counts as equal, in place of each claim's own; its margin, unless relative, in
             the unit in which the ledger shows differences, so percentage points of an error. A
             claim of being on par allows so much.
@@ -165,7 +166,8 @@ def verdicts(records: Mapping[str, Mapping[str, Any]], rules: Rules = LEDGER) ->
     for i, one in enumerate(made):
         if rules.correction != "none" and one.found is not None:
             whole = rules.correction == "all"
-            name = "all" if whole else (one.experiment.name, one.experiment.family)
+            own = one.claim.family or one.experiment.family
+            name = "all" if whole else (one.experiment.name, own)
             families.setdefault(name, []).append(i)
     for family in families.values():
         for i, found in zip(family, _corrected([made[i] for i in family]), strict=True):
@@ -219,7 +221,7 @@ def _witness(
 ) -> Witness | None:
     """What a record says of a claim that may be another experiment's; None if it says too little.
 
-    The code is known if all runs are of one version and one kind of machine.
+    A record of several versions or machines is not of the code or machine of a record of one.
     """
     held, pair = record["tasks"][task], (claim.first, claim.second)
     if task not in experiment.tasks or not experiment.methods.keys() >= {*pair}:
@@ -230,8 +232,7 @@ def _witness(
     if found.n < MIN_PAIRS:
         return None
     first, second = (experiment.methods[method] for method in pair)
-    runs = (group["environment"] or {} for group in summary.runs_of(record))
-    code = {tuple(run.get(key) for key in ("proxquant_np", "blas", "device")) for run in runs}
+    runs = [group["environment"] or {} for group in summary.runs_of(record)]
     conditions = {
         "search": (record.get("stream"), experiment.tasks[task].choice),
         "split": split_of(held["setting"]),
@@ -239,7 +240,8 @@ def _witness(
         "rate": first.rate_of or second.rate_of,
         "strengths": first.rate_of is not None and not first.keeps_sum,
         "budget": held["setting"]["quantizing_steps"],
-        "code": code,
+        "code": {run.get("proxquant_np") for run in runs},
+        "machine": {(run.get("blas"), run.get("device")) for run in runs},
     }
     return Witness(name, conditions, found, claim.differences(held["methods"], rules.seeds))
 
