@@ -50,6 +50,8 @@ NUMBERS = {
         FULL_PRECISION: "8.06",
         "binary_connect": "9.54 †",
         "prox_quant": "9.35 †",
+        "prox_quant_ternary": "8.40 †",
+        "trained_ternary": "8.87 †",
     },
 }
 RUNS = {"prox_quant": (9.058, 8.901, 9.388, 9.237), "binary_connect": (9.664, 9.430, 9.198, 9.663)}
