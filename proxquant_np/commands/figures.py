@@ -53,7 +53,7 @@ def add_claims(commands: Any) -> None:
     attack.add_argument(
         "--correction",
         choices=CORRECTIONS,
-        help="Holm's, over the comparisons of each experiment or over all (default none)",
+        help="Holm's, over each experiment's comparisons of a family or over all (default none)",
     )
     attack.add_argument(
         "--margin",

@@ -127,8 +127,8 @@ def _in_words(rules: Rules) -> str:
         where = " (where each seed draws its own split)" if rules.test == RESAMPLED else ""
         parts.append(f"the test {rules.test}{where}")
     if rules.correction != LEDGER.correction:
-        whole = {"experiment": "of each experiment", "all": "there are"}[rules.correction]
-        parts.append(f"Holm's correction over all comparisons {whole}")
+        whole = {"experiment": "of each experiment, family by family", "all": "there are"}
+        parts.append(f"Holm's correction over all comparisons {whole[rules.correction]}")
     if rules.equal is not None:
         m, relative = rules.equal.margin, rules.equal.relative
         parts.append(f"the margin {f'{100 * m:g}% of the rival' if relative else f'{m:g}'}")
