@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import nct, t
 
 from proxquant_np import cli
-from proxquant_np.experiments import experiment, resnet_cifar10, theorems, trials, verdicts
+from proxquant_np.data import load_digits
+from proxquant_np.experiments import experiment, resnet_cifar10, search, theorems, trials, verdicts
 from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
 from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger
 from proxquant_np.experiments.records import read_records
@@ -401,15 +402,23 @@ def test_a_grid_of_tasks_is_one_table(records):
         planted["tasks"] |= record(better=better, task=name)["tasks"]
     page = records(regime_map=planted)
     counts = "contradicted in 1, equal within m in 2, not yet measured in 12, supported in 1"
-    about = "10 seeds. Differences in percentage points of the test error, below zero"
+    about = "10 seeds. Differences [95%] in percentage points of the test error, below zero"
     assert f"on 16 tasks: {counts}. With Holm: {counts}. {about}" in page
     (head,) = rows(page, "width, quantizing steps")
     assert head == "| width, quantizing steps | t300 | t1000 | t3000 | t10000 |"
     (cells,) = rows(page, "| w16 |")
     unmeasured = f" | {NOT_YET} | {NOT_YET} |"
-    assert "supported** | **+" in cells and cells.endswith("contradicted**" + unmeasured)
+    ends = [f"[{scaled.low:+.2f}, {scaled.high:+.2f}]" for scaled in _in_points(planted)]
+    assert f" supported** {ends[0]} | **+" in cells
+    assert cells.endswith(f" contradicted** {ends[1]}{unmeasured}")
     (cells,) = rows(page, "| w32 |")
     assert cells.count(" equal within m**") == 2
+
+
+def _in_points(planted):
+    for task in planted["tasks"].values():
+        values = (100 * np.array(task["methods"][m]["test_error"]) for m in METHODS)
+        yield compare(*values)
 
 
 def test_what_a_correction_takes_away(records):
@@ -426,12 +435,53 @@ def test_what_a_correction_takes_away(records):
         planted["tasks"][name] = task
     page = records(regime_map=planted)
     (cells,) = rows(page, "| w16 |")
-    assert cells.startswith("| w16 | -0.80 (supported) | **")
+    assert cells.startswith("| w16 | -0.80 (supported) [-1.55, -0.05] | **")
     taken = "With Holm: equal within m in 15, inconclusive at this scale in 1. "
     assert f"equal within m in 15, supported in 1. {taken}" in page
     assert "- **Supported**, with Holm's correction too: none." in page
     assert ", 1 that Holm's correction takes away, " in page
     assert "| ours: test error | 1 | 0 | 15 (15 stand) | 0 | 0 |" in page
+
+
+def test_how_many_would_stand_by_stricter_rules(records):
+    """For new examples, where each seed draws its own split, and with half of m."""
+    planted = record()
+    methods = planted["tasks"]["mlp"]["methods"]
+    d = np.array([-1.0, 1.0] * 5) * 0.008 + 0.002  # equal within 0.01, not within 0.005
+    for measure in ("test_error", "sign_change"):
+        rival = np.full(10, 0.3)
+        methods["binary_connect"][measure] = rival.tolist()
+        methods["prox_quant"][measure] = (rival + d).tolist()
+    methods["prox_quant"]["sign_change"] = (rival - 0.004 + 0.1 * (d - d.mean())).tolist()
+    said = (
+        "Of the {} that stand where each seed draws its own split, {} stand for new examples, too"
+    )
+    page = " ".join(records(binary_digits=planted).split())
+    assert (
+        said.format(0, 0) in page and "With half of m, 0 of the 1 equalities would stand." in page
+    )
+    planted["tasks"]["mlp"]["setting"]["split"] = "by seed"
+    planted["tasks"]["mlp"]["sizes"] = {"train": 6, "validation": 2, "test": 2}
+    assert said.format(2, 1) in " ".join(records(binary_digits=planted).split())
+
+
+def test_test_images_of_a_split_were_validation_images_of_a_search():
+    """A fifth of those of the stored split, half of those of a search by the present rules."""
+
+    def images(part):  # whatever their mean and scale in this split
+        low, high = part.x.min(axis=1, keepdims=True), part.x.max(axis=1, keepdims=True)
+        return {image.tobytes() for image in np.round(997 * (part.x - low) / (high - low))}
+
+    def scored(splits):
+        return set().union(*(images(split.validation) for split in splits))
+
+    old = scored([load_digits()])
+    first = search.FIRST_SEED
+    new = scored([load_digits(split=seed) for seed in range(first, first + search.SEEDS)])
+    tests = [images(load_digits(split=seed).test) for seed in range(10)]
+    for seen, share in ((old, 0.2), (new, 0.5)):
+        shared = np.mean([len(one & seen) / len(one) for one in tests])
+        assert shared == pytest.approx(share, abs=0.02)
 
 
 def test_what_depends_on_the_search(records):
@@ -655,13 +705,32 @@ def test_records_that_are_alike_seldom_depend_on_anything():
     assert differ > 250 and false <= 300 * 0.05 + 3 * math.sqrt(300 * 0.05 * 0.95)
 
 
+def test_a_condition_that_was_varied_alone_excuses_no_other():
+    """Machines alone differ by nothing; the split was varied with the machine only."""
+
+    rng = np.random.default_rng(0)
+
+    def witness(mean, **conditions):
+        d = rng.normal(mean, 0.01, 10)
+        return verdicts.Witness("", conditions, compare(d, 0 * d, margin=0.01), d.tolist())
+
+    seen = [
+        witness(0.0, split="fixed", machine="a"),
+        witness(0.001, split="fixed", machine="b"),
+        witness(0.05, split="by seed", machine="c"),
+    ]
+    assert {shown.on for shown in verdicts.dependences(seen)} == {("split", "machine")}
+    seen.append(witness(0.05, split="by seed", machine="a"))  # now the split alone does
+    assert {shown.on for shown in verdicts.dependences(seen)} == {("split",)}
+
+
 def test_the_same_runs_are_one_witness():
     """In the records of several experiments they add no pair to correct for."""
     seen = []
-    for search, mean in ((1, 0.0), (2, 0.02)):
+    for stream, mean in ((1, 0.0), (2, 0.02)):
         d = mean + 0.01 * np.array([0.5, -1.0, 1.0, 0.2, -0.7, 1.2])
         found = compare(d, 0 * d, margin=0.01)
-        seen.append(verdicts.Witness("", {"search": search}, found, d[:: 3 - 2 * search].tolist()))
+        seen.append(verdicts.Witness("", {"search": stream}, found, d[:: 3 - 2 * stream].tolist()))
     (one,), (other,) = (verdicts.dependences(made) for made in (seen, seen * 4))
     assert one.on == ("search",) and one.change.p == other.change.p
 
@@ -676,7 +745,7 @@ def test_rows_of_a_grid_tell_where_the_budget_decides(records):
     said = "The verdict depends on the budget for w16 (t300 supported, t1000 contradicted).\n"
     assert said in page
     (cells,) = rows(page, "| w16 |")  # each has its own verdict, for its own budget
-    assert " supported** | **" in cells and " contradicted** | " in cells
+    assert " supported** [" in cells and " contradicted** [" in cells
 
 
 def test_a_search_by_points_says_its_stream(records, monkeypatch):
@@ -698,10 +767,10 @@ def test_the_head_says_what_holds_and_at_which_scale(records):
     page = records(binary_digits=record(), methods=record(name="methods"))
     head = page.partition("## What holds, and at which scale\n\n")[2].partition("\n\n")[0]
     supported, contradicted, equal, undecided, scale = head.splitlines()
-    rest = "1 of them after one search alone, 1 of them on runs whose code and machine were not"
-    assert supported.endswith(f"too: 1 of test error ({rest} recorded).")
+    rest = "of them 1 after one search alone; 1 on runs whose code and machine were not recorded"
+    assert supported.endswith(f"too: 1 of test error ({rest}).")
     assert contradicted.endswith("too: none.")
-    assert equal.endswith(f"too: 1 of sign change ({rest} recorded).")
+    assert equal.endswith(f"too: 1 of sign change ({rest}).")
     assert undecided.startswith("- **Not decided**: 0 comparisons inconclusive at this scale, 0 th")
     assert "10 to 10 seeds, 60 to 60 quantizing steps" in scale
     for verdict, claim in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxquant_np.experiments.catalog import EXPERIMENTS
@@ -11,9 +11,10 @@ from proxquant_np.experiments.experiment import Experiment
 from proxquant_np.experiments.families import PUBLISHED, without_rate
 from proxquant_np.experiments.origins import report_of
 from proxquant_np.experiments.search import SCHEME
-from proxquant_np.experiments.statistics import DEPENDS, INCONCLUSIVE, MIN_PAIRS, TOO_FEW
+from proxquant_np.experiments.statistics import DEPENDS, EQUAL, INCONCLUSIVE, MIN_PAIRS, TOO_FEW
 from proxquant_np.experiments.summary import runs_of
 from proxquant_np.experiments.tables import DECIDED, Row
+from proxquant_np.experiments.tasks import BY_SEED, split_of
 from proxquant_np.experiments.verdicts import Verdict, any_of
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -22,8 +23,11 @@ COUNTED = """Comparisons are counted by what their record says by itself, one fo
 runs: a pair that is in two experiments counts once, a claim with several records several times. In
 brackets are those that *stand*, with Holm's correction within their experiment and whatever other
 records say, and those that *depend* on something. The intervals are not widened for the number of
-comparisons: if no method differed from any other, about one in twenty of these {} would still
-exclude zero. With Holm's correction over all of them at once, {} of the {} that stand would."""
+comparisons: if no method differed from any other, about one in twenty of these {compared} would
+still exclude zero. With Holm's correction over all of them at once, {overall} of the {stand} that
+stand would. Of the {by_seed} that stand where each seed draws its own split, {anew} stand for new
+examples, too (the test corrected for splits that overlap, and Holm's correction); the others speak
+of the examples that are here. With half of m, {narrow} of the {equal} equalities would stand."""
 
 SEARCHES = 3
 """So many searches of a task are wanted, for a verdict can depend on which points were drawn."""
@@ -32,12 +36,11 @@ SEARCHES = 3
 def holds(records: Records, rows: list[Row]) -> Iterator[str]:
     """In five items, what holds and at which scale."""
     yield from ("## What holds, and at which scale", "")
-    once = _searched_once(records, rows)
     for verdict in DECIDED:
         found = [row.plain for row in rows if row.stands and row.plain.kind == verdict]
         measures = Counter(one.claim.measure.replace("_", " ") for one in found)
         of_each = ", ".join(f"{n} of {measure}" for measure, n in measures.most_common())
-        said = f"{of_each}{_reserve(found, records, once)}" if found else "none"
+        said = f"{of_each}{_reserve(found, records)}" if found else "none"
         yield f"- **{verdict.capitalize()}**, with Holm's correction too: {said}."
     counts = Counter(row.plain.kind for row in rows)
     lost = sum(row.plain.kind in DECIDED and not row.stands for row in rows)
@@ -63,34 +66,27 @@ def holds(records: Records, rows: list[Row]) -> Iterator[str]:
     yield f"- **Scale**: {scale}. What is not yet measured is listed before the theorems."
 
 
-def _searched_once(records: Records, rows: Iterable[Row]) -> set[Any]:
-    """What was compared after one search alone: hyperparameters of another may say otherwise."""
-    searches: dict[Any, set[Any]] = {}
-    for one in (row.plain for row in rows if row.plain.found is not None):
-        own, pair = one.experiment, (one.claim.first, one.claim.second)
-        if not all(own.methods[name].source for name in pair if name in own.methods):
-            search = records[one.record].get("stream"), own.tasks[one.task].choice
-            searches.setdefault(_compared(one), set()).add(search)
-    return {compared for compared, found in searches.items() if len(found) == 1}
-
-
-def _compared(one: Verdict) -> tuple[str, ...]:
-    title = one.experiment.tasks[one.task].title
-    return one.claim.measure, one.claim.first, one.claim.second, title
-
-
-def _reserve(found: list[Verdict], records: Records, once: set[Any]) -> str:
+def _reserve(found: list[Verdict], records: Records) -> str:
     """How many of these verdicts rest on little."""
     rest = {
-        "after one search alone": sum(_compared(one) in once for one in found),
+        "in cells of budget curves, whose ten pairs share runs": sum(
+            one.experiment.grid is not None and len(one.experiment.claims) > 1 for one in found
+        ),
+        "after one search alone": sum(_is_searched_once(one) for one in found),
         f"on {MIN_PAIRS} pairs": sum(one.found.n == MIN_PAIRS for one in found if one.found),
         "on runs whose code and machine were not recorded": sum(
             any(group["environment"] is None for group in runs_of(records[one.record]))
             for one in found
         ),
     }
-    said = [f"{n} of them {what}" for what, n in rest.items() if n]
-    return f" ({', '.join(said)})" if said else ""
+    said = [f"{n} {what}" for what, n in rest.items() if n]
+    return f" (of them {'; '.join(said)})" if said else ""
+
+
+def _is_searched_once(one: Verdict) -> bool:
+    """Whether hyperparameters of another search may say otherwise."""
+    methods = (one.experiment.methods.get(name) for name in (one.claim.first, one.claim.second))
+    return one.searches == 1 and not all(method and method.source for method in methods)
 
 
 def standing(records: Records, rows: list[Row]) -> Iterator[str]:
@@ -204,8 +200,10 @@ def _searched(whole: Experiment, records: Records) -> Iterator[str]:
         yield f"- `proxquant-np experiment {whole.name}`: {told}"
 
 
-def total(rows: list[Row]) -> Iterator[str]:
-    """How many comparisons have which verdict, and how many chance alone would decide."""
+def total(records: Records, rows: list[Row]) -> Iterator[str]:
+    """How many comparisons have which verdict, how many chance alone would decide, and how many
+    would stand by stricter rules.
+    """
     order = (*DECIDED, INCONCLUSIVE, TOO_FEW)
     measured = [row for row in rows if row.plain.found is not None]
     yield f"| claims | {' | '.join(order)} |"
@@ -221,11 +219,21 @@ def total(rows: list[Row]) -> Iterator[str]:
             yield f"| {name}: {measure.replace('_', ' ')} | {' | '.join(cells)} |"
     yield ""
     found = [row for row in measured if row.stands]
+    by_seed = [row for row in found if _has_splits(records, row.plain)]
+    equal = [row for row in found if row.plain.kind == EQUAL]
     yield COUNTED.format(
-        sum(row.plain.kind_alone != TOO_FEW for row in measured),
-        sum(row.overall.kind == row.plain.kind for row in found),
-        len(found),
+        compared=sum(row.plain.kind_alone != TOO_FEW for row in measured),
+        overall=sum(row.overall.kind == row.plain.kind for row in found),
+        stand=len(found),
+        by_seed=len(by_seed),
+        anew=sum(row.anew.kind == row.plain.kind for row in by_seed),
+        narrow=sum(row.narrow.kind == EQUAL for row in equal),
+        equal=len(equal),
     )
+
+
+def _has_splits(records: Records, one: Verdict) -> bool:
+    return split_of(records[one.record]["tasks"][one.task]["setting"]) == BY_SEED
 
 
 def _counted(rows: list[Row]) -> str:

@@ -121,7 +121,12 @@ def _hyperparameters(chosen: Experiment, name: str, task: Mapping[str, Any]) -> 
             origin = f"the best of {drawn}, from a search whose report is not here"
         steps = task["setting"]["quantizing_steps"]
         origins.setdefault(origin, {})[names[method]] = _shown(own, values, steps)
-    shared = "; variants share their method's" if len({*names.values()}) < len(used) else ""
+    sharing: dict[str, list[str]] = {}
+    for method, name in names.items():
+        if method != name:
+            sharing.setdefault(name, []).append(method)
+    of_each = (f"; as chosen for {name}: {', '.join(own)}" for name, own in sharing.items())
+    shared = "".join(of_each)
     parts = []
     for origin, values in origins.items():
         shown = "; ".join(f"{method} {numbers}" for method, numbers in values.items())

@@ -31,14 +31,20 @@ COLUMNS += ["detectable", "m", "seeds", "by"]
 
 
 class Row(NamedTuple):
-    """A verdict of the ledger, the same after Holm's correction within its experiment, by the test
-    that speaks of new examples where each seed draws its own split, and after Holm's correction
-    over all comparisons."""
+    """A verdict of the ledger, and the same by other rules.
+
+    `corrected`: after Holm's correction within its experiment; `resampled`: by the test that speaks
+    of new examples where each seed draws its own split, and `anew` after that correction, too;
+    `overall`: after Holm's correction over all comparisons; `narrow`: corrected within its
+    experiment, with half of m.
+    """
 
     plain: Verdict
     corrected: Verdict
     resampled: Verdict
     overall: Verdict
+    anew: Verdict
+    narrow: Verdict
 
     @property
     def stands(self) -> bool:
@@ -143,7 +149,7 @@ def _about(record: Mapping[str, Any], claim: Claim, rows: Iterable[Row]) -> str:
     std, least = ([scale * of(one) for one in found] for of in (attrgetter("std"), detectable))
     m = f"; m {_margin(claim)}" if claim.equal else ""
     return (
-        f"{record['seeds']} seeds. Differences in {points or 'units'} of the "
+        f"{record['seeds']} seeds. Differences [95%] in {points or 'units'} of the "
         f"{claim.measure.replace('_', ' ')}, below zero as claimed: in bold with a verdict that "
         "stands after Holm's correction, with one in brackets if it does not stand or depends on "
         f"something; std {min(std):.2g} to {max(std):.2g}; detectable {min(least):.2g} to "
@@ -186,11 +192,12 @@ def _row_of_claims(
 def _cell(row: Row | None, scale: float) -> str:
     if row is None or row.plain.found is None:
         return NOT_YET
-    difference = signed(scale * row.plain.found.mean, 2)
+    found = row.plain.found
+    mean, low, high = (signed(scale * x, 2) for x in (found.mean, found.low, found.high))
     if row.stands:
-        return f"**{difference} {row.plain.text}**"
+        return f"**{mean} {row.plain.text}** [{low}, {high}]"
     decided = row.plain.kind in (*DECIDED, DEPENDS)
-    return f"{difference} ({row.plain.text})" if decided else difference
+    return f"{mean} ({row.plain.text}) [{low}, {high}]" if decided else f"{mean} [{low}, {high}]"
 
 
 def _listed(found: Iterable[Verdict]) -> str:
@@ -203,12 +210,11 @@ def side_by_side(
 ) -> Iterable[str]:
     """The claims whose pairs are of several families, with the verdict in each of them.
 
-    Of several records of a family, one counts where each seed draws its own split; of those the
-    first.
+    Of several records of a family one is shown, and how many others say what.
     """
     columns = ("as searched", "as published", "at ProxQuant's rate", "at the rival's rate")
     columns += (f"at the rival's rate, {SUM_KEPT}",)
-    table: dict[tuple[str, str, str], dict[str, tuple[bool, str]]] = {}
+    table: dict[tuple[str, str, str], dict[str, list[tuple[bool, Verdict]]]] = {}
     for one in found:
         if one.found is not None and one.experiment.families:
             text, rate, keeps_sum = without_rate(one.claim.text)
@@ -217,17 +223,29 @@ def side_by_side(
                 how = columns[2 if rate == "ProxQuant" else 3 + keeps_sum]
             row = table.setdefault((one.experiment.name, text, one.task), {})
             by_seed = split_of(records[one.record]["tasks"][one.task]["setting"]) == BY_SEED
-            said = f"{one.alone}, {in_words(one.found, one.claim.measure)}"
-            if how not in row or by_seed > row[how][0]:
-                row[how] = by_seed, said
+            row.setdefault(how, []).append((by_seed, one))
     several = {key: row for key, row in table.items() if len(row) > 1}
     if several:
-        yield from ("## Family by family", "", f"| claim | task | {' | '.join(columns)} |")
+        yield from ("## Family by family", "", FIRST, "")
+        yield f"| claim | task | {' | '.join(columns)} |"
         yield "|---" * (len(columns) + 2) + "|"
         for (_, text, task), row in several.items():
-            cells = (row[how][1] if how in row else "" for how in columns)
+            cells = (_first(row[how]) if how in row else "" for how in columns)
             yield f"| {text} | {task} | {' | '.join(cells)} |"
         yield ""
+
+
+FIRST = """The verdict that a record says by itself. Of several records one is shown, the first in
+which each seed draws its own split, if there is one; then what the others say."""
+
+
+def _first(found: list[tuple[bool, Verdict]]) -> str:
+    """A cell of that table: the record that is shown, and the others."""
+    (_, shown), *others = sorted(found, key=lambda one: not one[0])  # the order is kept otherwise
+    counts = Counter(one.alone for _, one in others)
+    said = "; ".join(f"{verdict} in {n}" for verdict, n in counts.items())
+    where = f"{shown.record}; others: {said}" if others else shown.record
+    return f"{shown.alone}, {in_words(shown.found, shown.claim.measure)} ({where})"
 
 
 def dependent(found: Iterable[Verdict]) -> Iterable[str]:

@@ -54,17 +54,21 @@ class Rules:
             the unit in which the ledger shows differences, so percentage points of an error. A
             claim of being on par allows so much.
         seeds: those that count; None for all of a record.
+        narrowed: what the margin of each claim's own `equal` is multiplied by.
     """
 
     test: str = "t"
     correction: str = "none"
     equal: Equality | None = None
     seeds: tuple[int, ...] | None = None
+    narrowed: float = 1.0
 
     def compare(self, claim: Claim, task: Mapping[str, Any]) -> Comparison:
         """`Claim.compare` by these rules, on a task of a record."""
         equal = self.equal
-        if equal is not None and not equal.relative:
+        if equal is None and claim.equal is not None and not claim.margin:
+            equal = claim.equal._replace(margin=self.narrowed * claim.equal.margin)
+        elif equal is not None and not equal.relative:
             equal = equal._replace(margin=equal.margin / scaled(claim.measure).factor)
         how: dict[str, Any] = {"test": self.test}
         if self.test == RESAMPLED:
@@ -117,7 +121,9 @@ class Dependence(NamedTuple):
 class Verdict(NamedTuple):
     """A claim on a task of a record, and the comparison; None if it was not measured.
 
-    `depends` has what the verdict depends on, if it does, and the records that show it.
+    `depends` has what the verdict depends on, if it does, and the records that show it; `searches`
+    is the number of searches after which the same was compared, by records of enough pairs (the
+    same runs in two records are from one).
     """
 
     experiment: Experiment
@@ -126,6 +132,7 @@ class Verdict(NamedTuple):
     task: str
     found: Comparison | None
     depends: tuple[Dependence, ...] = ()
+    searches: int = 1
 
     @property
     def text(self) -> str:
@@ -197,7 +204,8 @@ def _over_conditions(
     for i, one in enumerate(made):
         if one.found is not None and one.found.n >= MIN_PAIRS and one.experiment.families:
             key = _compared(one.experiment, records[one.record], one.task, one.claim)
-            made[i] = one._replace(depends=depends.get(key, ()))
+            runs = {tuple(w.differences): w.conditions["search"] for w in witnesses.get(key, ())}
+            made[i] = one._replace(depends=depends.get(key, ()), searches=len({*runs.values()}))
     return made
 
 
@@ -252,9 +260,9 @@ def dependences(witnesses: Iterable[Witness]) -> Iterator[Dependence]:
     Two verdicts can differ because one p-value is 0.04 and the other is 0.06. So what is tested is
     whether the paired differences of two records differ (Student's t, seed by seed), with Holm's
     correction for the number of pairs of records. A condition is judged by records that differ in
-    it alone; where there are none, by those that differ in others, too, which were not varied alone
-    either: then one of them decides, and nothing tells which. Of several such pairs the clearest is
-    given.
+    it alone; where there are none, by those that differ in others, too: then one of them decides,
+    and nothing tells which, unless fewer of them are known to decide. Of several such pairs the
+    clearest is given.
     """
     once: list[Witness] = []  # the same runs can be in the records of two experiments
     for one in witnesses:
@@ -262,7 +270,7 @@ def dependences(witnesses: Iterable[Witness]) -> Iterator[Dependence]:
             once.append(one)
     pairs = [(a, b, on) for a, b in combinations(once, 2) if (on := a.differs_in(b))]
     alone = {on[0] for *_, on in pairs if len(on) == 1}
-    pairs = [(a, b, on) for a, b, on in pairs if len(on) == 1 or alone.isdisjoint(on)]
+    pairs = [(a, b, on) for a, b, on in pairs if len(on) == 1 or not alone.issuperset(on)]
     changes = []
     for a, b, _ in pairs:
         n = min(len(a.differences), len(b.differences))
