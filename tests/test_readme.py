@@ -99,6 +99,31 @@ def test_what_is_said_of_ten_seeds_is_what_their_records_hold():
     assert re.findall(r"(\d+) to (\d+) %", said) == spans
 
 
+WEIGHTS = {
+    "levels -1 and +1 (the paper's)": ("prox_quant_pm1", "binary_connect_pm1"),
+    "one fitted scale for each matrix": ("prox_quant_1", "binary_connect"),
+    "2 bits by rows, rival times 0.3 (the paper's)": (
+        "prox_quant_2_rows",
+        "straight_through_2_rescaled",
+    ),
+    "3 bits by rows, rival times 0.3 (the paper's)": (
+        "prox_quant_3_rows",
+        "straight_through_3_rescaled",
+    ),
+    "2 bits by rows": ("prox_quant_2_rows", "straight_through_2_rows"),
+    "3 bits by rows": ("prox_quant_3_rows", "straight_through_3_rows"),
+}
+
+
+def test_the_perplexities_are_those_of_the_records():
+    names = sorted((ROOT / "figures" / "records").glob("language_model-stream*-record.json"))
+    searches = [recorded(path.stem.removesuffix("-record"), "lstm64")["methods"] for path in names]
+    for weights, pair in WEIGHTS.items():
+        means = ([np.mean(found[m]["test_perplexity"]) for m in pair] for found in searches)
+        cells = " | ".join(f"{eager:.2f}, {lazy:.2f}" for eager, lazy in means)
+        assert f"| {weights} | {cells} |" in README.splitlines()
+
+
 def test_the_factor_of_lambda_is_that_of_the_record():
     task = recorded("resnet_cifar10", "resnet8")
     used, steps = task["hyperparameters"]["prox_quant"], task["setting"]["quantizing_steps"]
