@@ -25,7 +25,7 @@ from proxquant_np.training import load_checkpoint
 
 DOCS = Path(__file__).parent
 DATA, PAGE = DOCS / "paper_scale.json", DOCS / "paper_scale.md"
-RECORD = DOCS.parent / "figures" / "records" / "resnet_cifar10-record.json"
+RECORD = DOCS.parent / "figures" / "records" / "resnet_cifar10-published-record.json"
 PHASES = (FULL_PRECISION, "quantizing", "fine_tuning")
 TEXT, IMAGES = ("paper_lstm", "lstm300"), ("resnet_cifar10", "resnet20")
 TASKS = {"paper_lstm": ("lstm300", "lstm300_short"), "resnet_cifar10": ("resnet20",)}

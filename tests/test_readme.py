@@ -124,6 +124,22 @@ def test_the_perplexities_are_those_of_the_records():
         assert f"| {weights} | {cells} |" in README.splitlines()
 
 
+def test_what_is_said_of_the_resnet_as_published_is_what_its_record_holds():
+    (said,) = re.findall(r"^As published, in six epochs.*?(?=\n\n)", README, re.M | re.S)
+    methods = recorded("resnet_cifar10-published", "resnet8")["methods"]
+    ours = ("prox_quant", "prox_quant_ternary")
+    for first, second in zip(ours, ("binary_connect", "straight_through_ternary"), strict=True):
+        errors = (100 * np.array(methods[m]["test_error"]) for m in (second, first))
+        found = compare(*errors)
+        assert f"{found.mean:.1f} " in said and f"[{found.low:.1f}, {found.high:.1f}]" in said
+    means = {m: np.mean(methods[m]["test_error"]) for m in ("trained_ternary", ours[1])}
+    assert f"and {100 * (means['trained_ternary'] - means[ours[1]]):.0f} less" in said
+    signs = [np.mean(methods[m]["sign_change"]) for m in ("prox_quant", "binary_connect")]
+    assert f"{100 * (signs[0] - signs[1]):.0f} points *more*" in said
+    gaps = [np.mean(methods[m]["gap"]) for m in ("prox_quant", "full_precision")]
+    assert f"{100 * gaps[0] / gaps[1]:.0f} % of the binary" in said
+
+
 def test_the_factor_of_lambda_is_that_of_the_record():
     task = recorded("resnet_cifar10", "resnet8")
     used, steps = task["hyperparameters"]["prox_quant"], task["setting"]["quantizing_steps"]
