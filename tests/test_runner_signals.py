@@ -131,7 +131,9 @@ def test_ctrl_c_at_any_moment_prints_no_traceback(tmp_path):
     """From when Python itself is up: while NumPy loads, while workers start, in training."""
     arguments = ["experiment", "methods", "--quick", "--only", "mlp", "--jobs", "2"]
     for n in range(8):
-        process = start([str(ROOT / "proxquant_np_command.py"), *arguments], tmp_path)
+        anew = tmp_path / str(n)  # what an earlier run has finished would leave too little to do
+        anew.mkdir()
+        process = start([str(ROOT / "proxquant_np_command.py"), *arguments], anew)
         time.sleep(0.15 + 0.3 * n)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
