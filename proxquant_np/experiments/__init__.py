@@ -18,7 +18,7 @@ records.py        the files from which verdicts are computed, wherever they come
 verdicts.py       the verdicts on all claims, computed from the records
 tables.py         how the ledger shows them
 origins.py        what a record was made with, in words
-conclusions.py     what the ledger concludes: what holds, and what is not yet measured
+conclusions.py    what the ledger concludes: what holds, and what is not yet measured
 claims.py         the ledger: every claim, and what the records say of it
 attack.py         the same verdicts by other rules: what does not survive?
 

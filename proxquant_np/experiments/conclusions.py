@@ -13,8 +13,7 @@ from proxquant_np.experiments.origins import report_of
 from proxquant_np.experiments.search import SCHEME
 from proxquant_np.experiments.statistics import DEPENDS, EQUAL, INCONCLUSIVE, MIN_PAIRS, TOO_FEW
 from proxquant_np.experiments.summary import runs_of
-from proxquant_np.experiments.tables import DECIDED, Row
-from proxquant_np.experiments.tasks import BY_SEED, split_of
+from proxquant_np.experiments.tables import DECIDED, Row, is_split_by_seed
 from proxquant_np.experiments.verdicts import Verdict, any_of
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -219,7 +218,7 @@ def total(records: Records, rows: list[Row]) -> Iterator[str]:
             yield f"| {name}: {measure.replace('_', ' ')} | {' | '.join(cells)} |"
     yield ""
     found = [row for row in measured if row.stands]
-    by_seed = [row for row in found if _has_splits(records, row.plain)]
+    by_seed = [row for row in found if is_split_by_seed(row.plain, records)]
     equal = [row for row in found if row.plain.kind == EQUAL]
     yield COUNTED.format(
         compared=sum(row.plain.kind_alone != TOO_FEW for row in measured),
@@ -230,10 +229,6 @@ def total(records: Records, rows: list[Row]) -> Iterator[str]:
         narrow=sum(row.narrow.kind == EQUAL for row in equal),
         equal=len(equal),
     )
-
-
-def _has_splits(records: Records, one: Verdict) -> bool:
-    return split_of(records[one.record]["tasks"][one.task]["setting"]) == BY_SEED
 
 
 def _counted(rows: list[Row]) -> str:

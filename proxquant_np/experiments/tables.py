@@ -205,6 +205,11 @@ def _listed(found: Iterable[Verdict]) -> str:
     return ", ".join(f"{verdict} in {n}" for verdict, n in sorted(counts.items()))
 
 
+def is_split_by_seed(one: Verdict, records: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether each seed of a measured verdict draws its own split of the data."""
+    return split_of(records[one.record]["tasks"][one.task]["setting"]) == BY_SEED
+
+
 def side_by_side(
     found: Iterable[Verdict], records: Mapping[str, Mapping[str, Any]]
 ) -> Iterable[str]:
@@ -222,8 +227,7 @@ def side_by_side(
             if rate:
                 how = columns[2 if rate == "ProxQuant" else 3 + keeps_sum]
             row = table.setdefault((one.experiment.name, text, one.task), {})
-            by_seed = split_of(records[one.record]["tasks"][one.task]["setting"]) == BY_SEED
-            row.setdefault(how, []).append((by_seed, one))
+            row.setdefault(how, []).append((is_split_by_seed(one, records), one))
     several = {key: row for key, row in table.items() if len(row) > 1}
     if several:
         yield from ("## Family by family", "", FIRST, "")
