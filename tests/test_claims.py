@@ -12,7 +12,15 @@ from scipy.stats import nct, t
 
 from proxquant_np import cli
 from proxquant_np.data import load_digits
-from proxquant_np.experiments import experiment, resnet_cifar10, search, theorems, trials, verdicts
+from proxquant_np.experiments import (
+    experiment,
+    resnet_cifar10,
+    search,
+    summary,
+    theorems,
+    trials,
+    verdicts,
+)
 from proxquant_np.experiments.catalog import EXPERIMENTS, experiment_named
 from proxquant_np.experiments.claims import NOT_YET, command, draw, ledger
 from proxquant_np.experiments.records import read_records
@@ -623,6 +631,16 @@ def test_schedules_and_rates_are_conditions(records):
     assert both == {"depends on the schedule and the rate"}
     both = on(binary_digits__a=published, binary_digits__b=stream)
     assert both == {"depends on the search and the schedule"}
+
+
+def test_a_figure_says_where_the_rivals_mean_is_no_unit(tmp_path):
+    planted = record()
+    methods = planted["tasks"]["mlp"]["methods"]
+    methods["binary_connect"]["sign_change"] = [0.0] * 10
+    summary.draw(experiment_named("binary_digits"), planted, tmp_path / "b")
+    errors, signs = json.loads((tmp_path / "b.json").read_text("utf-8"))["rows"]
+    assert signs["label"].endswith(", in points, for the rival's mean is 0")
+    assert signs["mean"] == pytest.approx(0.2) and "in points" not in errors["label"]
 
 
 def test_code_and_machine_are_conditions(records):

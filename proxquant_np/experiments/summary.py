@@ -375,8 +375,7 @@ def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list
         if len(experiment.claims) == 1:
             title, label = pairs[0][1].text, "{2}"
     rows = [
-        {"label": label.format(name, claim, tasks[name]["title"])}
-        | _in_units_of_the_rival(claim, tasks[name]["methods"])
+        _row(label.format(name, claim, tasks[name]["title"]), claim, tasks[name]["methods"])
         for name, claim in pairs
     ]
     texts = [task["text"]["name"] for task in tasks.values() if "text" in task]
@@ -386,12 +385,13 @@ def draw(experiment: Experiment, summary: Mapping[str, Any], path: Path) -> list
     return [path.with_suffix(".png"), *own]
 
 
-def _in_units_of_the_rival(claim: Claim, methods: Mapping[str, Any]) -> dict[str, Any]:
+def _row(label: str, claim: Claim, methods: Mapping[str, Any]) -> dict[str, Any]:
     """The difference divided by the rival's mean, so that errors and perplexities share an axis."""
     found = claim.compare(methods)
-    unit = float(np.mean(methods[claim.second][claim.measure])) or 1.0
-    ends = {k: getattr(found, k) / unit for k in ("mean", "low", "high")}
+    rival = float(np.mean(methods[claim.second][claim.measure]))
+    ends = {k: getattr(found, k) / (rival or 1.0) for k in ("mean", "low", "high")}
     return {
+        "label": label if rival else f"{label}, in points, for the rival's mean is 0",
         "verdict": found.verdict,
         **({"margin": claim.margin} if claim.margin else {}),
         **{k: None if math.isinf(v) else v for k, v in ends.items()},
